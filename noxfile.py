@@ -1,7 +1,7 @@
-"""What is checked, a session each: `nox -l` lists them, `nox` runs the quick ones, `.ci/run` all.
+"""The checks of the project, in sessions: `nox -l` lists the sessions, `nox` runs three of them, `.ci/run` runs all.
 
-A session has an environment of its own, or with ``--no-venv`` the one that is active, in which fusedstep is installed.
-The versions of the tools are those of the extra "dev" in pyproject.toml.
+Each session has its own environment. With ``--no-venv``, a session uses the active environment, in which fusedstep must
+be installed. The extra "dev" in pyproject.toml states the versions of the tools.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import nox
 EXTRAS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
 PINS = {re.split("[=>]", requirement)[0]: requirement for requirement in EXTRAS["dev"]}
 PEERS = EXTRAS["peers"]
-SOURCES = {"PYTHONPATH": "python", "MYPYPATH": "python"}  # nothing needs to be built to look at them
+SOURCES = {"PYTHONPATH": "python", "MYPYPATH": "python"}  # the sources are checked without a build
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_venv = "yes"
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    """Install into the environment of the session, whosever it is."""
+    """Install packages into the environment of the session, which may be the active one."""
     session.run("python", "-m", "pip", "install", "-q", *requirements)
 
 
 def install_package(session: nox.Session, *extras: str) -> None:
-    """Build and install fusedstep with some extras; where it is installed already, only what those need."""
+    """Build and install fusedstep with some extras. With ``--no-venv``, install only the packages of the extras."""
     name = "fusedstep" if session.venv_backend == "none" else "."
     install(session, f"{name}[{','.join(extras)}]")
 
 
 def script(session: nox.Session, name: str, *arguments: str) -> None:
-    """Run a script of .ci."""
+    """Run the script ``.ci/NAME.sh``."""
     session.run("bash", f".ci/{name}.sh", *arguments, external=True)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Look at the sources: form, imports, includes."""
+    """Check the sources: format, import rules, include cycles."""
     install(session, *(PINS[name] for name in ("ruff", "import-linter", "clang-format")))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -53,7 +53,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types: of the package, of the benchmark, and what a user's script sees of them."""
+    """Check the types of the package, of the benchmark, and of a script that uses the package."""
     typed = (*PEERS, *(r for name in ("bench", "checkpoint", "narrow", "search") for r in EXTRAS[name]))
     install(session, *(PINS[name] for name in ("mypy", "basedpyright")), "numpy", *typed)
     session.run("mypy", "-p", "fusedstep", env=SOURCES)
@@ -64,14 +64,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run README's tests; arguments go to pytest."""
+    """Run the tests as the README says. Further arguments are passed to pytest."""
     install_package(session, "test")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Read ten thousand invalid files; with FUSEDSTEP_NIGHTLY=1, as many as ten minutes allow."""
+    """Read ten thousand invalid files. With FUSEDSTEP_NIGHTLY=1, read invalid files for ten minutes."""
     install_package(session, "test")
     install(session, "atheris==3.0.0")
     program = str(Path("tests/fuzz.py").resolve())
@@ -84,7 +84,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def peers(session: nox.Session) -> None:
-    """Compare with torch: nothing may be skipped."""
+    """Run the tests that compare with torch. No test may be skipped."""
     install_package(session, "test")
     install(session, *PEERS)
     session.run("pytest", "-m", "torch", env={"FUSEDSTEP_REQUIRE_PEERS": "1"})
@@ -92,14 +92,14 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def ranks(session: nox.Session) -> None:
-    """Run NumPy loops over MPI, and estimators on a cluster of dask: nothing may be skipped."""
+    """Run the tests with MPI and with a dask cluster. No test may be skipped."""
     install_package(session, "test", "mpi", "dask")
     session.run("pytest", "tests/test_mpi.py", "tests/test_dask.py", env={"FUSEDSTEP_REQUIRE_PEERS": "1"})
 
 
 @nox.session
 def integrations(session: nox.Session) -> None:
-    """Run in the other tools that the package fits into: nothing may be skipped."""
+    """Run the tests with Lightning, Hugging Face, MLflow, ONNX and other tools. No test may be skipped."""
     install_package(session, "test", "integrations")
     files = sorted(str(path) for path in Path("tests").glob("test_integrations_*.py"))
     session.run("pytest", *files, env={"FUSEDSTEP_REQUIRE_INTEGRATIONS": "1", "FUSEDSTEP_REQUIRE_PEERS": "1"})
@@ -107,9 +107,9 @@ def integrations(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into docs/_build/html; with `-- -D plot_gallery=0` no page of the gallery is run."""
+    """Build the site into docs/_build/html. With `-- -D plot_gallery=0`, the scripts of the gallery are not run."""
     install_package(session, "docs")
-    install(session, *PEERS)  # the pages of fusedstep.torch
+    install(session, *PEERS)  # needed by the pages of fusedstep.torch
     for folder in ("_build", "api/generated", "auto_gallery"):
         shutil.rmtree(Path("docs", folder), ignore_errors=True)
     options = ("-b", "html", "--fail-on-warning", "--keep-going", *session.posargs)
@@ -119,7 +119,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel; it is small, alone, the same when built elsewhere, and runs on older CPUs."""
+    """Build the wheel. Check its size, its libraries, its type stubs, that a second build is equal, and older CPUs."""
     folder = str(Path(session.create_tmp(), "wheel").resolve())
     epoch = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)
     environment = {"SOURCE_DATE_EPOCH": str(epoch).strip()}
@@ -137,7 +137,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def architectures(session: nox.Session) -> None:
-    """Compare the bits of gcc, clang and aarch64; look at what the kernels' objects export."""
+    """Compare the bits of gcc, clang and aarch64. Check the symbols that the object files of the kernels export."""
     install(session, *(PINS[name] for name in ("cmake", "ninja")))
     script(session, "check_symbols", *(() if os.environ.get("FUSEDSTEP_NIGHTLY") else ("g++", "Debug")))
     script(session, "check_architectures")
@@ -145,23 +145,23 @@ def architectures(session: nox.Session) -> None:
 
 @nox.session
 def sanitizers(session: nox.Session) -> None:
-    """Run under the sanitizers, each of which must find a mistake first."""
+    """Run the tests under the sanitizers. Each sanitizer must also find a deliberate mistake."""
     install_package(session, "test")
     script(session, "check_sanitizers")
 
 
 @nox.session
 def clang(session: nox.Session) -> None:
-    """Build with clang, with warnings as errors, and compare the bits of all rules."""
+    """Build with clang, with warnings as errors. Compare the bits of all optimizers with their NumPy functions."""
     environment = {"CXX": "clang++-14", "SKBUILD_CMAKE_DEFINE": "FUSEDSTEP_WERROR=ON"}
-    own = ("-C", "build-dir=build/clang-wheel")  # in a folder that gcc has used, CMake would go on with gcc
+    own = ("-C", "build-dir=build/clang-wheel")  # in a build folder of gcc, CMake would use gcc again
     session.run("python", "-m", "pip", "install", "-q", *own, ".", "pytest", "hypothesis", env=environment)
     session.run("pytest", "tests/test_rules.py")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmark once, and count the instructions of a step."""
+    """Run a short benchmark, and count the instructions of a step."""
     install_package(session, "bench", "test")
     install(session, *PEERS)
     results = str(Path(session.create_tmp(), "quick.json").resolve())
@@ -172,7 +172,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def commands(session: nox.Session) -> None:
-    """Run what the command line offers."""
+    """Run the commands `doctor`, `bench` and `train`."""
     install_package(session, "train", "doctor", "bench")
     session.run("fusedstep", "doctor")
     with session.chdir(session.create_tmp()):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The hashes that the engine's test prints are the same for every compiler and machine: gcc, clang, every instruction set of
-# this CPU, one thread and several, both kinds of threads, and aarch64, cross-compiled and emulated.
+# The engine's test prints hashes of its results. This script checks that the hashes are the same for gcc and clang, for
+# every instruction set of this CPU, for one thread and several, for both kinds of threads, and on aarch64. The program
+# for aarch64 is cross-compiled and emulated.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -12,18 +13,18 @@ if ((${#missing[@]})); then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq g++-aarch64-linux-gnu qemu-user clang-14 >/dev/null
 fi
 
-# build NAME COMPILER [OPTION ...]
+# build NAME COMPILER [OPTION ...]: builds the engine's test in build/NAME
 build() {
   CXX=$2 cmake -S . -B "build/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_WERROR=ON "${@:3}" \
     >"$folder/log" && cmake --build "build/$1" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
 }
 
-# same NAME COMMAND ...: its hashes are those of gcc
+# same NAME COMMAND ...: runs the command, and fails if its hashes differ from those of gcc
 same() {
   "${@:2}" >"$folder/hashes" 2>"$folder/sets" || { cat "$folder/sets"; exit 1; }
   [[ -e $folder/expected ]] || cp "$folder/hashes" "$folder/expected"
-  diff "$folder/expected" "$folder/hashes" || { echo "$1: other bits than gcc's"; exit 1; }
-  echo "$1: the same $(wc -l <"$folder/hashes") hashes; $(paste -sd ' ' "$folder/sets")"
+  diff "$folder/expected" "$folder/hashes" || { echo "$1: the hashes differ from those of gcc"; exit 1; }
+  echo "$1: all $(wc -l <"$folder/hashes") hashes are as expected; $(paste -sd ' ' "$folder/sets")"
 }
 
 program=tests/engine/engine_test

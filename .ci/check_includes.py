@@ -1,7 +1,9 @@
-"""Refuse include cycles between the folders of csrc, and an old picture of the includes in docs/design.md.
+"""Check the includes between the folders of csrc.
 
-python .ci/check_includes.py            check
-python .ci/check_includes.py --update   write the picture
+The folders must not include each other in a cycle. docs/design.md has a picture of the includes, which must be current.
+
+python .ci/check_includes.py            checks
+python .ci/check_includes.py --update   writes the picture
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/design.md"
-INCLUDE = re.compile(r'^#include "(\w+)[/.]', re.MULTILINE)  # "rules.inc", which the build makes, includes rules/
+INCLUDE = re.compile(r'^#include "(\w+)[/.]', re.MULTILINE)  # "rules.inc" is generated, and includes files of rules/
 PICTURE = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 
 Graph = dict[str, set[str]]
 
 
 def includes(csrc: Path) -> Graph:
-    """Return the folders that each folder includes."""
+    """Return for each folder the folders from which it includes files."""
     graph: Graph = {folder.name: set() for folder in csrc.iterdir() if folder.is_dir()}
     for file in csrc.glob("*/*"):
         graph[file.parent.name] |= set(INCLUDE.findall(file.read_text())) - {file.parent.name}
@@ -28,7 +30,10 @@ def includes(csrc: Path) -> Graph:
 
 
 def needed(graph: Graph) -> Graph:
-    """Leave out what follows from the rest: a to c, where a includes b and b includes c. The graph has no cycle."""
+    """Return the graph without implied edges. If a includes b and b includes c, the edge from a to c is implied.
+
+    The graph must have no cycle.
+    """
 
     def reach(folder: str) -> set[str]:
         return graph[folder] | {far for near in graph[folder] for far in reach(near)}
@@ -46,14 +51,14 @@ def main() -> int:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        print(f"csrc: folders include each other: {' <- '.join(error.args[1])}")
+        print(f"csrc: folders include each other in a cycle: {' <- '.join(error.args[1])}")
         return 1
     page = PAGE.read_text()
     current = PICTURE.sub(lambda _: picture(graph), page, count=1)
     if "--update" in sys.argv[1:]:
         PAGE.write_text(current)
     elif current != page:
-        print(f"{PAGE.relative_to(ROOT)}: an old picture; run python .ci/check_includes.py --update")
+        print(f"{PAGE.relative_to(ROOT)}: the picture is not current; run python .ci/check_includes.py --update")
         return 1
     return 0
 

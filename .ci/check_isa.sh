@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# On an emulated CPU without AVX the wheel imports, steps, and refuses the levels that the CPU lacks.
+# Tests the wheel on an emulated CPU without AVX. The package must import and step, and it must refuse to use
+# instruction sets that the CPU does not have.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -21,7 +22,7 @@ for cls in fs.optim.registry.values():
     p = np.ones(1000, np.float32)
     cls([p], lr=0.1).step([p.copy()])
     assert (p < 1).all()
-print("x86-64-v2: all rules step")
+print("x86-64-v2: all update rules work")
 PY
   (cd "$folder" && qemu-x86_64 -cpu Nehalem "$(python -c 'import sys; print(sys.executable)')" old_cpu.py)
 fi

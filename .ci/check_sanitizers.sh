@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The engine's test under ThreadSanitizer (the thread pool and what runs on it) and under AddressSanitizer and
-# UndefinedBehaviorSanitizer (every case on every instruction set); and each of them on a mistake that it must find.
-# Then the bindings under the latter two, by the Python tests of all they take and refuse, in the environment that is active.
-# Not covered: libgomp's threads (ThreadSanitizer does not know how libgomp waits).
+# Runs tests with sanitizers:
+# 1. The engine's test runs with ThreadSanitizer, which checks the thread pool and the code that uses it.
+# 2. All cases of the engine's test run on every instruction set with AddressSanitizer and UndefinedBehaviorSanitizer.
+# 3. Each sanitizer runs on a deliberate mistake, which it must find.
+# 4. Python tests of the bindings run with AddressSanitizer and UndefinedBehaviorSanitizer, in the active environment.
+# The threads of libgomp are not tested, because ThreadSanitizer does not know how libgomp waits.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -16,11 +18,12 @@ if ((${#missing[@]})); then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang-14 libclang-rt-14-dev util-linux >/dev/null
 fi
 
-# must_find TEXT COMMAND ...: the command ends with a report that says so; a race may be missed a few times
+# must_find TEXT COMMAND ...: the command must fail, and its report must contain TEXT. The command is run up to five
+# times, because a sanitizer does not find a race in every run.
 must_find() {
   for _ in 1 2 3 4 5; do
     if ! "${@:2}" >"$folder/report" 2>&1 && grep -q "$1" "$folder/report"; then
-      echo "found, as it must be: $1"
+      echo "found, as expected: $1"
       return
     fi
   done
@@ -29,18 +32,18 @@ must_find() {
   exit 1
 }
 
-# build NAME COMPILER SANITIZERS [OPTION ...]
+# build NAME COMPILER SANITIZERS [OPTION ...]: builds the engine's test in build/NAME
 build() {
   { CXX=$2 cmake -S . -B "build/$1" -DFUSEDSTEP_EXTENSION=OFF -DFUSEDSTEP_ENGINE_TEST=ON -DFUSEDSTEP_SANITIZE="$3" "${@:4}" &&
     cmake --build "build/$1" --parallel 2; } >"$folder/log" || { cat "$folder/log"; exit 1; }
   program=build/$1/tests/engine/engine_test
 }
 
-# ThreadSanitizer's shadow needs addresses that some kernels' randomisation takes.
+# ThreadSanitizer needs a fixed range of addresses. With address space randomisation, some Linux kernels use this range.
 fixed=(setarch "$(uname -m)" -R)
 "${fixed[@]}" true 2>/dev/null || fixed=()
 export TSAN_OPTIONS=halt_on_error=1
-# One level of kernels is enough for the threads: that of an unknown processor.
+# For threads, it is enough to test one instruction set. The build is for an unknown processor, which has only one.
 build thread clang++-14 thread -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=generic
 "${fixed[@]}" "$program" --concurrency
 must_find "ThreadSanitizer: data race" "${fixed[@]}" "$program" --fault thread
@@ -54,7 +57,8 @@ must_find "runtime error: .*misaligned address" "$program" --fault undefined
 
 pip install -q --no-deps --target "$folder/package" -C cmake.define.FUSEDSTEP_SANITIZE=address,undefined \
   -C build-dir=build/extension .
-# What the bindings take and refuse; the kernels have been seen above. At night, all that calls them.
+# These tests are about the arguments that the bindings accept and refuse. The kernels were tested above. In nightly
+# runs, more tests that call kernels are added.
 tests=(refusals step_refusals layouts groups state dropout_refusals batch_norm_refusals batch_norm_saved batch_stats)
 [[ -z ${FUSEDSTEP_NIGHTLY-} ]] || tests+=(rules norm dropout batch_norm noise nn_kernels properties)
 tests=("${tests[@]/#/tests/test_}") && tests=("${tests[@]/%/.py}")

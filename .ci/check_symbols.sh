@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Every object that is compiled for an instruction set exports one table of kernels and nothing else, so that the linker
-# cannot put one level's code in another's place. With optimisation and without, where nothing is inlined; gcc and clang.
-# Arguments: a compiler, or "" for both; build types instead of these two.
+# Checks that every object file that is compiled for an instruction set exports only one table of kernels. Otherwise the
+# linker could replace a function by the same function of another instruction set. The check is made with gcc and clang,
+# with optimisation and without. Without optimisation, no function is inlined.
+# Arguments: a compiler ("" means gcc and clang), then build types (default: Release and Debug).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -11,7 +12,7 @@ check() {
   local build=build/$1-$2
   CXX=$1 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE="$2" -DFUSEDSTEP_EXTENSION=OFF >"$folder/log" || { cat "$folder/log"; exit 1; }
   mapfile -t levels < <(cmake --build "$build" --target help | grep -o 'kernels_[a-z0-9]*' | sort -u)
-  [[ $2 == Debug ]] && levels=("${levels[0]}") # where nothing is inlined, all levels export the same
+  [[ $2 == Debug ]] && levels=("${levels[0]}") # without inlining, all instruction sets export the same functions
   for level in "${levels[@]}"; do
     cmake --build "$build" --target "$level" --parallel 2 >"$folder/log" || { cat "$folder/log"; exit 1; }
     while read -r object; do
@@ -30,5 +31,5 @@ for compiler in ${1:-"${CXX:-g++}" clang++-14}; do
   for type in ${*:2}; do check "$compiler" "$type"; done
   (($# > 1)) || { check "$compiler" Release && check "$compiler" Debug; }
 done
-echo "$objects objects of kernels looked at"
+echo "$objects object files with kernels were checked"
 ((objects > 0)) && exit "$wrong"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# One wheel under 3 MB, with no library in it that is not ours, that imports and steps in parallel without libgomp.
+# Checks the wheel in the folder $1. It must have less than 3 MB and contain only our own library. The package must
+# import and step with several threads if libgomp is not available.
 set -euo pipefail
 wheel=$(ls "$1"/fusedstep-*.whl)
 size=$(stat -c %s "$wheel")
 echo "$(basename "$wheel"): $size bytes"
-((size < 3000000)) || { echo "the wheel must be under 3 MB"; exit 1; }
+((size < 3000000)) || { echo "the wheel must have less than 3 MB"; exit 1; }
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -12,11 +13,11 @@ python -m zipfile -e "$wheel" "$folder"
 libraries=$(cd "$folder" && find . -name '*.so*')
 [[ $(wc -l <<<"$libraries") == 1 && $libraries == ./fusedstep/_core.* ]] || { echo "unexpected libraries: $libraries"; exit 1; }
 for part in licenses/LICENSE sboms/fusedstep.cdx.json; do
-  [[ -s $(ls "$folder"/fusedstep-*.dist-info/"$part") ]] || { echo "the wheel lacks $part"; exit 1; }
+  [[ -s $(ls "$folder"/fusedstep-*.dist-info/"$part") ]] || { echo "the wheel must contain $part"; exit 1; }
 done
-if readelf -d "$folder"/fusedstep/_core.* | grep -E 'NEEDED.*(gomp|libomp)'; then echo "the core must not link an OpenMP"; exit 1; fi
+if readelf -d "$folder"/fusedstep/_core.* | grep -E 'NEEDED.*(gomp|libomp)'; then echo "the core must not be linked to an OpenMP library"; exit 1; fi
 
-# libgomp is hidden from the loader by a namespace of mounts, where the machine allows one.
+# If the machine allows a mount namespace, libgomp is hidden from the loader.
 cat >"$folder/step.py" <<'PY'
 import numpy as np, fusedstep as fs
 from fusedstep import _core
@@ -38,6 +39,6 @@ elif unshare -m true 2>/dev/null; then
   (cd "$folder" && unshare -m bash -c "$hide" hide "${gomps[@]}") | tee "$folder/out"
   grep -q 'backend threads' "$folder/out"
 else
-  echo "no mount namespaces here: the thread pool is tested with FUSEDSTEP_BACKEND=threads only"
+  echo "this machine does not allow a mount namespace; the thread pool is tested only with FUSEDSTEP_BACKEND=threads"
   (cd "$folder" && FUSEDSTEP_BACKEND=threads python step.py)
 fi

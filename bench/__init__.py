@@ -1,1 +1,1 @@
-"""Benchmarks of fusedstep against the strongest form of each peer: `python -m bench optim` and `layers`."""
+"""Benchmarks that compare fusedstep with other libraries, in their fastest variants: `python -m bench`."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: see `--help`."""
+"""The command `python -m bench`. The option `--help` lists its subcommands and options."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 COMMANDS = ("all", "report", "compare", "instructions")
 EPILOG = """
-Without a command: all suites, written to results.json, which report and compare read. Options of a run (--quick,
---only PATTERN, ...): python -m bench all --help.
+Without a command, all suites run, and the results are written to results.json. The commands "report" and "compare" read
+this file. "python -m bench all --help" lists the options of a run (--quick, --only PATTERN, ...).
 """
 
 
@@ -20,55 +20,55 @@ def build_parser() -> argparse.ArgumentParser:
     from .suites import SUITES
 
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="fusedstep against its strongest peers.", epilog=EPILOG
+        prog="python -m bench", description="Compare fusedstep with other libraries.", epilog=EPILOG
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    suites = commands.add_parser("all", help="every suite (the default)")
+    suites = commands.add_parser("all", help="run every suite (the default)")
     suites.set_defaults(run=run_suites, suites=SUITES)
     add_options(suites, Path("results.json"))
     for suite in SUITES:
         command = commands.add_parser(suite.name, help=suite.about)
         command.set_defaults(run=run_suites, suites=(suite,))
         add_options(command, None)
-    report = commands.add_parser("report", help="write README's table, docs/benchmarks.md and its pictures")
-    report.add_argument("results", type=Path, nargs="?", help="of a run (default: the results in the repository)")
-    report.add_argument("--disturbed", action="store_true", help="also of a disturbed machine; the tables say so")
+    report = commands.add_parser("report", help="write the tables and pictures of README and the docs")
+    report.add_argument("results", type=Path, nargs="?", help="the file of a run (default: the stored results)")
+    report.add_argument("--disturbed", action="store_true", help="accept results of a disturbed machine, with a note")
     report.set_defaults(run=run_report)
-    compare = commands.add_parser("compare", help="say what got slower or faster; status 1 if anything got slower")
+    compare = commands.add_parser("compare", help="compare two runs; the exit status is 1 if a case is slower")
     compare.add_argument("old", type=Path)
     compare.add_argument("new", type=Path)
     compare.add_argument(
-        "--tolerance", type=float, default=0.2, metavar="X", help="beyond both intervals (%(default)s)"
+        "--tolerance", type=float, default=0.2, metavar="X", help="the change that is allowed (%(default)s)"
     )
     compare.set_defaults(run=run_compare)
-    instructions = commands.add_parser("instructions", help="count the instructions of small steps; status 1 if more")
-    instructions.add_argument("--update", action="store_true", help="take what is counted for the new ceilings")
+    instructions = commands.add_parser("instructions", help="count the instructions of small steps, with valgrind")
+    instructions.add_argument("--update", action="store_true", help="store the counts, plus 10%%, as new ceilings")
     instructions.set_defaults(run=run_instructions)
     return parser
 
 
 def add_options(parser: argparse.ArgumentParser, file: Path | None) -> None:
     option = parser.add_argument
-    option("--quick", action="store_true", help="a subset in less than a minute; figures are rough")
-    option("--only", metavar="PATTERN", help="cases whose name contains or matches this, as in 'adam/*'")
-    option("--isa", metavar="LEVEL", help="of our kernels: v2, v3 or v4 (default: the best; layers: with v4, v3 too)")
-    option("--threads", type=int, metavar="N", help="of all implementations (default: what we may use)")
-    option("--memory", type=float, metavar="GIB", help="for a case's arrays (default: half of what is free)")
-    option("--minutes", type=float, metavar="M", help="for all cases together (default: 9.5, with --quick 0.8)")
-    text = "write every figure, and the machine, to FILE" + (" (%(default)s)" if file else "")
+    option("--quick", action="store_true", help="run a few cases in less than a minute, with wide intervals")
+    option("--only", metavar="PATTERN", help="run cases whose name contains or matches PATTERN, such as 'adam/*'")
+    option("--isa", metavar="LEVEL", help="instruction set: v2, v3 or v4 (default: the best; for layers, also v3)")
+    option("--threads", type=int, metavar="N", help="threads of every library (default: as many as fusedstep uses)")
+    option("--memory", type=float, metavar="GIB", help="memory for the arrays of a case (default: half of the free)")
+    option("--minutes", type=float, metavar="M", help="time for all cases together (default: 9.5, with --quick 0.8)")
+    text = "write all results, and facts about the machine, to FILE" + (" (%(default)s)" if file else "")
     option("--json", type=Path, metavar="FILE", default=file, help=text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return 0, or 1 if something is wrong or slower; a wrong command line exits with 2."""
+    """Run the command. Return 1 if a result is wrong or slower, and 0 otherwise. A wrong command line exits with 2."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # With this variable torch uses huge pages, as NumPy always does. torch reads it at its import.
+    # With this variable, torch uses huge pages, as NumPy always does. torch reads the variable when it is imported.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
         import fusedstep  # noqa: F401
     except ImportError as error:
-        print(f"python -m bench: fusedstep cannot be imported ({error}); pip install -e . first", file=sys.stderr)
+        print(f"python -m bench: fusedstep cannot be imported ({error}); run pip install -e .", file=sys.stderr)
         return 2
     parser = build_parser()
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):

@@ -1,7 +1,8 @@
-"""Compare two runs on one machine: list the lines that became slower or faster.
+"""Compare two runs on one machine, and list the results of fusedstep that became slower or faster.
 
-fusedstep is compared by its ratio to the yardstick of the same run (a kernel with the same traffic, a copy, plain
-NumPy). If the machine is slower during a run, both are slower, and the ratio stays.
+The comparison uses the ratio of fusedstep's time to the time of the yardstick in the same run. A yardstick is simple
+code that does comparable work. If the machine is slower during a run, the times of fusedstep and of the yardstick are
+both longer, and their ratio stays the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ Key = tuple[str, str, str]  # suite, case, implementation
 
 
 def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
-    """Return the verdict, from the interval of the change and the tolerance. The errors of the runs are independent."""
+    """Return "SLOWER" or "faster" if the whole interval of new / old lies beyond the tolerance, and "" otherwise.
+
+    The interval of the change follows from the intervals of both ratios, whose errors are independent.
+    """
     change = new[0] / old[0]
     least = change * math.exp(-math.hypot(math.log(new[0] / new[1]), math.log(old[2] / old[0])))
     most = change * math.exp(math.hypot(math.log(new[2] / new[0]), math.log(old[0] / old[1])))
@@ -34,7 +38,7 @@ def ours(document: Mapping[str, Any]) -> dict[Key, records.Record]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> list[tuple[Key, str, str, str]]:
-    """Return (what, old ratio, new ratio, verdict) for every line of fusedstep that is in both."""
+    """Return (key, old ratio, new ratio, verdict) for every result of fusedstep that is in both runs."""
     before, after, rows = ours(old), ours(new), []
     for key, was in before.items():
         now = after.get(key)
@@ -49,17 +53,17 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) ->
 
 
 def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
-    """Print the changes; return 1 if a line became slower.
+    """Print the changes. Return 1 if a case became slower, and 0 otherwise.
 
     Raises
     ------
     ValueError
-        If a file holds no results, or the two have nothing in common.
+        If a file contains no results, or the two files have no case in common.
     """
     old, new = records.read(old_path), records.read(new_path)
     rows = changes(old, new, tolerance)
     if not rows:
-        raise ValueError(f"{old_path} and {new_path} must share a case; they share none")
+        raise ValueError(f"{old_path} and {new_path} must have a case in common; they have none")
     for path, here, there in ((old_path, old, new), (new_path, new, old)):
         if alone := sorted({case for _, case, _ in ours(here).keys() - ours(there).keys()}):
             print(f"Only in {path}: {', '.join(alone)}")
@@ -74,5 +78,5 @@ def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
         report.print_table("Changes", header, [(*key, was, now, word) for key, was, now, word in changed])
     slower = sum(word.startswith("SLOWER") for *_, word in rows)
     faster = sum(word == "faster" for *_, word in rows)
-    print(f"{len(rows)} compared, {slower} slower, {faster} faster, beyond the intervals and {tolerance:.0%}")
+    print(f"Of {len(rows)} results, {slower} slower, {faster} faster, by more than the intervals and {tolerance:.0%}")
     return int(slower > 0)

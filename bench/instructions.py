@@ -1,7 +1,8 @@
-"""Instructions of fixed small steps, counted by valgrind: a regression check without noise.
+"""Count the instructions of fixed small steps with valgrind. Unlike a time, a count hardly differs between two runs.
 
-A child process under callgrind tells it, through a few lines of C, to count around each workload and nowhere else. One
-thread, and the instruction set that valgrind knows (AVX2).
+A child process runs every workload (a step, a layer or a training step) under callgrind, valgrind's tool for counting.
+A few lines of C switch the counting on before each workload and off after it. The child uses one thread and AVX2,
+because valgrind does not run AVX-512.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from fusedstep import _core, nn
 from fusedstep._bench import report
 
 CEILINGS = Path(__file__).with_name("instructions.json")
-SLACK = 1.10  # a new ceiling over the count: room for another compiler or Python, but not for another pass
-REPEATS = 10  # steps per count
+SLACK = 1.10  # new ceiling / count: larger than the effect of another compiler or Python, smaller than another pass
+REPEATS = 10  # steps in one count
 HELPER = """
 #include <valgrind/callgrind.h>
 void begin(void) { CALLGRIND_START_INSTRUMENTATION; CALLGRIND_ZERO_STATS; }
@@ -71,7 +72,7 @@ def layers() -> dict[str, Workload]:
 
 
 def workloads() -> dict[str, Workload]:
-    """Return the workloads: every rule on 8,192 elements, the stages around a rule, the layers, a training step."""
+    """Return the workloads: every optimizer on 8,192 elements, clipping and averages, the layers, a training step."""
     every = {f"{rule}/8192": stepper(rule, [8192]) for rule, cls in fs.optim.registry.items() if cls.element_wise}
     full = {"clip_norm": 1.0, "zero_grads": True}
     every["Adam/100x64"] = stepper("Adam", [64] * 100)
@@ -82,7 +83,7 @@ def workloads() -> dict[str, Workload]:
 
 
 def child(helper: str) -> None:
-    """Run every workload, counted."""
+    """Run every workload, and count its instructions. `helper` is the path of the compiled C code."""
     if ISA in _core.available_isas():
         fs.set_isa(ISA)
     fs.set_num_threads(1)
@@ -103,17 +104,17 @@ def tool(*names: str) -> str:
     for name in names:
         if found := shutil.which(name):
             return found
-    raise ValueError(f"instructions needs {names[0]}: apt-get install valgrind gcc")
+    raise ValueError(f"instructions needs {names[0]}; install it with: apt-get install valgrind gcc")
 
 
 def succeed(command: list[str], environment: dict[str, str] | None = None, text: str | None = None) -> None:
     done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"{Path(command[0]).name} must succeed; it said {done.stderr[-2000:]}")
+        raise ValueError(f"{Path(command[0]).name} must succeed; it printed {done.stderr[-2000:]}")
 
 
 def count() -> dict[str, int]:
-    """Return the instructions of one step of every workload.
+    """Return the number of instructions of one step of every workload.
 
     Raises
     ------
@@ -142,7 +143,7 @@ def total_of(dump: Path) -> int:
 
 
 def judge(counted: dict[str, int], ceilings: dict[str, int]) -> list[tuple[str, str, str, str]]:
-    """Return rows of (workload, instructions, ceiling, verdict); a workload without a ceiling fails."""
+    """Return rows of (workload, instructions, ceiling, verdict). A workload without a ceiling fails the check."""
     rows = []
     for name, instructions in counted.items():
         ceiling = ceilings.get(name)
@@ -152,7 +153,10 @@ def judge(counted: dict[str, int], ceilings: dict[str, int]) -> list[tuple[str, 
 
 
 def check(update: bool) -> int:
-    """Print the counts; return 1 if one is above its ceiling. With `update` they make the new ceilings."""
+    """Print the counts. Return 1 if a count is above its ceiling, and 0 otherwise.
+
+    With `update`, first store new ceilings, which are 10% above the counts.
+    """
     counted = count()
     if update:
         ceilings = {name: int(instructions * SLACK) for name, instructions in counted.items()}

@@ -1,4 +1,7 @@
-"""Muon against torch's, on the matrices of two models, with products of the same type: ``python -m bench.muon``."""
+"""Compare our Muon with torch's Muon on the matrices of two models: ``python -m bench.muon``.
+
+Both compute the matrix products in the same dtype: first in float32, then in bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ROUNDS = 4
 
 
 def matrices(shapes: Any) -> list[tuple[int, int]]:
-    """Return the hidden matrices of a model, with flattened kernels and without the embedding; each shape once."""
+    """Return each shape of a hidden matrix once. Kernels of convolutions are flattened, and embeddings are left out."""
     flat = {(shape[0], int(np.prod(shape[1:]))) for shape in shapes if len(shape) > 1}
     return sorted(shape for shape in flat if max(shape) < 30_000)
 
@@ -29,7 +32,7 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the time of our step and of torch's, and their ratio with its interval."""
+    """Print the times of our step and of torch's step, and their ratio with its 95% interval."""
     float32, dtypes = torch.Tensor.float, (torch.float32, torch.bfloat16)
     shipped = torch.Tensor.bfloat16
     for name, shapes in (("resnet18", resnet18()), ("gpt2", gpt2())):

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: every figure of a run."""
+"""Make the page docs/benchmarks.md, which shows every figure of a run."""
 
 from __future__ import annotations
 
@@ -15,21 +15,43 @@ from .tables import counted, page_block, table
 
 MEASURE = """## On your machine
 
-`fusedstep bench` compares the installed libraries on your machine in two minutes, without the repository ([how to
-measure](howto/measure.md)). `python -m bench`, in a clone, runs every case of this page."""
+`fusedstep bench` compares the installed libraries on your machine in two minutes, and needs no clone of the repository
+([how to measure](howto/measure.md)). In a clone, `python -m bench` runs every case of this page."""
+
+READING = """## How to read the tables below
+
+A case is one task with one size of data. A suite is a group of cases. Each suite has a section, and each case has a
+table. The text above a table describes the case and names the yardstick.
+
+- **time** is the median time of one step or one call.
+- **GB/s** is the number of bytes that the task must read and write, divided by the time.
+- **time / yardstick** and **time / time of fusedstep** are ratios with their 95% intervals. The words after the second
+  ratio say whether fusedstep is faster, slower or equal within the interval.
+- **roofline** is a kernel with the memory traffic of the step. This kernel only adds the gradient to the other arrays.
+- **copy** is a copy of as many bytes as the layer reads and writes. The fastest copy is the yardstick of the layer.
+- **out** means that the result is written into given memory. **new** means that the call allocates the memory.
+- **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2.
+- **bn alone** is fusedstep's batch norm without residual and ReLU.
+- **fused**, **foreach** and **default** are the forms of torch's optimizers.
+- **donated** means that JAX may write the result into the memory of an older result.
+- **numpy** is plain NumPy code on one thread.
+- **@2** means that two threads were used.
+- **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
+- **ready after** is the time until the end of the first step, for a library that compiles."""
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """Write docs/benchmarks.md."""
+    """Return the text of docs/benchmarks.md."""
     everything = list(records.records(document))
     parts = [
         "# Benchmarks",
-        "Written by `python -m bench report` from [the results of one run](../bench/results/reference.json) of "
-        "`python -m bench`; how it measures and why is [a decision](adr/0015-measuring.md).",
+        "`python -m bench report` writes this page from [the results of one run](../bench/results/reference.json) of "
+        "`python -m bench`. A [decision](adr/0015-measuring.md) describes how the times are measured, and why.",
         page_block(document),
         "## Pictures",
         *pictures(document),
         MEASURE,
+        READING,
         *untimed(everything),
         *suites(document, everything),
     ]
@@ -45,8 +67,8 @@ def pictures(document: Mapping[str, Any]) -> list[str]:
 
 
 def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[str]:
-    """Write every figure of every suite."""
-    header = ("implementation", "time", "GB/s", "time / yardstick", "time / ours, and what fusedstep is")
+    """Return a section for every suite, with a table for every case."""
+    header = ("implementation", "time", "GB/s", "time / yardstick", "time / time of fusedstep, verdict")
     parts = []
     for suite in dict.fromkeys(r.suite for r in everything):
         about = next((s.about for s in SUITES if s.name == suite), "")
@@ -63,18 +85,19 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
 
 
 def takeaway(lines: Sequence[Record]) -> str:
-    """Return the results of a suite in words: the outcomes against each peer, and the least and the greatest ratio."""
+    """Return the results of a suite in words: for each library, the verdicts and the least and the greatest ratio."""
     parts = []
     for label, start in COLUMNS:
         ratios = sorted(r.over_ours for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours)
         if ratios:
             ends = " to ".join(report.interval(r) for r in dict.fromkeys((ratios[0], ratios[-1])))
-            parts.append(f"against {label}, fusedstep is {counted(ratios)} ({ends} times as long)")
-    return f"**In short:** {'; '.join(parts)}." if parts else ""
+            verdicts = f"In {len(ratios)} comparisons with {label}, fusedstep is {counted(ratios)}."
+            parts.append(f"- {verdicts} {label} takes {ends} times as long as fusedstep.")
+    return "\n".join(["**In short:**", "", *parts]) if parts else ""
 
 
 def taken(case: Mapping[str, Any]) -> str:
-    """Return a note on the load of other processes during a case, if it was large."""
+    """Return a note on the CPU time that other processes used during a case, if it was long."""
     load = case.get("load") or {}
     return f"; other processes took {load['others'] + load['stolen']:.2f} CPUs" if load.get("disturbed") else ""
 
@@ -90,7 +113,7 @@ def page_row(r: Record) -> tuple[str, ...]:
 
 
 def untimed(everything: Sequence[Record]) -> list[str]:
-    """List the libraries that have no figure in any case, each with the reason."""
+    """Return a list of the libraries that have no figure in any case, each with the reason."""
     reasons: dict[str, str] = {}
     timed: set[str] = set()
     for r in everything:

@@ -1,4 +1,4 @@
-"""The pictures of docs/benchmarks.md."""
+"""Draw the pictures of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TITLES = {
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write every picture that the results have figures for."""
+    """Write every picture for which the results have figures. Return the paths of the written files."""
     figure_of = importlib.import_module("matplotlib.figure").Figure
     everything = [r for r in records.records(document) if r.seconds is not None]
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,10 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """Draw the bandwidth against the size, with the roofline of the same run."""
+    """Draw the bandwidth over the number of parameters, for each library and for the roofline.
+
+    The roofline is the bandwidth of a kernel with the same memory traffic and almost no arithmetic.
+    """
     sizes = {case["name"]: case["elements"] for case in document["cases"] if case["name"].startswith("size/")}
     lines = [r for r in everything if r.case in sizes]
     if not lines:
@@ -56,13 +59,13 @@ def bandwidth(figure: Any, everything: Sequence[Record], document: Mapping[str, 
 
 
 def peers(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """Draw one row per case of the page's table."""
+    """Draw the ratios of the first table of docs/benchmarks.md, one line of the picture for each row of the table."""
     shown = rows_of_page(everything)
     return speedup(figure, shown, rows.columns_of(shown))
 
 
 def threads(figure: Any, everything: Sequence[Record], document: Mapping[str, Any]) -> bool:
-    """Draw one panel per size."""
+    """Draw the time of an Adam step over the number of threads, with one panel for each size of the tensors."""
     cases = dict.fromkeys(r.case for r in everything if r.case.startswith("threads/"))
     if not cases:
         return False

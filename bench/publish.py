@@ -1,4 +1,4 @@
-"""Write README's table, docs/benchmarks.md and its pictures from the results of a run."""
+"""Write README's table, docs/torch.md's table, docs/benchmarks.md and its pictures from the results of a run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench:
 
 
 def publish(path: Path | None, disturbed: bool = False) -> int:
-    """Store the results of a run (None: use the stored ones), and write all pages and pictures that show them.
+    """Write all tables, pages and pictures. With a path, use the results in this file, and store them in KEPT.
+
+    Without a path, use the results that are already stored in KEPT.
 
     Raises
     ------
     ValueError
-        If the file has no results, or results of a disturbed machine and `disturbed` does not allow these.
+        If the file contains no results, or if the machine was disturbed and `disturbed` is False.
     """
     document = records.read(KEPT) if path is None else records.reduce(records.read(path))
     if path is not None and not disturbed:
@@ -42,7 +44,7 @@ def publish(path: Path | None, disturbed: bool = False) -> int:
         file.write_text(text, "utf-8")
     written = list(texts)
     if missing(["matplotlib"]):
-        print("matplotlib is not installed: the pictures stay as they were")
+        print("The pictures were not written, because matplotlib is not installed")
     else:
         from .pictures import draw
 
@@ -52,17 +54,17 @@ def publish(path: Path | None, disturbed: bool = False) -> int:
 
 
 def refuse_disturbed(path: Path, document: Mapping[str, Any]) -> None:
-    """Raise an error that names the disturbances of the run."""
+    """Raise an error with the reasons if the machine was disturbed during the run."""
     reasons = document["machine"].get("state", {}).get("disturbed", ["it has no record of that"])
     if reasons:
         raise ValueError(
             f"{path} must be of a quiet machine; got: {'; '.join(reasons)}. Nothing was written. Run again when the "
-            "machine is quiet; --disturbed publishes it all the same, and every table says what disturbed it"
+            "machine is quiet. With --disturbed, the results are published, and the tables give the reasons"
         )
 
 
 def with_block(text: str, block: str) -> str:
-    """Put the block between the markers."""
+    """Return the text with the block between the two markers."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

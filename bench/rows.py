@@ -1,6 +1,7 @@
-"""A step of some rows of a large embedding against torch's SparseAdam: ``python -m bench.rows [--quick]``.
+"""Compare our SparseAdam with torch's SparseAdam on a large embedding: ``python -m bench.rows [--quick]``.
 
-Both step the same table and moments (7.7 GB for 10 million rows of 64, 77 MB with --quick), in turn.
+Each step changes some of the rows. The two optimizers step the same table and the same moments, one after the other.
+The table and the moments need 7.7 GB for 10 million rows of 64 float32 numbers, or 77 MB with --quick.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROWS, QUICK_ROWS, WIDTH, TOUCHED, BATCHES, ROUNDS = 10_000_000, 100_000, 64, 409
 
 
 def gradients(rows: int) -> list[Any]:
-    """Return gradients like those of an embedding: rows in any order, some of them more than once."""
+    """Return sparse gradients of an embedding. Each has TOUCHED rows in random order, and some rows occur twice."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.sparse_coo_tensor(
@@ -34,11 +35,11 @@ def gradients(rows: int) -> list[Any]:
 
 
 def optimizers(rows: int) -> tuple[Any, Any, Any]:
-    """Return a table and two optimizers of it with the same moments."""
+    """Return a table, our optimizer and torch's optimizer. Both optimizers have the same table and the same moments."""
     table = torch.nn.Parameter(torch.ones(rows, WIDTH))
     moments = [
         torch.full((rows, WIDTH), value) for value in (0.0, 1e-3)
-    ]  # written, so that no step waits for memory pages
+    ]  # filled with numbers, so that the system has given all pages of memory before the first step
     made = fusedstep.torch.SparseAdam([table], lr=1e-3), torch.optim.SparseAdam([table], lr=1e-3)
     for optimizer, step in zip(made, (torch.tensor(1.0), 1), strict=True):
         optimizer.state[table] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
@@ -46,7 +47,7 @@ def optimizers(rows: int) -> tuple[Any, Any, Any]:
 
 
 def largest_difference(table: Any, ours: Any, theirs: Any, gradient: Any) -> float:
-    """Return the largest difference of both steps from the same numbers, in the rows of a gradient."""
+    """Do our step and torch's step from the same numbers. Return the largest difference of the results."""
     rows = gradient._indices()[0].unique()
     tensors = [table.detach(), *(ours.state[table][name] for name in ("exp_avg", "exp_avg_sq"))]
     before, results = [t[rows] for t in tensors], []
@@ -67,9 +68,9 @@ def seconds(step: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the time of our step and of torch's, and their ratio with its interval."""
+    """Print the times of our step and of torch's step, and their ratio with its 95% interval."""
     parser = argparse.ArgumentParser(prog="python -m bench.rows", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100,000 rows in place of 10 million")
+    parser.add_argument("--quick", action="store_true", help="use 100,000 rows instead of 10 million")
     rows = QUICK_ROWS if parser.parse_args().quick else ROWS
     table, ours, theirs = optimizers(rows)
     given = gradients(rows)
@@ -77,7 +78,7 @@ def main() -> None:
     samples = []
     for k in range(BATCHES * ROUNDS):
         times = []
-        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):  # neither finds the other's rows in the cache
+        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):  # different rows, so that no rows are in the cache
             table.grad = given[(k + own) % BATCHES]
             times.append(seconds(optimizer.step))
         samples.append(times)

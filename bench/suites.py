@@ -1,4 +1,4 @@
-"""The suites: those of the package, the optimizers' with every width, and training in PyTorch."""
+"""The suites of the repository: the package's suites, the widths (narrow formats), and training in PyTorch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPTIM = replace(
 )
 TORCH = Suite(
     "torch",
-    "training loops in PyTorch, with torch's optimizers and layers and with ours",
+    "training loops in PyTorch, with the optimizers and layers of torch and of fusedstep",
     lambda setting: torch_cases.CASES,
     lambda case, plan, setting: torch_suite.run_case(case, plan, setting.threads),
     torch_report.print_case,

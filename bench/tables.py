@@ -1,4 +1,4 @@
-"""The tables of README and of docs/torch.md, and the one at the head of docs/benchmarks.md."""
+"""Make the tables of README and docs/torch.md, and the table at the head of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fusedstep._bench.records import Record
 from fusedstep._bench.rows import Row, columns_of, fastest, rows_of
 from fusedstep._bench.verdicts import count, said
 
-# Rows of the table of docs/benchmarks.md and of the picture: their names and their cases.
+# Rows of the first table of docs/benchmarks.md and of the picture: (name of the row, name of the case).
 ROWS = (
     ("Adam, one tensor of 50M", "adam/50M"),
     ("Adam, one tensor of 250,000", "adam/250k"),
@@ -33,7 +33,7 @@ ROWS = (
     ("training step, 256-256 network, 32 rows of digits", "digits/256-256"),
     ("training step, 1024-1024 network, 32 rows of digits", "digits/1024-1024"),
 )
-# README's rows: one for each kind of work, also those in which other libraries are nearly as fast.
+# Rows of README's table: one for each kind of work, also for work in which other libraries are nearly as fast.
 SHORT = (
     "Adam, GPT-2 (124M)",
     "Adam, 300 tensors of 1,000",
@@ -43,33 +43,33 @@ SHORT = (
 )
 
 NAMES = {"v4": "v4 (AVX-512)", "v3": "v3 (AVX2)"}
-NOT_IN_README = ("ml_dtypes", "deepspeed", "bitsandbytes", "torchao")  # they have no column there
+NOT_IN_README = ("ml_dtypes", "deepspeed", "bitsandbytes", "torchao")  # packages without a column in README's table
 
-# Reasons why a peer is faster, and remedies: case, peer, reason. The first match counts.
+# Reasons why another library is faster: (pattern of cases, pattern of libraries, reason). The first match is used.
 REASONS = (
     (
         "digits/64-64",
         "jax*",
-        "JAX compiles the whole step into one program; fusedstep makes some twenty calls from Python, each of a "
-        "microsecond or two",
+        "JAX compiles the whole training step into one program. With fusedstep, a training step is about twenty calls "
+        "from Python, and each call takes one or two microseconds",
     ),
-    ("digits/1024-1024", "jax*", "XLA's threads share the products; NumPy's OpenBLAS gains less from a second core"),
-    ("digits/256-256, 200 rows", "jax*", "XLA's threads share the products; NumPy's OpenBLAS gains less"),
-    ("size/1e2", "*", "the call from Python takes nearly all of the time, and ours checks every array"),
+    ("digits/1024-1024", "jax*", "Two threads speed up the products of JAX more than the products of OpenBLAS"),
+    ("digits/256-256, 200 rows", "jax*", "Two threads speed up the products of JAX more than the products of OpenBLAS"),
+    ("size/1e2", "*", "The call from Python takes nearly all of the time, because fusedstep checks every array"),
     (
         "bn*16",
         "torch*",
-        "the conversion to and from 16 bits takes longer than the memory's traffic "
+        "The conversion to and from 16 bits takes longer than reading and writing the memory "
         "([decision 11](adr/0011-half-precision.md))",
     ),
 )
-AT_BANDWIDTH = 1.1  # ratio to the yardstick's time
-LIMIT = "both are at the speed of the yardstick, which memory sets"
-UNKNOWN = "no reason found yet"
+AT_BANDWIDTH = 1.1  # up to this ratio to the yardstick's time, the memory limits the speed
+LIMIT = "Both are as fast as the yardstick, whose speed is limited by the memory"
+UNKNOWN = "No reason has been found yet"
 
 
 def readme_block(document: Mapping[str, Any]) -> str:
-    """Write the short table, and the outcomes of all comparisons."""
+    """Return README's text: the short table, and the verdicts of all comparisons."""
     everything = list(records.records(document))
     short = [row for row in rows_of_page(everything) if row[0] in SHORT]
     columns = columns_of(short)
@@ -79,15 +79,16 @@ def readme_block(document: Mapping[str, Any]) -> str:
 
 
 def page_block(document: Mapping[str, Any]) -> str:
-    """Write the long table, and the outcomes of all comparisons."""
+    """Return the head of docs/benchmarks.md: the long table, and the verdicts of all comparisons."""
     everything = list(records.records(document))
     every = rows_of_page(everything)
     columns = columns_of(every)
     rows = [row for label, lines in every if (row := table_row(label, lines, columns))]
     text = (
-        "The yardstick is how many times as long fusedstep takes as a kernel that reads and writes the same arrays "
-        "and does one addition each (Adam), a copy of as many bytes (layers), or the same formulas in plain NumPy "
-        "(training)."
+        "The column `yardstick` shows the time of fusedstep divided by the time of a yardstick. A yardstick is simple "
+        "code that does comparable work. The yardstick of optimizers is a kernel that reads and writes the same arrays "
+        "and only adds numbers. The yardstick of layers is a copy of as many bytes. The yardstick of training is the "
+        "same formulas in plain NumPy."
     )
     head = header(columns, "yardstick")
     return "\n".join([where(document), "", text, "", *table(head, rows), "", *outcome(everything)])
@@ -98,10 +99,10 @@ def header(columns: Sequence[tuple[str, str]], *more: str) -> tuple[str, ...]:
 
 
 def torch_block(document: Mapping[str, Any]) -> str:
-    """Write the times of training loops in PyTorch, divided by ours."""
+    """Return the table of docs/torch.md: the times of training loops in PyTorch, and their ratios to our time."""
     lines = [r for r in records.records(document) if r.suite == "torch"]
     if not lines:
-        return "The kept results have no training in PyTorch; `python -m bench torch` measures it on your machine."
+        return "The stored results contain no training in PyTorch. `python -m bench torch` measures such trainings."
     names = [name for name in dict.fromkeys(r.name for r in lines) if name != "fusedstep"]
     rows = []
     for case in dict.fromkeys(r.case for r in lines):
@@ -116,7 +117,7 @@ def torch_block(document: Mapping[str, Any]) -> str:
 
 
 def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:
-    """Return a row: its name, our time, its ratio to the yardstick, and the ratio of each peer's time to ours."""
+    """Return a row: its name, our time, our time / the yardstick's time, and each other library's time / our time."""
     mine = [r for r in lines if r.mine and r.seconds is not None]
     if not mine:
         return None
@@ -128,7 +129,7 @@ def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, 
 
 
 def rows_of_page(everything: Sequence[Record]) -> list[Row]:
-    """Return the name of each row, and its lines."""
+    """Return the rows of the first table of docs/benchmarks.md: the name of each row, and its results."""
     return [row for label, case in ROWS for row in rows_of(label, [r for r in everything if r.case == case])]
 
 
@@ -139,26 +140,33 @@ def cell(record: Record | None) -> str:
 
 
 def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
-    """Name the machine, the libraries but for `others`, and what the figures are."""
+    """Return a text on the machine, the versions of all libraries except `others`, and the meaning of the figures."""
     machine, others = document["machine"], ("jaxlib", "fusedstep", *others)
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in others)
     busy, level = report.warning(machine), machine["isa"][0]
     return (
-        f"{busy}{' ' * bool(busy)}{machine['cpu']}, {machine['threads']} threads for every library, "
-        f"instruction set {NAMES.get(level, level)}; {versions}. "
-        "A ratio is the time of the other library over the time of fusedstep: at 2, the other library takes twice the "
-        "time. The brackets show its 95% interval. If the interval contains 1, the two are equal within the interval. "
-        "Of each library the fastest variant counts (torch: default, foreach and fused; JAX: optax, jitted). A dash: "
-        "the library has no such function, or it was not measured."
+        f"{busy}{' ' * bool(busy)}The CPU was {machine['cpu']}. Every library used {machine['threads']} threads. "
+        f"fusedstep used the instruction set {NAMES.get(level, level)}. The versions were {versions}. "
+        "A ratio is the time of the other library divided by the time of fusedstep. If the ratio is 2, the other "
+        "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. If the interval "
+        "contains 1, the two libraries are equal within the interval. If a library has several variants, for example "
+        "torch with foreach or fused, the fastest variant is shown. JAX's functions are compiled, and JAX's optimizers "
+        "are from optax. A dash means that the library has no such function, or that the library was not measured. "
+        "The sizes of tensors are numbers of elements."
     )
 
 
 def outcome(everything: Sequence[Record]) -> list[str]:
-    """Count the outcomes of all comparisons, and list every lost one with its reason."""
+    """Return the number of each verdict, and a list of the cases in which another library is faster, with reasons."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
     head = f"In {len(timed)} comparisons with other libraries, fusedstep is {counted(timed)}."
-    listed = [f"- {r.case}: {r.name} takes {said(r.over_ours)}; {reason(r, everything)}." for r in lost]
+    listed = [
+        f"- {r.case}: {r.name} takes {report.interval(r.over_ours)} times as long as fusedstep. "
+        f"{reason(r, everything)}."
+        for r in lost
+        if r.over_ours
+    ]
     return [head, *([""] if lost else []), *listed]
 
 
@@ -176,6 +184,6 @@ def reason(lost: Record, everything: Sequence[Record]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out a table of Markdown."""
+    """Return the lines of a table in Markdown."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
     return [lines[0], "|" + "---|" * len(header), *lines[1:]]

@@ -1,4 +1,4 @@
-"""Compare the built site with the package: every public name has a page. `nox -s docs` calls it after the build."""
+"""Check that every public name of the package has a page in the built site. `nox -s docs` calls this script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path.pop(0)
 
 
 def public_names() -> list[str]:
-    """Return every public name of the package and of its modules, under the name that has the page."""
+    """Return the public names of the package and of its modules. For an object with two names: the name with a page."""
     repeated = repeated_names()
     names = [f"{module}.{name}" for module in documented_modules() for name in importlib.import_module(module).__all__]
     root = importlib.import_module("fusedstep")
@@ -30,13 +30,13 @@ def public_names() -> list[str]:
 
 
 def value_of(name: str) -> Any:
-    """Return the object of a dotted name."""
+    """Return the object that has this dotted name."""
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
 
 
 def missing(html: Path) -> list[str]:
-    """Return the public names that have no page, or whose page does not exist."""
+    """Return the public names that are not in the site's inventory, or whose page is not a file."""
     inventory = InventoryFile.loads((html / "objects.inv").read_bytes(), uri="")
     found = {
         name: item.uri.partition("#")[0]
@@ -48,7 +48,7 @@ def missing(html: Path) -> list[str]:
 
 
 def main(html: str) -> int:
-    """Print the names without a page; the status is 1 if there are any."""
+    """Print the names without a page. Return 1 if a name has no page, otherwise 0."""
     names = missing(Path(html))
     print("\n".join(f"{name} has no page" for name in names) or f"{len(public_names())} public names have a page")
     return bool(names)

@@ -23,25 +23,25 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
-suppress_warnings = ["misc.highlighting_failure"]  # mermaid, which the repository's host draws
-highlight_language = "text"  # formulas; code says that it is Python
-default_role = "py:obj"  # `name` in a docstring becomes a link where the name has a page
+suppress_warnings = ["misc.highlighting_failure"]  # for mermaid; the repository's host draws its diagrams
+highlight_language = "text"  # for formulas; blocks of Python code name their language
+default_role = "py:obj"  # `name` in a docstring becomes a link if the name has a page
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-# One page for each name in a module's __all__; a new public name needs no line here.
+# Sphinx makes a page for each name in a module's __all__. A new public name needs no line in this file.
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
-autodoc_typehints = "none"  # numpydoc shows the types of the docstrings
+autodoc_typehints = "none"  # numpydoc shows the types that the docstrings state
 autodoc_inherit_docstrings = True
-numpydoc_show_class_members = False  # the template of a class lists them
+numpydoc_show_class_members = False  # the template of a class page lists the members
 numpydoc_class_members_toctree = False
 
 
 API = Path(__file__).with_name("api").joinpath("index.md").read_text("utf-8")
 LISTED = re.findall(r"^   ([\w.]+)$", API, re.MULTILINE)
-PAGES = [f"fusedstep.{name}" for name in LISTED if not name.startswith("fusedstep.")]  # names of no listed module
+PAGES = [f"fusedstep.{name}" for name in LISTED if not name.startswith("fusedstep.")]  # names outside these modules
 
 
 def documented_modules() -> list[str]:
@@ -50,7 +50,7 @@ def documented_modules() -> list[str]:
 
 
 def repeated_names() -> dict[str, str]:
-    """Return the objects that are public in two modules: second name -> the name that has the page."""
+    """Return the second name of each object that is public in two modules: second name -> the name with the page."""
     pages: dict[int, str] = {}
     repeated: dict[str, str] = {}
     for module in documented_modules():
@@ -62,7 +62,7 @@ def repeated_names() -> dict[str, str]:
 
 
 def repeated_by_module() -> dict[str, dict[str, str]]:
-    """Return `repeated_names` as module -> name -> page, for the template of a module."""
+    """Return `repeated_names` as module -> name -> page. The template of a module page uses this result."""
     found: dict[str, dict[str, str]] = {}
     for name, page in repeated_names().items():
         module, _, last = name.rpartition(".")
@@ -101,10 +101,10 @@ copybutton_prompt_is_regexp = True
 
 
 def skip_field_aliases(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out the fields of named tuples: the class's docstring describes them."""
+    """Skip the fields of named tuples, because the docstring of the class describes them."""
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def setup(app: Any) -> None:
-    """Connect the handlers."""
+    """Connect the handlers of this file to Sphinx."""
     app.connect("autodoc-skip-member", skip_field_aliases)

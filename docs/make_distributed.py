@@ -1,4 +1,4 @@
-"""Write the table of docs/distributed.md from tests/support/matrix.py: wrappers and features, with the test of each."""
+"""Write the table of wrappers and features into docs/distributed.md. The contents come from tests/support/matrix.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- matrix: written by `python docs/make_distributed.py` -->\n", 
 
 
 def table() -> str:
-    """Return the table. A cell has the result, and in brackets the parameters of its test, for all rules."""
+    """Return the table. A cell contains the result and, in brackets, the parameters of its test."""
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from support import matrix
 
@@ -26,12 +26,12 @@ def table() -> str:
     for (wrapper, feature), why in matrix.REFUSED.items():
         refused.setdefault((wrapper, why), []).append(f"`{feature}`")
     reasons = [f"{wrapper} with {' or '.join(features)}: {why}." for (wrapper, why), features in refused.items()]
-    lines += ["", "`refused` means that fusedstep raises an error with a message. The reasons:", ""]
+    lines += ["", "`refused` means that fusedstep raises an error. The reasons are:", ""]
     return "\n".join([*lines, *(f"- {reason}" for reason in reasons)]) + "\n"
 
 
 def written(page: str) -> str:
-    """Return the page with the table in its place."""
+    """Return the page with the new table between the two markers."""
     before, rest = page.split(BEGIN)
     return before + BEGIN + table() + END + rest.split(END)[1]
 

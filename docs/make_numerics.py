@@ -1,4 +1,4 @@
-"""Write numerics.md: the errors of steps and batch statistics against the same formulas in higher precision."""
+"""Write numerics.md: errors of steps and of batch norm, compared with the same formulas in higher precision."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ RATIOS = [1.0, 1e2, 1e4, 1e6, 1e8]
 
 
 class Ulps(NamedTuple):
-    """The largest errors of a step and of its states, in units in the last place of the exact values."""
+    """The largest errors of a step and of its states, in ULPs (units in the last place) of the exact value."""
 
     step: float
     state: float
 
 
 def ulps(got: Array, exact: Array) -> float:
-    """Return the largest error in units in the last place of the exact values, rounded to got's type."""
+    """Return the largest error in ULPs. An ULP is that of the exact value in the type of `got`."""
     return float(np.max(np.abs(got - exact) / np.spacing(np.abs(exact).astype(got.dtype))))
 
 
 def step_errors(cls: Any, options: Options, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> Ulps:
-    """Return the errors of the fifth of five steps, with gradients over twenty octaves.
+    """Return the errors of the last of five steps. The gradients are between 2^-10 and 2^10 in absolute value.
 
-    All gradients of an element have one sign, so that no sum cancels. Before the fifth step the parameter is set to 0,
-    so that the new parameter is the step.
+    All gradients of an element have one sign, so that no sum cancels. Before the last step, the parameter is set to 0,
+    so that the new parameter is minus the step.
     """
     rng, wide = np.random.default_rng(seed), WIDER[dtype]
     signs = rng.choice([-1.0, 1.0], size)
@@ -64,12 +64,12 @@ def largest(cls: Any, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> 
 
 
 def bound(seen: float) -> int:
-    """Return the bound for the largest error that was seen: twice this error, in whole units."""
+    """Return the bound for a largest error: twice the error, rounded up."""
     return max(1, math.ceil(2 * seen))
 
 
 class Moments(NamedTuple):
-    """Largest errors of batch norm: of the mean in deviations, of 1 / deviation and y relative to their size."""
+    """Largest errors of batch norm: mean (over deviation), 1 / deviation (relative) and y (over the largest |y|)."""
 
     mean: float
     invstd: float
@@ -77,7 +77,7 @@ class Moments(NamedTuple):
 
 
 def batch_norm_errors(dtype: np.dtype[Any], ratio: float, seed: int = 0) -> Moments:
-    """Return the errors for channels with this mean and a deviation of 1. The values are rounded at random."""
+    """Return the errors for channels with a mean of `ratio` and a deviation of 1. The values are rounded at random."""
     rng, shape = np.random.default_rng(seed), (64, 3, 500)
     dither = np.spacing(dtype.type(ratio)) * rng.uniform(-0.5, 0.5, shape)
     x = (rng.normal(ratio, 1, shape) + dither).astype(dtype)
@@ -94,13 +94,13 @@ def batch_norm_errors(dtype: np.dtype[Any], ratio: float, seed: int = 0) -> Mome
 
 
 def up(x: float) -> str:
-    """Return x with one digit, rounded up."""
+    """Return x as text with one significant digit, rounded up."""
     power = 10.0 ** math.floor(math.log10(max(x, 1e-30)))
     return f"{math.ceil(x / power) * power:.0e}"
 
 
 def step_rows() -> Iterator[list[str]]:
-    """Yield the bounds and the largest errors seen of every optimizer."""
+    """Yield a row for each optimizer: the bounds and the largest errors."""
     for cls in CLASSES:
         row = [cls.__name__]
         for dtype in DTYPES:
@@ -110,22 +110,22 @@ def step_rows() -> Iterator[list[str]]:
 
 
 def batch_norm_rows() -> Iterator[list[str]]:
-    """Yield the errors for every ratio of mean and deviation."""
+    """Yield a row for each ratio mean / deviation: the largest errors."""
     for dtype in DTYPES:
         for ratio in RATIOS:
             yield [str(dtype), f"{ratio:g}", *map(up, batch_norm_errors(dtype, ratio))]
 
 
 def table(head: str, rows: Iterator[list[str]]) -> str:
-    """Return rows as a table below its head."""
+    """Return a Markdown table with this head and these rows."""
     lines = [head, "|---" * (head.count("|") - 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def page() -> str:
-    """Return numerics.md: numerics.txt with its tables."""
+    """Return the text of numerics.md: numerics.txt with the two tables."""
     steps = table("| rule | float32 | (seen) | float64 | (seen) |", step_rows())
-    norms = table("| | mean / deviation | mean | 1 / deviation | y |", batch_norm_rows())
+    norms = table("| type | mean / deviation | mean | 1 / deviation | y |", batch_norm_rows())
     text = (DOCS / "numerics.txt").read_text("utf-8")
     return text.replace("{steps}", steps).replace("{batch norm}", norms)
 

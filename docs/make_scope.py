@@ -1,4 +1,4 @@
-"""Write scope.md from scope.txt: every technique, its public names, and the files that show it."""
+"""Write scope.md from scope.txt: every technique, its public names, and the files that use these names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parent
 HEAD = """# Scope
 
-This page lists every technique of the package. The second column gives the public names of the technique. The brackets
-contain the arguments that select the technique. The third column gives the files that show the technique. `fs` is
-`fusedstep`.
+This page lists every technique of the package. The column "name" contains the public names of a technique. `fs` is
+`fusedstep`. If a name has arguments in brackets, as in `fs.SGD(momentum)`, these arguments select the technique. The
+column "shown by" contains examples and tests that use these names.
 
-`python docs/make_scope.py` writes this page from [scope.txt](scope.txt). The tests check that every name exists and
-takes these arguments. The tests also check that every file exists, and that at least one of the files uses the name.
+`python docs/make_scope.py` writes this page from [scope.txt](scope.txt). The tests check that every name, every
+argument and every file exists. The tests also check that at least one of the files uses the name.
 """
 NAME = re.compile(r"([\w.]+)(?:\(([\w, ]+)\))?")
 
 
 class Row(NamedTuple):
-    """A technique, its public names, and the files that show it, relative to the project."""
+    """A technique, its public names, and the files that use these names. Paths are relative to the repository."""
 
     technique: str
     names: list[str]
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def sections() -> dict[str, list[Row]]:
-    """Read scope.txt."""
+    """Read scope.txt. Return the rows of each section."""
     found: dict[str, list[Row]] = {}
     for line in (DOCS / "scope.txt").read_text("utf-8").splitlines():
         if line.startswith("## "):
@@ -44,7 +44,7 @@ def sections() -> dict[str, list[Row]]:
 
 
 def resolve(name: str) -> Any:
-    """Return the object with this public name. Refuse it if it lacks one of the arguments in brackets."""
+    """Return the object with this public name. Raise ValueError if an argument in the brackets does not exist."""
     matched = NAME.fullmatch(name)
     if matched is None:
         raise ValueError(f"scope.txt: a name must be like fs.SGD(momentum); got {name!r}")
@@ -70,7 +70,7 @@ def _find(dotted: str) -> Any:
 
 
 def _parameters(value: Any) -> set[str]:
-    """Return the names of the arguments of a function, or of a class and those it inherits from."""
+    """Return the names of the arguments of a function, or of a class and its base classes."""
     if not callable(value):
         return set()
     made = (
@@ -82,7 +82,7 @@ def _parameters(value: Any) -> set[str]:
 
 
 def page() -> str:
-    """Return scope.md."""
+    """Return the text of scope.md."""
     parts = [HEAD]
     for title, rows in sections().items():
         parts += [f"## {title}\n", "| technique | name | shown by |", "|---|---|---|"]

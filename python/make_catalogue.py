@@ -1,9 +1,10 @@
-"""Write the catalogues of the optimizers and of the activations, and the type stubs of the optimizers.
+"""Write the modules that import all optimizers and all activations, and the type stubs of the optimizers.
 
     python python/make_catalogue.py
 
-A new file in python/fusedstep/optim or python/fusedstep/nn/activations needs nothing else. The stubs of
-`fusedstep.torch` are written where torch is installed; `tests/test_options.py` says when a file is not up to date.
+Run this script after you add a file to python/fusedstep/optim or python/fusedstep/nn/activations. The script writes
+the stubs of `fusedstep.torch` only if torch is installed. A test in tests/test_options.py fails if a file is not up to
+date.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ NAMES = {"Iterator": "collections.abc", "Mapping": "collections.abc", "contextma
 
 
 def catalogue(path: str) -> str:
-    """Return a module that imports every class of its folder."""
+    """Return the text of a module that imports every class of the module's folder."""
     classes = dict(sorted(_classes(PACKAGE / Path(path).parent)))
-    lines = [f'"""Every {CATALOGUES[path]} of this folder. Written by python/make_catalogue.py."""', ""]
+    lines = [f'"""Every {CATALOGUES[path]} of this folder. python/make_catalogue.py writes this file."""', ""]
     lines += [f"from .{module} import {name}" for name, (module, _) in sorted(classes.items(), key=lambda c: c[1][0])]
     return "\n".join([*lines, "", "__all__ = [", *(f'    "{name}",' for name in classes), "]", ""])
 
 
 def stub_of_optimizers() -> str:
-    """Return the type stub of `fusedstep.optim._catalogue`: constructors as the declared options make them."""
+    """Return the type stub of `fusedstep.optim._catalogue`. Each declared option is an argument of a constructor."""
     registry = importlib.import_module("fusedstep.optim").registry
     bodies = []
     for name, (_, node) in sorted(_classes(PACKAGE / "optim")):
@@ -45,7 +46,7 @@ def stub_of_optimizers() -> str:
 
 
 def stub_of_torch() -> str:
-    """Return the type stub of `fusedstep.torch.optimizers`, whose classes are made when it is imported."""
+    """Return the type stub of `fusedstep.torch.optimizers`. This module creates its classes when it is imported."""
     registry = importlib.import_module("fusedstep.optim").registry
     module = importlib.import_module("fusedstep.torch.optimizers")
     bodies = []
@@ -59,12 +60,12 @@ def stub_of_torch() -> str:
 
 
 def catalogues() -> dict[Path, str]:
-    """Return what the catalogues must hold. The package need not be importable."""
+    """Return the text of every catalogue by its path. This function does not import the package."""
     return {PACKAGE / path: catalogue(path) for path in CATALOGUES}
 
 
 def stubs() -> dict[Path, str]:
-    """Return what the type stubs must hold. The catalogues must be up to date."""
+    """Return the text of every type stub by its path. The catalogues must be up to date, because they are imported."""
     found = {PACKAGE / "optim/_catalogue.pyi": stub_of_optimizers()}
     if find_spec("torch"):
         found[PACKAGE / "torch/optimizers.pyi"] = stub_of_torch()
@@ -72,7 +73,7 @@ def stubs() -> dict[Path, str]:
 
 
 def _classes(folder: Path) -> Iterator[tuple[str, tuple[str, ast.ClassDef]]]:
-    """Yield the public classes of a folder's public modules, each with its module and its definition."""
+    """Yield the name, the module and the definition of every public class in the public modules of a folder."""
     for file in sorted(folder.glob("[a-z]*.py")):
         if file.stem != "catalogue":
             for node in ast.parse(file.read_text("utf-8")).body:
@@ -81,7 +82,7 @@ def _classes(folder: Path) -> Iterator[tuple[str, tuple[str, ast.ClassDef]]]:
 
 
 def _constructor(cls: Any, kernel: Any = None) -> str:
-    """Return the line of a constructor; annotations that it lacks are those of the kernel's options."""
+    """Return the stub of a constructor. If `kernel` is given, the annotations are those of the kernel's options."""
     lines, by_name = ["    def __init__("], False
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and not by_name:
@@ -116,7 +117,7 @@ def _module(text: str, bodies: list[str], names: list[str], *imports: str) -> st
     homes = {home: ", ".join(sorted(name for name in used if used[name] == home)) for home in sorted(used.values())}
     lines = [f"from {home} import {found}" for home, found in homes.items()]
     lines = [line for line in lines if " ." not in line] + [*imports] + [line for line in lines if " ." in line]
-    head = "\n".join([f'"""{text} Written by python/make_catalogue.py."""', "", *lines])
+    head = "\n".join([f'"""{text} python/make_catalogue.py writes this file."""', "", *lines])
     return f"{head}\n\n__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + f"]\n\n{body}\n"
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Each test starts with the process-wide settings of the import."""
+"""Fixtures for all tests. Each test starts with the process-wide settings that the package has after its import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.register_profile(
 settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
 settings.load_profile("nightly" if NIGHTLY else "usual")
 
-# Files whose tests all need a package. They are left out if it is not installed.
+# All tests of these files need the package. If the package is not installed, the files are not collected.
 NEEDS = {
     "optuna": ["test_border_report", "test_docs", "test_scope", "test_search"],
     "sklearn": ["test_bench_sklearn", "test_nn_pretraining", "test_sklearn_*"],
@@ -33,13 +33,13 @@ NEEDS = {
 MISSING = {package: files for package, files in NEEDS.items() if find_spec(package) is None}
 collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in files]
 
-# A shell starts background processes with Ctrl-C ignored, and their children inherit this.
+# If a shell starts pytest in the background, pytest and its children ignore Ctrl-C. This line makes them handle Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
-    """List the test files that are left out."""
-    return [f"left out without {package}: {', '.join(files)}" for package, files in MISSING.items()]
+    """List the test files that are not collected."""
+    return [f"not collected, because {package} is missing: {', '.join(files)}" for package, files in MISSING.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def worlds() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    """Return PyTorch. Without it a test is skipped, or fails if FUSEDSTEP_REQUIRE_PEERS is set."""
+    """Return torch. If torch is not installed, the test is skipped, or fails if FUSEDSTEP_REQUIRE_PEERS is set."""
     if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         import torch
     else:
@@ -78,9 +78,9 @@ def torch() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixture of the library that they need; skip nightly ones unless FUSEDSTEP_NIGHTLY is set."""
+    """Mark the tests that use the fixture `torch`. Skip nightly tests if FUSEDSTEP_NIGHTLY is not set."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")
         if item.get_closest_marker("nightly") and not NIGHTLY:
-            item.add_marker(pytest.mark.skip(reason="FUSEDSTEP_NIGHTLY=1 runs it"))
+            item.add_marker(pytest.mark.skip(reason="runs only with FUSEDSTEP_NIGHTLY=1"))

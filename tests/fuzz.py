@@ -1,9 +1,10 @@
-"""Read thousands of invalid files: ``python tests/fuzz.py -runs=10000`` (needs atheris; other options are libFuzzer's).
+"""Read thousands of invalid files: ``python tests/fuzz.py -runs=10000``. The options are those of libFuzzer.
 
-It reads checkpoints (with wide states, and with 8-bit states), models, .csv and .npz files, and gradients with a DLPack
-descriptor. For any bytes, reading must return an object or raise a documented error. It must have no other effect, make
-no other file, and allocate memory only in proportion to the file's size. The corpus is that of `support/corpus.py`.
-`tests/test_fuzz.py` runs it, with some mutations of it, without atheris.
+This program needs atheris. It reads checkpoints (with ordinary and with 8-bit states), models, .csv and .npz
+files, and gradients with a DLPack descriptor. For all bytes, a reader must return an object or raise a documented
+error. A reader must have no other effect and create no other file. The size of the file limits the memory that a reader
+may allocate. The corpus is in `support/corpus.py`. `tests/test_fuzz.py` reads the corpus and some mutations of it
+without atheris.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas  # noqa: F401 (what an import takes must not count)
+import pandas  # noqa: F401 (imported here, so that its memory is not counted as memory of a reader)
 
-if __name__ == "__main__":  # atheris must trace the package; a trace of all imports takes minutes
+if __name__ == "__main__":  # atheris traces only this package, because tracing all imports takes minutes
     import atheris
 
     seen = atheris.instrument_imports(include=["fusedstep"])
@@ -39,12 +40,13 @@ with seen:
     from support.corpus import corpus, narrow_optimizer, optimizer
     from support.descriptors import read_descriptor
 
-#: Bytes that reading may take, in addition to a multiple of the file's size. Deflate packs at most 1,032 to 1.
+#: A reader may allocate at most ROOM bytes plus TIMES times the size of the file. For a compressed file, the factor is
+#: TIMES_PACKED, because Deflate compresses by a factor of up to 1,032.
 ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
 
 
 def read_optimizer(path: Path, make: Callable[[], fs.optim.Optimizer] = optimizer) -> None:
-    """Load a file. After an error nothing may have changed; otherwise, saving must give a file that loads."""
+    """Load a file. After an error, nothing may have changed. Otherwise, save the optimizer and load it again."""
     opt = make()
     gradients = [np.ones_like(next(iter(opt.params.values()))), None]
     opt.step(gradients)
@@ -81,7 +83,7 @@ def read_table(path: Path) -> None:
     prepare(load_table(str(path), "y" if path.suffix == ".csv" else None), "auto", 0)
 
 
-#: Reader, name of its file, and the errors that it may raise for an invalid file.
+#: For the name of each file: its reader, and the errors that the reader may raise for an invalid file.
 READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] = {
     "state.safetensors": (read_optimizer, (ValueError, TypeError)),
     "blocks.safetensors": (functools.partial(read_optimizer, make=narrow_optimizer), (ValueError, TypeError)),
@@ -93,7 +95,7 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
 
 
 def check(name: str, data: bytes) -> bool:
-    """Return True if the file could be read; raise if reading it had a forbidden effect."""
+    """Return True if the file could be read. Raise an error if the reader had a forbidden effect."""
     reader, errors = READERS[name]
     path = folder() / name
     path.write_bytes(data)
@@ -110,8 +112,8 @@ def check(name: str, data: bytes) -> bool:
         tracemalloc.stop()
         others = {*os.listdir(folder()), *os.listdir(folder().parent)} - {*READERS, "inner"}
     limit = ROOM + (TIMES_PACKED if name.endswith(".npz") else TIMES) * len(data)
-    assert peak < limit, f"{peak} bytes were allocated for a file of {len(data)}"
-    assert not others, f"other files were made: {others}"
+    assert peak < limit, f"{peak} bytes were allocated for a file of {len(data)} bytes"
+    assert not others, f"other files were created: {others}"
     return read
 
 
@@ -126,7 +128,7 @@ def folder() -> Path:
 
 
 def main() -> None:
-    """Fuzz: the first byte chooses the reader of the other bytes."""
+    """Run the fuzzer. The first byte of an input selects the reader of the other bytes."""
     names = list(READERS)
 
     def one_input(data: bytes) -> None:

@@ -1,7 +1,10 @@
-"""One thread steps an optimizer while others change its arrays or tensors: each step is complete or refused.
+"""One thread steps an optimizer, while other threads change its arrays or tensors.
 
-Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]; see .ci/check_sanitizers.sh for a build that
-finds more.
+Each step must be complete, or raise an error and change nothing.
+
+Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]
+
+A build with sanitizers finds more errors. `.ci/check_sanitizers.sh` shows how to build it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)  # errors of a refused step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on arrays, and the changes of its arrays."""
+    """Return a function that steps an optimizer on arrays, and functions that change its arrays."""
     params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
     grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
     opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
@@ -61,12 +64,15 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
 
 
 def assigned() -> tuple[Callable[[], object], list[Act]]:
-    """Return `tensors` with assignments to `grad` and `data`, too. In these, torch itself frees memory in use."""
+    """Return the functions of `tensors`, and functions that assign to `grad` and `data`.
+
+    During such an assignment, torch itself frees memory that another thread may be using.
+    """
     return tensors(True)
 
 
 class Tensors:
-    """An optimizer on tensors, and random changes of its tensors, groups and states."""
+    """An optimizer on tensors, with methods that randomly change its tensors, groups and states."""
 
     def __init__(self) -> None:
         import torch
@@ -103,7 +109,7 @@ class Tensors:
             entry[name] = self.torch.ones(size)
 
     def group(self, draw: random.Random) -> None:
-        """Add a group; remove all but the first if there are many."""
+        """Add a group. If there are more than three groups, first remove all groups except the first."""
         if len(self.opt.param_groups) > 3:
             del self.opt.param_groups[1:]
         q = self.torch.nn.Parameter(self.torch.ones(5))
@@ -115,13 +121,16 @@ class Tensors:
         self.opt.register_step_pre_hook(lambda *a: None).remove()
 
     def swap(self, draw: random.Random) -> None:
-        """Swap the averages into the parameters, and back."""
+        """Exchange the parameters with their averages, and undo the exchange."""
         with self.opt.averaged():
             pass
 
 
 def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
-    """Return the step of an optimizer on tensors, and the changes of it; with `assign`, also of gradients and data."""
+    """Return a function that steps an optimizer on tensors, and functions that change the optimizer.
+
+    If `assign` is true, some of the functions assign to `grad` and `data` of the parameters.
+    """
     t = Tensors()
     opt = t.opt
     acts: list[Act] = [
@@ -143,7 +152,7 @@ def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
 def stress(
     make: Callable[[], tuple[Callable[[], object], list[Act]]], seconds: float, seed: int = 0
 ) -> tuple[int, int]:
-    """Step and change for some time; return the numbers of steps taken and refused."""
+    """Step and change the optimizer for some time. Return the numbers of complete steps and of refused steps."""
     step, acts = make()
     end = threading.Event()
     unexpected: list[BaseException] = []
@@ -153,7 +162,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (*REFUSALS, LookupError, AttributeError):  # raised by Python code during a change
+            except (*REFUSALS, LookupError, AttributeError):  # Python code may raise these during a change
                 pass
             except BaseException as error:
                 unexpected.append(error)

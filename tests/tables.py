@@ -1,4 +1,4 @@
-"""Realistic tables, and readers of the files that a command writes."""
+"""Realistic tables, and a function that reads the tables that a command writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rows_of(path: str | Path) -> list[dict[str, str]]:
 
 
 def customers(n: int = 240) -> Any:
-    """Make a realistic table of customers, who leave if they are young and call often."""
+    """Make a realistic table of customers. Young customers who call often leave."""
     rng = np.random.default_rng(0)
     age, calls = rng.integers(18, 80, n).astype(float), rng.integers(0, 10, n)
     leaves = calls * 5 - age + rng.normal(0, 3, n) > -20
@@ -40,7 +40,10 @@ def customers(n: int = 240) -> Any:
 
 
 def flats(n: int = 160) -> str:
-    """Make a table of flats as a German spreadsheet saves it: latin-1, semicolons, decimal commas, missing years."""
+    """Make a table of flats as a German spreadsheet program saves it.
+
+    The table has letters of latin-1, semicolons between fields, decimal commas and missing years.
+    """
     rng = np.random.default_rng(1)
     size = rng.uniform(30, 140, n).round(1)
     price = (1500 * size + 5000 * rng.normal(size=n)).round(2)

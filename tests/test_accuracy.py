@@ -1,4 +1,4 @@
-"""Accuracy of the rules: against float64, against torch, and on a problem with a known solution."""
+"""The accuracy of the update rules, compared with float64, with torch, and with the known solution of a problem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.bits import Array, every_dtype
 from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
-# The error of 100 roundings, relative to the parameter; for a parameter below 1, relative to 1.
+# Bounds of the error of 100 roundings, relative to max(|parameter|, 1).
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 
@@ -60,7 +60,10 @@ def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
 
 @every_variant
 def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """The bound is half an ulp for each of 12 roundings: 10 of the longest step, one of the sum, one of the decay."""
+    """Each rounding has an error of at most half an ulp.
+
+    10 roundings are of numbers as large as the longest step, one is of the sum, and one of the decay.
+    """
     p = rng.uniform(-1, 1, 2000).astype(np.float32)
     single, double = (cls([p.astype(t)], lr=1.0, **options) for t in (np.float32, np.float64))
     for _ in range(4):
@@ -77,7 +80,7 @@ def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Opt
     sums = 1 + bool(single.groups[0]["weight_decay"])
     bound = 0.5 * sums * np.spacing(np.abs(exact).astype(np.float32)) + 5 * np.spacing(np.float32(longest))
     assert (np.abs(single.params[0] - exact) <= bound).all()
-    assert longest > 1e-3, "the step must not be 0, or the test shows nothing"
+    assert longest > 1e-3, "the step must change the parameters, otherwise the test shows nothing"
 
 
 @every_variant
@@ -87,7 +90,7 @@ def test_every_rule_finds_the_minimum_of_a_quadratic(cls: Any, options: Options,
 
 
 def quadratic(cls: Any, options: Options, lr: float, rng: np.random.Generator) -> float:
-    """Return the last loss over the first."""
+    """Return the last loss divided by the first loss."""
     curvature, goal = rng.uniform(0.5, 1.5, 20), rng.uniform(-1, 1, 20)
     x = rng.uniform(-1, 1, 20)
     opt = cls([x], lr=lr, **options)
@@ -102,7 +105,7 @@ def quadratic(cls: Any, options: Options, lr: float, rng: np.random.Generator) -
 
 
 @every_class
-def test_maximize_steps_as_the_negative_gradient_does(cls: Any, rng: np.random.Generator) -> None:
+def test_maximize_equals_a_step_with_the_negative_gradient(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 50))
     up, down = p.copy(), p.copy()
     cls([up], lr=0.1, maximize=True).step([g])
@@ -110,7 +113,7 @@ def test_maximize_steps_as_the_negative_gradient_does(cls: Any, rng: np.random.G
     assert up.tobytes() == down.tobytes() and (up != p).all()
 
 
-def test_centered_variance_that_rounds_below_zero_is_not_nan() -> None:
+def test_centered_variance_that_is_rounded_below_zero_does_not_give_nan() -> None:
     for cls, options in ((c.values[0], c.values[1]) for c in every_variant.args[1]):
         if not options.get("centered"):
             continue
@@ -123,7 +126,7 @@ def test_centered_variance_that_rounds_below_zero_is_not_nan() -> None:
 
 
 @every_class
-def test_proximal_l1_gives_exact_zeros_and_its_closed_form(cls: Any, rng: np.random.Generator) -> None:
+def test_proximal_l1_gives_exact_zeros_and_equals_its_closed_form(cls: Any, rng: np.random.Generator) -> None:
     p = rng.standard_normal(1000)
     plain, shrunk = p.copy(), p.copy()
     g = rng.standard_normal(1000)

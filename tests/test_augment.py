@@ -1,4 +1,4 @@
-"""Augmentation: exact results where they are known, and results that depend only on the key and the row's number."""
+"""Augmentation: known exact results, and results that depend only on the key and the number of the row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_smoothed_labels_sum_to_one_and_equal_the_closed_form() -> None:
     assert np.array_equal(augment.label_smoothing([1], 0.0, 2), [[0, 1]])
 
 
-def test_smoothed_targets_give_torchs_smoothed_loss(torch: Any) -> None:
+def test_loss_of_smoothed_targets_agrees_with_torch(torch: Any) -> None:
     rng = np.random.default_rng(0)
     z, labels = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
     ours = nn.SoftmaxNLL()(z, augment.label_smoothing(labels, 0.3, 4, np.float64))
@@ -53,7 +53,7 @@ def test_mixup_mixes_inputs_and_targets_by_one_weight(dtype: Any, per_row: bool)
     assert np.array_equal(again.x, m.x) and not np.array_equal(augment.mixup(x, t, fs.Key(6)).x, m.x)
 
 
-def test_mixup_weights_follow_beta() -> None:
+def test_mixup_weights_have_a_beta_distribution() -> None:
     x = np.zeros((20000, 1))
     w = augment.mixup(x, x, KEY, alpha=0.4, per_row=True).weight
     assert w.mean() == pytest.approx(0.5, abs=0.01)
@@ -82,10 +82,10 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
     assert len(boxes) == 1 or per_row
 
 
-def test_cutmix_pastes_a_uniform_part_with_alpha_1() -> None:
+def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # boxes are cut at the edge: their mean area is below 1/2 of the image, but every size occurs
+    # rectangles are cut at the edge of the image, so their mean area is less than half of the image
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 
@@ -111,7 +111,7 @@ def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
     assert len(seen) == 25
 
 
-def test_flip_mirrors_a_part_of_the_images() -> None:
+def test_flip_mirrors_each_image_with_probability_p() -> None:
     x = np.random.default_rng(0).random((4000, 2, 3)).astype(np.float32)
     y = augment.flip(x, KEY, p=0.25)
     flipped = (y == x[:, :, ::-1]).all(axis=(1, 2))
@@ -120,7 +120,7 @@ def test_flip_mirrors_a_part_of_the_images() -> None:
     assert np.array_equal(augment.flip(x, KEY, p=1.0, axis=-2), x[:, ::-1])
 
 
-def test_rotate_turns_a_ramp_by_the_angle_it_drew() -> None:
+def test_rotate_turns_both_channels_by_one_random_angle() -> None:
     size = 21
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     images = np.stack([y + 0 * x] * 200)[:, None].repeat(2, axis=1)
@@ -138,7 +138,7 @@ def test_rotate_turns_a_ramp_by_the_angle_it_drew() -> None:
 
 
 @pytest.mark.parametrize("act", [augment.shift, augment.flip, augment.rotate])
-def test_an_image_moves_the_same_in_every_slice_of_a_batch(act: Any) -> None:
+def test_slices_of_a_batch_give_the_same_images_as_the_batch(act: Any) -> None:
     x = np.random.default_rng(0).random((40, 3, 6, 5)).astype(np.float32)
     before, whole = x.copy(), act(x, KEY)
     assert whole.dtype == np.float32 and whole.shape == x.shape and np.array_equal(x, before)
@@ -165,7 +165,7 @@ def test_weight_noise_depends_on_the_key_and_is_removed_afterwards() -> None:
     assert np.array_equal(model.arena, before)
 
 
-def test_weight_noise_refuses_before_it_writes() -> None:
+def test_weight_noise_refuses_read_only_arrays_and_writes_nothing() -> None:
     w = np.ones(3)
     frozen = np.ones(3)
     frozen.flags.writeable = False

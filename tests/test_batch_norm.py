@@ -1,4 +1,4 @@
-"""Batch normalisation: values, gradients, the same bits everywhere, and refusals that write nothing."""
+"""Batch normalisation: values, gradients, and results with the same bits on every machine and in every layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from support.norms import Case
 
 every_machine = pytest.mark.parametrize("machine", MACHINES, ids=str)
 TOLERANCE = dict(zip(DTYPES, (1e-6, 1e-13), strict=True))
-# (shape, axis): around every vector width, group of 32, block of 1,024, period of coefficients and slice.
+# (shape, axis). The code takes different paths for axes below and above these sizes: the width of a vector, a group of
+# 32 values, a block of 1,024 values, and a slice of channels. The axes here are just below, at and just above them.
 SHAPES = [
     *[((2, c), 1) for c in (1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130)],
     *[((n, 5), 1) for n in (3, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)],
@@ -37,10 +38,10 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 
 @every_dtype
 @every_shape
-def test_batch_norm_has_the_bits_of_its_transcription(
+def test_batch_norm_has_the_bits_of_its_numpy_reference(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any
 ) -> None:
-    """The addresses are misaligned, and nothing is written outside the arrays."""
+    """The arrays are not aligned to cache lines, and nothing is written outside the arrays."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -52,7 +53,7 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 
 @every_dtype
 def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
-    """Signs are the same with a gamma of -0, and with sums that are so small that slopes become 0."""
+    """Gamma is -0 in one channel, and some sums are so small that coefficients become 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
         for training, relu in itertools.product((True, False), repeat=2):
@@ -81,8 +82,10 @@ def test_variants_have_the_same_bits_on_every_machine(
 
 
 @every_machine
-def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: Any) -> None:
-    """Arrays so large that stores bypass the caches, at every offset within a cache line."""
+def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_caches(
+    rng: np.random.Generator, machine: Any
+) -> None:
+    """The arrays are so large that stores bypass the caches. They are not aligned to cache lines."""
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
         ((101, 11_003, 3), 1, 2),
@@ -105,7 +108,7 @@ def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, machine: 
 
 
 @every_dtype
-def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
+def test_batch_norm_has_the_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
     case = Case(rng, (7, 37, 9, 23), 1, dtype, relu=True)
     first = case.run(case.x, None, case.dy, None)
     for layout in ("NHWC", "NC"):
@@ -124,7 +127,6 @@ def test_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None
 def test_batch_norm_gradients_agree_with_central_differences(
     rng: np.random.Generator, training: bool, relu: bool, residual: bool, shape: Any, axis: int
 ) -> None:
-    """Central differences in float64."""
     case = Case(rng, shape, axis, np.float64, training, relu, residual)
 
     def loss() -> float:
@@ -210,7 +212,7 @@ def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> Non
 def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
-    """The error is an ulp of the mean, also with an outlier at the start of the channel."""
+    """The tolerance is about an ulp of the mean. The test is repeated with an outlier at the start of a channel."""
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
         x = rng.normal(mean, std, shape).astype(dtype)
@@ -226,7 +228,7 @@ def test_statistics_keep_their_digits_at_large_means(
 
 
 def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
-    """A channel with inf or nan is nan, as in torch. Other channels do not change; large values do not overflow."""
+    """A channel with inf or nan becomes nan, as in torch. In another channel, large values do not overflow."""
     x = np.random.default_rng(1).normal(size=(40, 5, 30)).astype(np.float32)
     x[3, 1, 4], x[3, 2, 4] = np.inf, np.nan
     x[:, 3] *= np.float32(1e30)

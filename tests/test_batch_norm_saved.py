@@ -1,4 +1,4 @@
-"""The state between forward and backward: memory of the caller, saved numbers, counted batches."""
+"""Arrays and numbers that are kept between the forward and the backward call of batch normalisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.norms import Case
 
 
 def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
-    """Forward into x or the residual, and backward into dy, give the same bits. Without x the gradient is refused."""
+    """Outputs may overwrite x, the residual or dy. If x was overwritten, the backward call raises an error."""
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
@@ -26,7 +26,7 @@ def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
             assert got is out
             assert_same_bits(got, y)
             if target == "x":
-                with pytest.raises(ValueError, match="saved must be of a call that did not overwrite x"):
+                with pytest.raises(ValueError, match="saved must be from a call that did not overwrite x"):
                     fs.batch_norm_backward(dy, saved)
             else:
                 room = np.empty_like(dy)
@@ -74,7 +74,7 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """Without a check, the kernel would read and write beyond the arrays."""
+    """Without this check, the kernel would read and write beyond the arrays."""
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)
@@ -90,7 +90,7 @@ def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
         dy = np.ones_like(x)
         dx = dy.copy()
         with pytest.raises(
-            ValueError, match=r"saved must be of a call whose x has not been changed since; got a call whose x is now f"
+            ValueError, match=r"saved must be from a call whose x has not changed since then; got a call whose x is now"
         ):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

@@ -1,4 +1,4 @@
-"""Batch statistics that are updated array by array."""
+"""BatchStats: statistics that are updated with one array after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:
 
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @every_dtype
-def test_batch_statistics_have_the_bits_of_their_transcription(
+def test_batch_statistics_have_the_bits_of_their_numpy_reference(
     rng: np.random.Generator, machine: Any, dtype: Any
 ) -> None:
     for shape, axis in (((9, 5, 37, 11), 1), ((9, 37, 11, 5), -1), ((3000, 70), 1), ((1, 2, 33_333), 1)):
@@ -40,7 +40,7 @@ def test_batch_statistics_have_the_bits_of_their_transcription(
 
 
 def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generator) -> None:
-    """Equal up to rounding; bit for bit if the parts are multiples of 1,024 values."""
+    """They are equal up to rounding. If the parts are multiples of 1,024 values, all bits are equal."""
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):
@@ -92,7 +92,7 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
     stats = of(np.ones((4, 3)))
     for call, error, message in (
         (lambda: stats.update(np.ones((4, 2))), ValueError, "update: x must be of 3 channels; got 2"),
-        (lambda: stats.update(np.ones((0, 3))), ValueError, "update: x must be not empty"),
+        (lambda: stats.update(np.ones((0, 3))), ValueError, "update: x must be an array that is not empty"),
         (lambda: stats.update(np.ones((4, 3), int)), TypeError, "update: x must be float32, float64, float16 or"),
         (lambda: stats.update(np.ones((4, 6))[:, ::2]), ValueError, "update: x must be C-contiguous"),
         (lambda: stats.merge(of(np.ones((4, 2)))), ValueError, "merge: other must be of 3 channels; got 2"),

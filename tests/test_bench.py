@@ -1,4 +1,8 @@
-"""The logic of the benchmark: intervals, byte counts, the check before timing, and a line for every implementation."""
+"""The benchmark of optimizers.
+
+The tests are about intervals, counts of bytes, the check of an implementation before it is timed, and the lines of the
+output. An implementation is fusedstep, another library, or a yardstick. The output has one line for each of them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ ABSENT = peers.Peer("absent", peers.NumPy, needs=("a_package_that_nobody_has",))
 
 
 class Counting:
-    """A runner that counts its calls, with its own clock."""
+    """A runner that counts its calls and has its own clock."""
 
     def __init__(self, seconds: float = 1e-6, refilled: bool = False) -> None:
         self.clock, self.seconds, self.steps = 0.0, seconds, 0
@@ -64,12 +68,12 @@ def test_interval_of_equal_samples_has_no_width() -> None:
     assert ratio == (3.0, 3.0, 3.0)
 
 
-def test_interval_needs_samples_of_the_same_rounds() -> None:
+def test_interval_refuses_different_numbers_of_samples() -> None:
     with pytest.raises(ValueError, match="denominator must have 3 samples, as numerator; got 4"):
         harness.ratio_interval(np.ones(3), np.ones(4))
 
 
-def test_calibration_makes_samples_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_repeats_steps_until_samples_are_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Counting(seconds=3e-6)
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: runner.clock)
     repeats, seconds = harness.calibrate(runner)
@@ -112,7 +116,7 @@ def test_every_registered_rule_has_cases_of_three_sizes() -> None:
     for rule in fs.optim.registry:
         sizes = {case.name.split("/")[1] for case in table if case.rule == rule and not case.full}
         if not fs.optim.registry[rule].element_wise:
-            assert sizes == {"resnet18"}  # the shapes decide the time
+            assert sizes == {"resnet18"}  # the time of these rules depends on the shapes of the parameters
             continue
         assert {"250k", "300x1000"} <= sizes
         assert sizes & {"10M", "50M"}
@@ -133,7 +137,7 @@ def test_scaling_varies_sizes_and_threads() -> None:
     assert cases.thread_counts(1) == (1,)
 
 
-def test_every_number_of_threads_has_its_own_line() -> None:
+def test_every_number_of_threads_has_its_own_line_of_output() -> None:
     case = cases.Case("tiny", "Adam", TINY.shapes, {"lr": 1e-3}, peers=("fusedstep", "roofline"), threads=(1, 2))
     lines = run(case).lines
     assert [line.name for line in lines] == ["fusedstep @1", "roofline @1", "fusedstep @2", "roofline @2"]
@@ -162,7 +166,7 @@ def test_every_rule_is_checked_and_timed(rule: str) -> None:
     assert ours.over_yardstick is not None and ours.over_yardstick[0] > 0
 
 
-def test_the_full_step_is_checked_and_timed() -> None:
+def test_step_with_all_options_is_checked_and_timed() -> None:
     full = cases.Case("full", "AdamW", TINY.shapes, {"lr": 1e-3, **cases.DECAY}, full=True)
     lines = run(full).lines
     assert [line.status for line in lines] == ["timed"] * 3
@@ -189,7 +193,7 @@ def test_libraries_with_a_long_compilation_have_their_own_cases() -> None:
     assert [peer.name for peer in peers.line_up(slow[-1], peers.PEERS)] == ["fusedstep", *cases.SLOW[2:]]
 
 
-def test_results_have_the_time_of_a_compilation() -> None:
+def test_result_contains_the_time_of_a_compilation() -> None:
     lines = run(TINY, peers.Peer("compiled", peers.NumPy, compiles=True)).lines
     assert [line.ready_s is not None and line.ready_s > 0 for line in lines] == [False, False, False, True]
 
@@ -232,7 +236,7 @@ def test_library_that_does_not_fit_in_memory_is_listed() -> None:
     assert all(line.seconds is not None for line in result.lines[:-1])
 
 
-def test_a_wrong_implementation_is_not_timed() -> None:
+def test_implementation_with_wrong_results_is_not_timed() -> None:
     class Wrong(peers.NumPy):
         def load(self, scale: float = 1.0) -> None:
             super().load(1.01 * scale)
@@ -250,7 +254,7 @@ def test_benchmark_detects_an_implementation_that_stops_changing_its_parameters(
                 super().run(*rest)
 
     line = run(TINY, peers.Peer("lazy", Lazy)).lines[-1]
-    assert line.status == "WRONG: timed without moving its parameters"
+    assert line.status == "WRONG: the timed steps changed no parameters"
     assert line.seconds is None
 
 
@@ -273,7 +277,7 @@ def test_verdict_compares_the_interval_with_the_target() -> None:
     assert optim_report.judge(cases.Target("other", 1), results)["met"] is None
 
 
-def test_durations_are_readable() -> None:
+def test_duration_has_three_digits_and_a_suitable_unit() -> None:
     assert [report.duration(s) for s in (2.5e-8, 6e-6, 0.0123, 3.0)] == [
         "25.0 ns",
         "6.00 us",

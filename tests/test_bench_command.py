@@ -1,4 +1,4 @@
-"""``fusedstep bench``: its cases, its output and its files, with and without the optional packages."""
+"""The command ``fusedstep bench``: its output and its files, with and without the optional packages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_command_measures_and_writes_results_and_a_picture(capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "adam/mlp: Adam, 6 tensors" in out and "fusedstep is" in out and "Targets" not in out
     assert "In 1 comparisons with other libraries, fusedstep is " in out
-    assert "Not compared, because not installed: a_package_that_nobody_has." in out
+    assert "Not compared, because they are not installed: a_package_that_nobody_has." in out
     assert out.endswith("written: fusedstep-bench/results.json\nwritten: fusedstep-bench/speedup.png\n")
     assert Path("fusedstep-bench/speedup.png").read_bytes().startswith(b"\x89PNG")
     assert Path("fusedstep-bench/run-1/results.json").read_text() == "those of an earlier run"
@@ -53,7 +53,7 @@ def test_the_command_measures_and_writes_results_and_a_picture(capsys: pytest.Ca
     assert set(document["machine"]["state"]) == {"distance", "others", "stolen", "disturbed"}
 
 
-def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
+def test_without_optional_packages_the_table_is_plain_and_there_is_no_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("matplotlib", "matplotlib.figure"):
@@ -74,7 +74,9 @@ def test_without_the_extra_the_table_is_plain_and_the_picture_is_left_out(
         (["--minutes", "0"], "argument --minutes: must be a finite number > 0; got '0'"),
     ],
 )
-def test_a_mistake_gives_one_line_and_status_2(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_argument_gives_one_line_and_status_2(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["bench", *words])
     except SystemExit as exit_:

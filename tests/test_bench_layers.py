@@ -1,4 +1,8 @@
-"""The layers' benchmark: the check before timing, the ratios, the verdict, and a line for every implementation."""
+"""The benchmark of layers.
+
+The tests are about the check of an implementation before it is timed, about the ratios of times, and about the verdict
+on targets. An implementation is fusedstep, another library, or a yardstick. The output has one line for each of them.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +89,7 @@ def test_layers_of_16_bits_are_checked_and_timed(case: Case) -> None:
     }
 
 
-def test_a_layer_of_16_bits_that_rounds_to_fewer_is_wrong() -> None:
+def test_result_with_less_than_16_bit_precision_is_wrong() -> None:
     job = Job(HALVES[2], 1)
     oracle = reference.Oracle(job)
     y = np.zeros(job.case.shape, np.float32)
@@ -97,7 +101,7 @@ def test_a_layer_of_16_bits_that_rounds_to_fewer_is_wrong() -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("case", (*TINY, *HALVES), ids=name_of)
-def test_torchs_results_pass_the_check_of_every_layer(case: Case, torch: Any) -> None:
+def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) -> None:
     lines = run(case, *(peer for peer in peers.PEERS if peer.name == TORCH)).lines
     assert [line.status for line in lines if line.name == TORCH] == ["timed", "timed"]
 
@@ -109,7 +113,7 @@ def test_a_copy_moves_the_bytes_of_the_layer(case: Case) -> None:
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements
 
 
-def test_bytes_of_a_layer_are_counted() -> None:
+def test_cases_have_the_bytes_per_element_of_their_layers() -> None:
     assert [case.bytes_per_element for case in TINY] == [8, 8, 8, 8, 8, 12, 12, 8]
 
 
@@ -127,7 +131,7 @@ class Scaled(NumPy):
 
 
 class Lazy(Ours):
-    """An implementation that writes its output in the first step only."""
+    """An implementation that writes its output only in the first step."""
 
     def bn(self) -> Callable[[], object]:
         call, steps = super().bn(), []
@@ -140,14 +144,14 @@ class Lazy(Ours):
 
 
 class Biased(NumPy):
-    """An implementation that drops a tenth instead of a half."""
+    """An implementation that drops a tenth of the elements instead of half of them."""
 
     def dropout(self) -> Callable[[], object]:
         kept = np.random.default_rng(1).random(self.job.x.shape) >= 0.1
         return lambda: self.job.x * kept * np.float32(2)
 
 
-def test_a_wrong_implementation_is_not_timed() -> None:
+def test_implementation_with_wrong_results_is_not_timed() -> None:
     line = run(BN, peers.Peer("scaled", Scaled, False)).lines[-1]
     assert line.status.startswith("WRONG") and line.seconds is None
 
@@ -159,10 +163,10 @@ def test_statistical_test_detects_a_wrong_probability() -> None:
 
 def test_benchmark_detects_an_implementation_that_stops_writing() -> None:
     line = run(BN, peers.Peer("lazy", partial(Lazy, out=True))).lines[-1]
-    assert line.status == "WRONG after timing" and line.seconds is None
+    assert line.status == "WRONG: the results after the timing" and line.seconds is None
 
 
-def test_a_gradient_of_another_mask_is_wrong() -> None:
+def test_gradient_with_another_mask_than_the_forward_pass_is_wrong() -> None:
     job = Job(TINY[1], 1)
     dropped = fs.dropout(job.dy, cases.P, fs.Key(1))
     oracle = reference.Oracle(job)
@@ -206,7 +210,7 @@ def test_verdict_compares_the_interval_with_the_target() -> None:
     assert verdict(Target("other", COPY, 1)) == (None, None)
 
 
-def test_target_is_written_as_a_sentence() -> None:
+def test_text_of_a_target_names_the_bound_and_the_peer() -> None:
     assert Target("c", COPY, 1.5).text() == "at most 1.5 x copy"
     assert Target("c", TORCH, 1).text() == "faster than torch"
     assert Target("c", TORCH, 40).text() == "at least 40 x as fast as torch"

@@ -1,4 +1,4 @@
-"""Results of the benchmark: files, comparisons, instruction counts, and the time that a run takes."""
+"""Results of the benchmark: their files, comparisons of files, counts of instructions, and the time of a run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pyte
 
 
 def spoilt(how: str) -> str:
-    """Return the results of another version, as text."""
+    """Return the text of a file that another version of the benchmark has written. `how` is what differs."""
     other = document()
     first = other["cases"][0]["lines"][0]
     if how in other:
@@ -92,7 +92,7 @@ def test_results_of_another_version_are_refused_before_anything_is_written(
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_a_report_that_cannot_be_written_leaves_the_kept_results(
+def test_report_that_cannot_be_written_does_not_change_the_stored_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "README", tmp_path / "README")
@@ -116,7 +116,7 @@ def test_file_without_results_is_refused_in_one_line(
     assert "must be the results of `python -m bench`" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_instructions_above_their_ceiling_fail() -> None:
+def test_more_instructions_than_the_ceiling_are_reported() -> None:
     ceilings = json.loads(instructions.CEILINGS.read_text())
     exact = dict(ceilings)
     assert not any(word for *_, word in instructions.judge(exact, ceilings))
@@ -131,7 +131,7 @@ def test_every_workload_has_a_ceiling_and_runs() -> None:
         workload()
 
 
-def test_instruction_count_without_valgrind_names_valgrind(
+def test_counting_instructions_without_valgrind_gives_an_error_that_names_valgrind(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
@@ -167,13 +167,13 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    assert pace.spent == [0.0, 0.0, 0.0]  # reserved time does not count as overrun
+    assert pace.spent == [0.0, 0.0, 0.0]  # the use of reserved time is not an overrun
     names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
     made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]
 
 
-def test_a_busy_machine_reduces_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_steps_reduce_the_number_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])
 
@@ -191,7 +191,7 @@ def test_cases_of_the_quick_run_come_first() -> None:
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2"]
 
 
-def test_run_of_all_suites_leaves_out_cases_beyond_ten_minutes() -> None:
+def test_run_of_all_suites_omits_some_cases_so_that_it_takes_ten_minutes() -> None:
     left = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
     taken = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
     assert [name for name in left + taken if run.of_one_suite(SimpleNamespace(name=name))] == left

@@ -1,4 +1,4 @@
-"""The estimators' benchmark: both timed trainings are the same, and the verdict follows the figures."""
+"""The benchmark of estimators: fusedstep and scikit-learn train the same weights, and verdicts fit the figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_fits_are_checked_and_timed() -> None:
     assert [line["mine"] for line in result.as_dict()["lines"]] == [False, True, False]
 
 
-def test_a_fit_with_other_weights_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_with_other_weights_than_scikit_learn_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     make = suite.make
 
     def other(name: str, case: Case, epochs: int) -> Any:
@@ -40,7 +40,7 @@ def test_a_fit_with_other_weights_is_not_timed(monkeypatch: pytest.MonkeyPatch) 
     assert line is not None and line.seconds is None and line.status.startswith("WRONG: weights")
 
 
-def test_verdicts_follow_accuracies_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verdict_compares_accuracies_and_ratios_with_the_target(capsys: pytest.CaptureFixture[str]) -> None:
     result = suite.run_case(ACCURACY, PLAN)
     ours, theirs = result.line(OURS), result.line(THEIRS)
     assert ours is not None and theirs is not None and ours.accuracy == theirs.accuracy

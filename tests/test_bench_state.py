@@ -1,4 +1,4 @@
-"""The state of the machine during a benchmark, and the verdicts on ratios and targets."""
+"""The state of the machine during a benchmark (load and speed of the cores), and verdicts on ratios and targets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CORES = [{0: 1.00, 1: 1.04}, {0: 1.01, 1: 1.00}]
         ((0.91, 0.9, 0.99), "slower"),
     ],
 )
-def test_verdict_follows_the_interval(ratio: verdicts.Ratio, word: str) -> None:
+def test_verdict_depends_on_whether_the_interval_contains_1(ratio: verdicts.Ratio, word: str) -> None:
     assert verdicts.verdict(ratio) == word
     assert verdicts.said(ratio).endswith(f"] {word}")
 
 
-def test_a_line_without_a_ratio_and_a_line_of_ours_have_no_verdict() -> None:
+def test_line_without_a_ratio_and_line_of_fusedstep_have_no_verdict() -> None:
     assert verdicts.said(None) == "-"
     assert verdicts.cells(None, mine=False) == ("-", "")
     assert verdicts.cells((1.0, 1.0, 1.0), mine=True) == ("1.00 [1.00, 1.00]", "")
@@ -58,19 +58,19 @@ def test_a_target_without_a_figure_is_reported_as_not_measured() -> None:
     assert verdicts.word({"met": None}) == "not measured"
 
 
-def test_a_quiet_run_gives_no_reason_to_refuse_it() -> None:
+def test_run_on_a_quiet_machine_is_not_reported_as_disturbed() -> None:
     found = state.summary(CORES, {"a": QUIET, "b": QUIET})
     assert found == {"distance": 1.04, "others": pytest.approx(0.02), "stolen": 0.0, "disturbed": []}
 
 
-def test_a_slow_core_at_any_time_disturbs_a_run() -> None:
+def test_run_with_a_slow_core_is_reported_as_disturbed() -> None:
     for cores in ([{0: 1.0, 1: 1.3}, CORES[0]], [CORES[0], {0: 1.3, 1: 1.0}]):
         (reason,) = state.summary(cores, {"a": QUIET})["disturbed"]
         assert reason == "the slowest core took 1.30 times as long as the fastest"
 
 
 @pytest.mark.parametrize("load", [Load(10.0, 0.4, 0.0), Load(10.0, 0.0, 0.1)])
-def test_other_processes_disturb_a_run_if_they_work_for_more_than_a_twentieth_of_the_time(load: Load) -> None:
+def test_run_is_disturbed_if_other_processes_work_for_more_than_a_twentieth_of_the_time(load: Load) -> None:
     assert load.is_disturbed and not QUIET.is_disturbed
     long, short = Load(190.0, 0.0, 0.0), Load(150.0, 0.0, 0.0)
     assert state.summary(CORES, {"a": long, "b": load})["disturbed"] == []
@@ -93,7 +93,7 @@ def test_the_load_of_a_case_is_the_cpu_time_of_other_processes(monkeypatch: pyte
     rows.append(stat((0, 0), (0, 0), (0, 0)))
     watch = state.Watch()
     now.update(seconds=102.0, own=10.0)
-    rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # the third CPU is not ours
+    rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # this process may not use the third CPU
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
 
 
@@ -114,7 +114,7 @@ def test_load_is_none_if_the_system_does_not_report_it(monkeypatch: pytest.Monke
     assert state.summary([], {}) == {"distance": 1.0, "others": 0.0, "stolen": 0.0, "disturbed": []}
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot choose the cores of a process")
 @pytest.mark.thread_unsafe
 def test_each_core_is_timed_alone_and_the_process_keeps_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.sched_getaffinity(0)
@@ -134,7 +134,7 @@ def test_each_core_is_timed_alone_and_the_process_keeps_its_cores(monkeypatch: p
 
 
 @pytest.mark.parametrize(("ratios", "kept"), [([1.04], 1.04), ([1.5, 1.2, 1.1], 1.1), ([1.5, 1.3, 1.4, 1.6, 1.4], 1.3)])
-def test_cores_that_differ_are_measured_again_and_the_least_difference_counts(
+def test_cores_that_differ_are_measured_again_and_the_smallest_difference_is_used(
     monkeypatch: pytest.MonkeyPatch, ratios: list[float], kept: float
 ) -> None:
     measured = [{0: 1.0, 1: ratio} for ratio in ratios]

@@ -1,4 +1,4 @@
-"""The training loops in torch: an implementation that does not learn the same is not timed."""
+"""The benchmark of training loops in torch. An implementation is timed only if it learns the expected parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_library_is_checked_and_timed(torch: Any, name: str) -> None:
     assert all(line.error is not None and line.error <= 1 for line in lines)
 
 
-def test_the_optimizers_case_times_the_step_alone(torch: Any) -> None:
+def test_case_named_optimizer_times_only_the_step(torch: Any) -> None:
     trainer = peers.Trainer(CASES["ppo/optimizer"], peers.DEFAULT)
     assert trainer.refill is not None
     trainer.refill()
@@ -41,7 +41,7 @@ def test_the_optimizers_case_times_the_step_alone(torch: Any) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, trainer.snapshot(), strict=True))
 
 
-def test_our_implementation_uses_our_layers(torch: Any) -> None:
+def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) -> None:
     ours, alone = peers.PEERS[0], peers.PEERS[2]
     for peer, expected in ((ours, {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}), (alone, set())):
         modules = peers.Trainer(CASES["cnn/step"], peer).task.model.modules()

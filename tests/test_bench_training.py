@@ -1,4 +1,4 @@
-"""The suite of training steps: a library whose weights differ from the reference's is not timed."""
+"""The benchmark of training steps. A library is timed only if it learns the weights of the reference."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_every_peer_learns_the_weights_of_the_reference(peer: peers.Peer) -> Non
     assert line.status == "timed", line.status
 
 
-def test_the_references_gradient_agrees_with_differences() -> None:
+def test_gradient_of_the_reference_agrees_with_finite_differences() -> None:
     network = reference.NumPyTraining(data.Job(TINY, 1), np.float64)
     rng = np.random.default_rng(0)
     x, y = rng.random((6, cases.FEATURES)), rng.integers(0, cases.CLASSES, 6)
     for p, g in zip(network.p, network.gradients(x, y), strict=True):
-        if p.size < 100:  # the biases and the last weights suffice
+        if p.size < 100:  # it is enough to check the biases and the last weights
             assert_same_gradient(g, differences(lambda: network.loss(x, y), p))
 
 
@@ -65,7 +65,7 @@ def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]
     assert wrong.status.startswith("WRONG") and wrong.seconds is None
-    assert idle.status == "WRONG: has learnt nothing in the last pass" and idle.seconds is None
+    assert idle.status == "WRONG: the last pass did not reduce the loss" and idle.seconds is None
     assert absent.status == "not installed: nobody_has_this"
 
 
@@ -76,7 +76,7 @@ def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.Mon
     assert x.min() >= 0 and x.max() <= 1 and set(y) == set(range(cases.CLASSES))
 
 
-def test_target_is_met_if_the_ratio_reaches_it_and_cases_count_elements_and_flops() -> None:
+def test_target_is_met_if_the_ratio_reaches_it_and_cases_have_counts_of_elements_and_flops() -> None:
     line = suite.Line("torch fused", seconds=1.0, over_ours=(2.5, 2.4, 2.6))
     results = {"digits/64-64": suite.CaseResult(cases.CASES[0], [line])}
 

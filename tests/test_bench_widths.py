@@ -1,4 +1,8 @@
-"""The study of narrow formats: its margin, small runs, and the stored results, which must be complete."""
+"""The study of narrow formats, which compares their losses with those of float32.
+
+A format is good enough if its losses are within a margin. The tests are about this margin, about small runs of the
+study, and about the stored results, which must be complete.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,7 @@ EVERY = {v.name: v for v in VARIANTS}
         ([0.999, 1.9989, 2.9991, 3.999], True),  # 0.04% lower in every run
     ],
 )
-def test_margin_is_one_percent_and_two_standard_errors(losses: list[float], within: bool) -> None:
+def test_losses_must_be_within_one_percent_and_two_standard_errors(losses: list[float], within: bool) -> None:
     reference = [1.0, 2.0, 3.0, 4.0]
     assert outcome.difference(losses, reference).is_within is within
     pair = {"train": reference, "held_out": reference}
@@ -55,7 +59,7 @@ def test_every_variant_trains_both_models(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", codes.CODES.values(), ids=codes.CODES)
-def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
+def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(code: codes.Code) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300).astype(np.float32)
     means = [np.mean(code(x, False, rng) - x) for _ in range(400)]
@@ -64,7 +68,9 @@ def test_code_keeps_the_mean_and_positive_numbers(code: codes.Code) -> None:
     assert 0 < codes.learn(code, 0, DIGITS)["train"] < 10
 
 
-def test_stored_results_are_complete_and_the_weak_variants_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]
@@ -77,7 +83,7 @@ def test_stored_results_are_complete_and_the_weak_variants_fail(capsys: pytest.C
     assert capsys.readouterr().out.count("OUTSIDE") >= 2 * sum(v.weak for v in VARIANTS)
 
 
-def test_study_in_which_a_weak_variant_keeps_the_margin_is_too_weak() -> None:
+def test_study_fails_if_a_weak_variant_is_within_the_margin() -> None:
     document = json.loads(command.KEPT.read_text("utf-8"))
     weak = next(v.name for v in VARIANTS if v.weak)
     document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
@@ -91,7 +97,7 @@ def few(case: str, *names: str) -> tuple[speed.WidthCase, tuple[speed.Way, ...]]
 def test_every_width_is_timed() -> None:
     case, every = few("tiny")
     ways = tuple(way for way in every if way.name.startswith(("fusedstep", "torch fused", "torch, masters")))
-    assert len(ways) == len(every) - 3, "three ways need imports of half a minute"
+    assert len(ways) == len(every) - 3, "three ways are not tested, because their imports take half a minute"
     result = speed.run_case(case, PLAN, 1, 1e9, ways)
     assert [line.name for line in result.lines] == [way.name for way in ways]
     timed = {line.name: line for line in result.lines if line.seconds is not None}
@@ -101,10 +107,10 @@ def test_every_width_is_timed() -> None:
     assert timed["fusedstep uint8 states"].bytes_ratio == pytest.approx(16 / 28)
 
 
-def test_a_width_that_does_not_fit_or_fails_is_listed() -> None:
+def test_width_that_does_not_fit_in_memory_or_fails_is_listed() -> None:
     case, ways = few("tiny", speed.OURS, "fusedstep float16")
     lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
-    assert lines[0].seconds is not None and lines[1].status.startswith("left out: together over")
+    assert lines[0].seconds is not None and lines[1].status.startswith("left out: all arrays together need more")
 
     def fail(_: object) -> speed.Step:
         raise ArithmeticError("no")
@@ -117,7 +123,7 @@ def test_a_width_that_does_not_fit_or_fails_is_listed() -> None:
     ]
 
 
-def test_verdict_of_widths_takes_the_bound_of_the_instruction_set() -> None:
+def test_verdict_on_a_width_uses_the_bound_for_the_instruction_set() -> None:
     case, ways = few("widths/50M", "fusedstep uint8 states")
     line = speed.WidthLine(ways[0].name, seconds=1.0, ratio=(0.8, 0.7, 0.9))
     results = {case.name: speed.WidthResult(case, [line])}
@@ -130,7 +136,7 @@ def test_verdict_of_widths_takes_the_bound_of_the_instruction_set() -> None:
     assert speed.judge(target, {}, "v4")["met"] is None
 
 
-def test_widths_are_cases_of_the_optimizers() -> None:
+def test_optimizer_benchmark_contains_the_cases_of_narrow_formats() -> None:
     from bench.suites import SUITES, Setting
 
     cases = SUITES[0].cases(Setting(1, ["v3"], 1e9))

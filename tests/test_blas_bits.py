@@ -1,4 +1,4 @@
-"""Results have the same bits for any number of BLAS threads in the cases that docs/numerics.md names."""
+"""In the cases that docs/numerics.md names, results do not depend on the number of BLAS threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BLAS is limited to one thread during a fit or command with small products, and the limit is removed afterwards."""
+"""If a fit or a command computes small products, BLAS is limited to one thread. The limit is removed afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.thread_unsafe
 
 
 def blas_threads() -> int:
-    """Return the number of threads of NumPy's BLAS; SciPy may load another BLAS."""
+    """Return the number of threads of NumPy's BLAS. SciPy may have loaded another BLAS, which is ignored."""
     found = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     own = [lib for lib in found if "numpy" in lib["filepath"]]
     return max(lib["num_threads"] for lib in own or found)
@@ -28,34 +28,34 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set two BLAS threads, and let BLAS compute all products."""
+    """Set the number of BLAS threads to two, and let BLAS compute all products."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)
     threads.release(libraries)
     try:
         if blas_threads() != 2:
-            pytest.skip("this BLAS has one thread")
+            pytest.skip("this BLAS can use only one thread")
         yield
-        assert blas_threads() == 2, "the limit from before must be restored"
+        assert blas_threads() == 2, "the test must restore the earlier limit"
     finally:
         threads.release(libraries)
         limiter.restore_original_limits()
         threads.release(libraries)
 
 
-def test_small_products_use_one_thread_and_large_ones_several() -> None:
+def test_small_products_use_one_blas_thread_and_large_products_use_several() -> None:
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 1
     with one_blas_thread(rows=4096, largest=1024 * 1024):
         assert blas_threads() == 2
 
 
-def test_blas_is_not_limited_if_fusedsteps_threads_share_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blas_is_not_limited_if_threads_of_fusedstep_compute_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_shares_products", lambda: True)
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 2
-    with one_blas_thread(rows=32, largest=64 * 100):  # such a network stays on one core anyway
+    with one_blas_thread(rows=32, largest=64 * 100):  # such a small network is computed on one core
         assert blas_threads() == 1
 
 
@@ -91,7 +91,7 @@ def test_several_threads_may_limit_blas_at_once() -> None:
     assert seen == [1] * 4 and threads._limit._count == 0
 
 
-def test_blas_limit_may_end_in_another_thread_than_it_began_in() -> None:
+def test_blas_limit_may_begin_in_one_thread_and_end_in_another() -> None:
     first, second = one_blas_thread(8, 8), one_blas_thread(8, 8)
     first.__enter__()
     entered, leave = threading.Event(), threading.Event()
@@ -110,7 +110,7 @@ def test_blas_limit_may_end_in_another_thread_than_it_began_in() -> None:
     worker.join()
 
 
-def test_a_limit_that_the_user_sets_in_another_thread_is_kept() -> None:
+def test_limit_that_the_user_has_set_in_another_thread_is_kept() -> None:
     seen = []
 
     def work() -> None:
@@ -122,7 +122,7 @@ def test_a_limit_that_the_user_sets_in_another_thread_is_kept() -> None:
         worker.start()
         worker.join()
         assert blas_threads() == 2
-    assert seen in ([2], [1])  # depends on the version of threadpoolctl
+    assert seen in ([2], [1])  # the number depends on the version of threadpoolctl
 
 
 def test_calls_of_a_network_do_not_limit_blas() -> None:
@@ -139,7 +139,7 @@ def test_calls_of_a_network_do_not_limit_blas() -> None:
     assert seen == [2, 2]
 
 
-def test_largest_weight_is_found_inside_blocks() -> None:
+def test_largest_weight_is_also_searched_in_residual_blocks() -> None:
     block = nn.Residual(nn.Linear(30, 20), nn.Linear(20, 30), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(4, 30), block, nn.Linear(30, 2), rng=0)
     assert largest_weight(model.layers) == 600

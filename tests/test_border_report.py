@@ -1,4 +1,4 @@
-"""Best values on the border of a range or a grid."""
+"""`border_report`, which finds best values on the border of a range or of a grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from fusedstep import search
 from fusedstep.search import BorderWarning, MultiResolutionGridSampler
-from support.searches import SPACE, optuna, quiet, valley  # noqa: F401 (quiet acts by itself)
+from support.searches import SPACE, optuna, quiet, valley  # noqa: F401 (quiet is an automatic fixture)
 
 
 def report(sampler: Any, f: Any, n: int, **options: Any) -> list[search.Border]:
@@ -23,7 +23,7 @@ def report(sampler: Any, f: Any, n: int, **options: Any) -> list[search.Border]:
     return found
 
 
-def test_a_best_value_on_the_border_is_reported_and_one_inside_is_not() -> None:
+def test_best_value_on_the_border_is_reported_and_best_value_inside_is_not() -> None:
     def f(trial: Any) -> float:
         return float(trial.suggest_float("lr", 1e-4, 1.0, log=True) + (trial.suggest_float("x", 0, 1) - 0.5) ** 2)
 
@@ -43,7 +43,7 @@ def test_end_of_a_grid_inside_a_wider_range_is_a_border() -> None:
     assert report(optuna.samplers.GridSampler(grid), f, 9) == [("lr", 0.1, "high", 1e-3, 1e-1)]
 
 
-def test_numeric_choices_have_borders_and_names_have_none() -> None:
+def test_numeric_choices_have_borders_and_choices_of_names_have_no_borders() -> None:
     def f(trial: Any) -> float:
         width = trial.suggest_categorical("width", [64, 16, 32])
         return float(
@@ -54,7 +54,7 @@ def test_numeric_choices_have_borders_and_names_have_none() -> None:
     assert [border.name for border in report(sampler, f, 9)] == ["width"]
 
 
-def test_random_search_is_compared_with_its_range_only() -> None:
+def test_best_value_of_a_random_search_is_compared_with_its_range() -> None:
     sampler = optuna.samplers.RandomSampler(seed=1)
     assert report(sampler, lambda trial: (trial.suggest_float("x", 0, 1) - 0.5) ** 2, 30) == []
     assert [b.side for b in report(sampler, lambda trial: -trial.suggest_float("x", 0, 1), 100)] == ["high"]

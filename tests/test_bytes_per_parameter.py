@@ -1,4 +1,4 @@
-"""The memory of narrow states: bytes per parameter, as the system counts them for the process."""
+"""The memory of narrow states in bytes per parameter. The operating system measures the memory of the process."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ for make in WIDTHS:
 """
 
 
-def test_a_parameter_takes_as_many_bytes_as_its_widths_say(torch: Any) -> None:
-    """AdamW of a bfloat16 model with low bits; the gradient is not counted."""
+def test_parameter_takes_as_many_bytes_as_its_formats_have(torch: Any) -> None:
+    """The parameter is bfloat16 with low bits, and AdamW updates it. The gradient is not counted."""
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The command line: commands, output, files, and errors in one line."""
+"""The command line: the commands `train` and `compare`, their output and their files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the slow parts."""
+    """Draw no pictures, because drawing is slow."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers; the target says on which side of a line the point lies."""
+    """Return rows of two numbers and a target. The target says on which side of a line the point is."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
@@ -65,7 +65,7 @@ def test_the_saved_model_predicts_from_raw_features() -> None:
 
 
 class Silent:
-    """A watcher that ignores everything."""
+    """A watcher that ignores all steps and epochs."""
 
     def step(self, done: int, loss: float) -> None:
         pass
@@ -75,13 +75,13 @@ class Silent:
 
 
 def accuracy(*options: str) -> float:
-    """Train as the command does, without its files; return the accuracy on the test rows."""
+    """Train as the command `train` does, but write no files. Return the accuracy on the test rows."""
     args = build_parser().parse_args(["train", *options])
     return Trainer(open_problem(args), Settings.of(args)).run(Silent()).test_metric
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_digits_reach_their_accuracy_with_any_seed(seed: int) -> None:
+def test_digits_reach_97_percent_accuracy_with_several_seeds(seed: int) -> None:
     assert accuracy("--seed", str(seed)) >= 0.97
 
 
@@ -101,7 +101,7 @@ def test_every_activation_learns_in_float64(activation: str) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_the_same_training_gives_the_same_bytes() -> None:
+def test_same_training_gives_the_same_bytes_with_other_threads_and_instruction_sets() -> None:
     files = []
     threads = fs.num_threads()
     isa = fs.isa()
@@ -156,7 +156,7 @@ def test_csv_file_with_text_classes_trains(delimiter: str, capsys: pytest.Captur
         (lambda i, a: ("1", "2", "x")[i % 3], [], "3 classes"),
     ],
 )
-def test_the_task_follows_from_the_target(
+def test_task_is_determined_by_the_target(
     target: Any, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_csv([[*row[:2], target(i, row[0])] for i, row in enumerate(points())])
@@ -175,8 +175,8 @@ def test_an_npz_file_of_images_with_text_classes_trains() -> None:
     assert trained.predict([[0.4] * 9, [1.6] * 9]).tolist() == ["dark", "light"]
 
 
-def test_scaling_uses_training_rows_only() -> None:
-    """An outlier in the test rows must not influence the scaling."""
+def test_scaling_of_the_columns_uses_only_the_training_rows() -> None:
+    """An outlier in the test rows or in the validation rows must not change the scaling."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(value: float, row: int) -> Any:
@@ -220,7 +220,7 @@ def test_early_stopping_restores_the_best_weights(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_proximal_l1_gives_exact_zeros_and_spares_the_biases() -> None:
+def test_proximal_l1_gives_exact_zeros_in_weights_but_not_in_biases() -> None:
     sgd = ["--optimizer", "SGD", "--set", "momentum=0.9", "--lr", "0.05", "--hidden", "8", "--epochs", "20"]
     options = ["train", "--data", "breast_cancer", "--decay", "proximal", *sgd]
     assert main([*options, "--l1", "0.05"]) == 0

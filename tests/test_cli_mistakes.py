@@ -1,4 +1,4 @@
-"""Every mistake on the command line and in the data: one clear line, exit status 2, no traceback."""
+"""Mistakes on the command line and in the data. Each gives one clear line, the exit status 2 and no traceback."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers; the target says on which side of a line the point lies."""
+    """Return rows of two numbers and a target. The target says on which side of a line the point is."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
 
 def with_target(target: Any) -> list[list[Any]]:
-    """Return the points with a target that is a function of the row's number and its first cell."""
+    """Return the points with another target. The target is a function of the row's number and of its first cell."""
     return [[*row[:2], target(i, row[0])] for i, row in enumerate(points())]
 
 
 def write_csv(rows: list[list[Any]]) -> None:
-    """Write the rows under a header."""
+    """Write a file with a header and the rows."""
     with open("t.csv", "w", newline="") as file:
         csv.writer(file).writerows([("u", "v", "side"), *rows])
 
@@ -48,7 +48,7 @@ CSV = ["--data", "t.csv", "--target", "side"]
 
 
 def broken(line: int, column: int, value: Any) -> list[list[Any]]:
-    """Return the points with one cell replaced; line 1 is the header."""
+    """Return the points with another value in one cell. Line 1 is the header."""
     rows = points()
     rows[line - 2][column] = value
     return rows
@@ -65,7 +65,7 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
         (
             points(),
             [*CSV, "--drop", "u,v"],
-            "t.csv: at least one column besides the target 'side' must be left as input; got none",
+            "t.csv: at least one column besides the target 'side' must be an input; got none",
         ),
         (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out with --drop u\n"),
         (
@@ -172,7 +172,7 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
     write_csv(rows)
     try:
         status = main(["train", "--epochs", "1", *options])
-    except SystemExit as stop:  # argparse
+    except SystemExit as stop:  # argparse raises it
         status = int(stop.code or 0)
     captured = capsys.readouterr()
     assert status == 2
@@ -197,7 +197,7 @@ def test_a_mistake_gives_one_clear_line_and_status_2(
         ),
     ],
 )
-def test_a_bad_npz_file_gives_one_clear_line(
+def test_npz_file_with_wrong_arrays_gives_one_clear_line(
     arrays: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("x.npz", **arrays)
@@ -251,7 +251,7 @@ def test_a_state_dtype_without_its_package_names_the_extra(
 
 
 def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
-    """Return an .npy file that claims a shape."""
+    """Return an .npy file whose header has this shape, although the data may have another size."""
     file = io.BytesIO()
     np.lib.format.write_array_header_2_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return file.getvalue() + data
@@ -280,14 +280,14 @@ def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys
     assert "X must be an array of numbers; NumPy cannot read X" in captured.err and captured.err.count("\n") == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipe_as_data_is_refused_without_waiting(capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo("x.csv")
     assert main(["train", "--data", "x.csv", "--target", "y"]) == 2
     assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
 
 
-def test_integers_beyond_2_53_are_not_rounded() -> None:
+def test_classes_that_are_integers_above_2_to_the_53_are_kept() -> None:
     from fusedstep.cli._data import load_table, prepare
 
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))

@@ -1,4 +1,4 @@
-"""The command as a process: shell, terminal, pipe and Ctrl-C."""
+"""The command as a separate process: in a shell, in a terminal, with a pipe, and with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-def test_train_uses_the_digits_by_default() -> None:
+def test_train_without_options_learns_the_digits_data() -> None:
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, "train"], capture_output=True, text=True, timeout=60)
     elapsed = time.perf_counter() - started
@@ -69,7 +69,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
         try:
             while chunk := os.read(main_end, 4096):
                 chunks.append(chunk)
-        except OSError:  # Linux reports a closed other end by this error
+        except OSError:  # Linux raises this error if the other end is closed
             pass
         os.close(main_end)
         assert run.wait() == 0
@@ -87,7 +87,7 @@ def test_output_into_a_closed_pipe_prints_no_traceback() -> None:
     assert run.returncode == 141
 
 
-def test_importing_the_package_imports_no_optional_one() -> None:
+def test_import_of_the_package_imports_no_optional_package() -> None:
     code = "import sys, fusedstep.cli, fusedstep.nn, fusedstep.schedules; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}

@@ -1,4 +1,4 @@
-"""Runs on the command line: folder, resuming, class weights, comparisons, masks."""
+"""Runs on the command line: the folder with their files, resuming, class weights, comparisons and dropout masks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the slow parts."""
+    """Draw no pictures, because drawing is slow."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
-    """Return what has been printed."""
+    """Return a function that returns the text printed since its last call."""
     return lambda: capsys.readouterr().out
 
 
@@ -99,7 +99,7 @@ def test_state_dtype_is_passed_to_the_optimizer() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is also interrupted within an epoch, and resumed from a state that was saved during the run."""
+    """The run is interrupted within an epoch, and it saves its state after every epoch."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # files of another run
@@ -128,7 +128,7 @@ def test_killed_run_leaves_files_of_one_run_only(monkeypatch: pytest.MonkeyPatch
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
-        patch.setattr("fusedstep.cli._train.Finish", None)  # the run never reaches its end
+        patch.setattr("fusedstep.cli._train.Finish", None)  # so the run raises an error before it writes its results
         with pytest.raises(TypeError):
             main(["train", "--data", "wine", "--epochs", "2"])
     left = {path.name for path in Path("fusedstep-out").iterdir()}
@@ -147,7 +147,7 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
     )
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
-    assert "--resume: --epochs must be above 2, the epochs that the run has done; got 2" in complaint()
+    assert "--resume: --epochs must be above 2, the number of epochs that the run has finished; got 2" in complaint()
     assert "does not fit these options" in complaint("--epochs", "4", "--hidden", "8")
     customers(200).to_csv("t.csv", index=False)
     assert "the data or its columns have changed since the run began" in complaint("--epochs", "4")
@@ -180,12 +180,12 @@ def test_quiet_prints_nothing(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_output_names_rate_and_decay(out: Out) -> None:
+def test_output_contains_the_learning_rate_and_the_weight_decay(out: Out) -> None:
     assert main(["train", "--data", "iris", "--epochs", "1", "--lr", "0.02", "--weight-decay", "0.1"]) == 0
     assert "AdamW, learning rate 0.02 (cosine schedule), weight decay 0.1 (decoupled)" in out()
 
 
-def test_a_warm_up_longer_than_the_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warm_up_that_is_longer_than_the_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "compare"):
         assert main([command, "--data", "iris", "--epochs", "2", "--warmup", "8"]) == 2
         assert "--warmup must be below the 8 steps of the run; got 8" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_compare_ranks_by_the_mean_over_seeds(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_prediction_under_dropout_masks_reports_an_uncertainty(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prediction_with_dropout_masks_reports_an_uncertainty(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2", "--dropout", "0.3"]) == 0
     assert main(["predict", MODEL, "t.csv", "--mc-samples", "10"]) == 0

@@ -1,4 +1,4 @@
-"""Realistic tables on the command line: train, evaluate and predict."""
+"""The commands `train`, `evaluate` and `predict` with realistic tables."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the slow parts."""
+    """Draw no pictures, because drawing is slow."""
     monkeypatch.setattr("fusedstep.cli._finish.Finish._draw", lambda *arguments: None)
 
 
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
-    """Return what has been printed."""
+    """Return a function that returns the text printed since its last call."""
     return lambda: capsys.readouterr().out
 
 
@@ -76,7 +76,7 @@ def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
     assert middle - low == pytest.approx(high - middle, rel=1e-3) and high > low
 
 
-def test_medians_and_categories_use_training_rows_only() -> None:
+def test_medians_and_categories_are_those_of_the_training_rows() -> None:
     from fusedstep.cli._data import load_table, prepare
 
     def problem(row: int | None, age: float = 50.0) -> Any:
@@ -125,20 +125,20 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
     assert main(["predict", MODEL, "fewer.csv"]) == 2
     assert "fewer.csv: must have the columns age, plan, since" in capsys.readouterr().err
     assert main(["predict", MODEL, "more.csv"]) == 0
-    assert "columns that the model does not know are left out: wages, shoes" in out()
+    assert "columns that the training data did not have are left out: wages, shoes" in out()
     assert main(["evaluate", MODEL, "more.csv"]) == 2
     assert "more.csv: must have the target column 'left'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_drop_categorical_and_numeric_decide_the_kinds_of_columns(out: Out) -> None:
+def test_options_drop_categorical_and_numeric_determine_the_kinds_of_columns(out: Out) -> None:
     frame = customers().assign(code=np.arange(240) % 3, mixed=["5", "many", "7", "x"] * 60)
     frame.to_csv("t.csv", index=False)
     options = ["--drop", "age,plan", "--categorical", "code", "--numeric", "mixed", "--epochs", "1"]
     assert main(["train", "--data", "t.csv", "--target", "left", *options]) == 0
     said = out()
     assert re.search(r"age +left out +as asked", said) and re.search(r"code +category +an output for each of: ", said)
-    assert re.search(r"mixed +number .*120 cells that are no number \('many', 'x'\) treated as missing", said)
+    assert re.search(r"mixed +number .*120 cells are no numbers \('many', 'x'\) and are treated as missing", said)
 
 
 @pytest.mark.usefixtures("no_picture")
@@ -150,25 +150,25 @@ def test_control_characters_of_a_table_do_not_reach_the_terminal(out: Out) -> No
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_rows_without_a_target_are_left_out(out: Out) -> None:
+def test_rows_without_a_target_are_ignored_and_reported(out: Out) -> None:
     frame = customers()
     frame.loc[[3, 8], "left"] = ""
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
-    assert "2 rows without a value of 'left' left out" in out()
+    assert "rows without a value of 'left' are left out: 2" in out()
     assert main(["evaluate", MODEL, "t.csv"]) == 0
     assert "accuracy: 0" in out()
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_rows_of_unknown_classes_are_left_out(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_unknown_classes_are_ignored_and_reported(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
     frame.loc[:4, "left"] = "never"
     frame.to_csv("new.csv", index=False)
     assert main(["evaluate", MODEL, "new.csv"]) == 0
-    assert "5 rows of classes that the model does not know left out: 'never'" in out()
+    assert "rows of classes that the training data did not have are left out: 5 ('never')" in out()
     frame.assign(left="never").to_csv("new.csv", index=False)
     assert main(["evaluate", MODEL, "new.csv"]) == 2
     assert "the target must be one of the classes no, paused, yes; got 'never'" in capsys.readouterr().err
@@ -205,7 +205,7 @@ def test_run_writes_all_its_files(out: Out) -> None:
 
 
 class Reader(HTMLParser):
-    """Collect the links of a page, and check that its tags are closed."""
+    """A parser that collects the links of a page and checks that the tags of the page are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
     method: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fusedstep.cli._tables.BIG", 1 << 20)
-    monkeypatch.setattr("numpy.lib.format.read_array", None)  # nothing may be unpacked
+    monkeypatch.setattr("numpy.lib.format.read_array", None)  # so unpacking an array would raise an error
     with zipfile.ZipFile("bomb.npz", "w", method) as archive:
         with archive.open("X.npy", "w") as member:
             np.lib.format.write_array_header_2_0(member, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 1)})

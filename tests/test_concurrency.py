@@ -1,4 +1,7 @@
-"""Threads, forks, process pools and other libraries' parallel regions: steps have the usual bits, or raise."""
+"""Steps in several threads, after forks, in process pools, and in parallel regions of other libraries.
+
+In each case, a step gives the same bits as alone, or raises an error.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ from support.machines import BACKENDS
 
 SIZE = 100_000
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process:DeprecationWarning"
-)  # Python's warning about fork with threads
+)  # Python warns about a fork in a process with threads
 
 
 def start(seed: int) -> Array:
@@ -36,7 +39,7 @@ def start(seed: int) -> Array:
 
 
 def train(p: Array, steps: int = 3) -> Array:
-    """Return the parameters after some steps whose gradients depend only on the number of the step."""
+    """Return the parameters after some steps. The gradients depend only on the number of the step."""
     opt = fs.Adam([p], lr=0.1)
     for k in range(steps):
         opt.step([np.sin(np.arange(p.size) * (k + 1.0))], clip_norm=1.0)
@@ -49,7 +52,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
-    """Every step that is not refused takes effect. Every saved state is the state after a complete step."""
+    """Each step is complete, or raises and changes nothing. Every saved state is that after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -83,7 +86,7 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
 @forks
 @every_backend
 def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
-    """An optimizer that was in a step at the fork is refused in the child."""
+    """If a fork interrupts a step of an optimizer, the forked process cannot step this optimizer."""
     _core.set_backend(backend)
     _core.force_threads(2)
     assert in_child(lambda: trained(1) == trained(1) != b"")
@@ -118,7 +121,7 @@ def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backe
 
 @every_backend
 def test_the_process_can_end_during_a_step(backend: str) -> None:
-    """The step runs in a daemon thread. Python before 3.14 ends a thread that returns from the step."""
+    """The step runs in a daemon thread. Before 3.14, Python ends such a thread when it returns from the step."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
         "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
@@ -133,7 +136,7 @@ def test_the_process_can_end_during_a_step(backend: str) -> None:
 
 
 def in_shared_memory(name: str, at: int) -> bytes:
-    """Train an array in shared memory, in place."""
+    """Train parameters that are in shared memory, and return their bytes."""
     memory = shared_memory.SharedMemory(name)
     try:
         return train(np.ndarray(SIZE, np.float64, memory.buf, 8 * SIZE * at)).tobytes()
@@ -163,7 +166,7 @@ def test_workers_of_joblib_train_with_the_same_bits(backend: str) -> None:
 
 
 class Dropped:
-    """A data set whose rows are made with the package."""
+    """A data set whose rows are results of fusedstep's dropout."""
 
     def __len__(self) -> int:
         return 8
@@ -209,7 +212,7 @@ void in_region(int threads, void (*call)(int)) {
 """
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @every_backend
 def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend: str, tmp_path: Path) -> None:
     (tmp_path / "region.c").write_text(REGION)
@@ -256,7 +259,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """The error comes before NumPy is imported. The main interpreter may import and step before and after."""
+    """The error is raised before NumPy is imported. The main interpreter can import the package and step it."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""Second order: known Hessians, minima and saddles, Newton steps."""
+"""Functions that use second derivatives: Hessians, the kinds of critical points, sharpness and Newton steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = fs.Key(11)
 # Hessians
 
 
-def test_products_and_the_whole_hessian_of_a_quadratic_are_right() -> None:
+def test_hessian_of_a_quadratic_and_its_products_equal_the_matrix() -> None:
     f = Quadratic([3, 1, -2, 0.5, 0])
     rng = np.random.default_rng(0)
     theta, v = rng.standard_normal(5), 1e3 * rng.standard_normal(5)
@@ -27,7 +27,7 @@ def test_products_and_the_whole_hessian_of_a_quadratic_are_right() -> None:
     assert not inspect.hessian_vector_product(f, np.zeros(5), theta).any()
 
 
-def test_the_hessian_of_a_network_is_the_second_difference_of_its_loss() -> None:
+def test_hessian_of_a_network_agrees_with_second_differences_of_the_loss() -> None:
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     H, v, h = inspect.hessian(f), fs.gaussian_noise(f.theta.size, 1.0, KEY, dtype=np.float64), 1e-3
@@ -49,8 +49,8 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
     assert np.array_equal(again.largest, ends.largest) and np.array_equal(again.smallest, ends.smallest)
 
 
-def test_a_definite_hessian_with_many_zeros_converges() -> None:
-    """A network with more weights than data has such a Hessian."""
+def test_eigenvalues_of_a_semidefinite_hessian_with_many_zeros_converge() -> None:
+    """A network with more weights than examples has such a Hessian."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
@@ -58,7 +58,7 @@ def test_a_definite_hessian_with_many_zeros_converges() -> None:
     assert negative.smallest[0] == pytest.approx(-10, rel=1e-6) and abs(negative.largest[0]) < 1e-4
 
 
-def test_a_hessian_with_eigenvalues_of_many_magnitudes_converges() -> None:
+def test_eigenvalues_of_many_magnitudes_converge() -> None:
     ends = inspect.extreme_eigenvalues(Quadratic(np.concatenate([np.logspace(-12, 0, 150), [10]])), np.zeros(151))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and 0 <= ends.smallest[0] < 1e-3
 
@@ -96,7 +96,7 @@ def test_zero_weights_of_a_tanh_network_are_a_saddle() -> None:
     assert inspect.critical_point(f).kind == "saddle"
 
 
-def test_sharpness_of_a_quadratic_is_its_value_in_the_corner() -> None:
+def test_sharpness_of_a_quadratic_is_computed_at_a_corner_of_the_box() -> None:
     theta, epsilon = np.array([1.0, -3.0, 0.0]), 1e-2
 
     def f(t: Array) -> tuple[float, Array]:
@@ -107,7 +107,7 @@ def test_sharpness_of_a_quadratic_is_its_value_in_the_corner() -> None:
     assert inspect.sharpness(f, theta, epsilon=epsilon) == pytest.approx(100 * corner / 1.5, rel=1e-6)
 
 
-def test_a_narrow_minimum_is_sharper() -> None:
+def test_narrow_minimum_is_sharper_than_a_wide_minimum() -> None:
     wide, narrow = (inspect.sharpness(lambda t, c=c: (c * float(t @ t), 2 * c * t), np.zeros(5)) for c in (1, 100))
     assert narrow == pytest.approx(100 * wide, rel=1e-6)
 
@@ -115,7 +115,7 @@ def test_a_narrow_minimum_is_sharper() -> None:
 # Newton
 
 
-def test_a_newton_step_solves_a_quadratic_and_damping_turns_it_towards_the_gradient() -> None:
+def test_newton_step_solves_a_quadratic_and_a_damped_step_has_the_gradient_direction() -> None:
     f, theta = Quadratic([1, 100, 3, 1e3]), np.ones(4)
     np.testing.assert_allclose(f(inspect.newton_step(f, theta))[1], 0, atol=1e-4)
     damped = inspect.newton_step(f, theta, damping=1e9)
@@ -127,7 +127,7 @@ def test_a_newton_step_solves_a_quadratic_and_damping_turns_it_towards_the_gradi
     )
 
 
-def test_newton_steps_reach_a_saddle_unless_they_are_damped() -> None:
+def test_newton_step_goes_to_a_saddle_and_a_damped_step_reduces_the_loss() -> None:
     f = Quadratic([2, -1])
     f.b[:] = 0
     theta = np.array([0.3, 0.4])
@@ -145,7 +145,7 @@ def test_damped_newton_steps_train_a_small_network_faster_than_gradient_descent(
     assert f.value(newton) < 0.5 * f.value(plain) < f.value(f.theta)
 
 
-def test_scipys_trust_region_method_minimizes_rosenbrocks_function_with_our_products() -> None:
+def test_scipy_minimizes_the_rosenbrock_function_with_our_hessian_products() -> None:
     optimize = pytest.importorskip("scipy.optimize")
 
     def f(t: Array) -> tuple[float, Array]:
@@ -156,5 +156,5 @@ def test_scipys_trust_region_method_minimizes_rosenbrocks_function_with_our_prod
     found = optimize.minimize(
         f, start, jac=True, hessp=lambda t, v: inspect.hessian_vector_product(f, v, t), method="trust-ncg"
     )
-    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # scipy's default gradient tolerance
+    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # the default tolerance of scipy for the gradient
     assert inspect.critical_point(f, found.x).kind == "minimum" and found.nit < 60

@@ -1,4 +1,4 @@
-"""Estimators on a cluster of dask.distributed, by joblib: the scores of one process, bit for bit."""
+"""Cross-validation on a dask.distributed cluster gives the same bits as cross-validation in one process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def distributed() -> Any:
     return distributed
 
 
-def test_scores_on_a_cluster_equal_those_of_one_process(distributed: Any) -> None:
+def test_cross_validation_on_a_dask_cluster_has_the_scores_of_one_process(distributed: Any) -> None:
+    """The cluster has two workers with one thread each."""
     import joblib
     from sklearn.datasets import load_digits
     from sklearn.model_selection import cross_val_score
@@ -28,9 +29,9 @@ def test_scores_on_a_cluster_equal_those_of_one_process(distributed: Any) -> Non
 
     x, y = load_digits(return_X_y=True)
     model = MLPClassifier((32,), solver="AdamW", learning_rate_init=0.01, max_iter=8, dropout=0.1, random_state=0)
-    alone = cross_val_score(model, x[:600] / 16, y[:600], cv=4)
+    scores_of_one_process = cross_val_score(model, x[:600] / 16, y[:600], cv=4)
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
-        together = cross_val_score(model, x[:600] / 16, y[:600], cv=4, n_jobs=-1)
-    assert together.tobytes() == alone.tobytes()
-    assert alone.mean() > 0.5
+        scores_of_cluster = cross_val_score(model, x[:600] / 16, y[:600], cv=4, n_jobs=-1)
+    assert scores_of_cluster.tobytes() == scores_of_one_process.tobytes()
+    assert scores_of_one_process.mean() > 0.5

@@ -1,4 +1,7 @@
-"""Adafactor and row-wise Adagrad: second moments by rows and columns, with the same bits for any threads."""
+"""Adafactor and row-wise Adagrad, which keep second moments per row and per column.
+
+Their steps have the same bits for any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 
 
 def sum_of_squares(x: Array) -> float:
-    """Return the sum over one row, in the kernels' order."""
+    """Return the sum of the squares of one row. The additions are in the order of the kernels."""
     squares = x.astype(np.float64) ** 2
     if x.size < _reference.LANES:
         return float(sum(squares.tolist(), 0.0))
@@ -42,7 +45,10 @@ def sum_of_squares(x: Array) -> float:
 
 
 def sums_of_columns(x: Array) -> Array:
-    """Return the sums over the rows of a matrix, 128 at a time, in the kernels' order."""
+    """Return the sums of squares of the columns of a matrix.
+
+    As in the kernels, 128 rows at a time are added up, and then the sums of these blocks.
+    """
     total = np.zeros(x.shape[1])
     for first in range(0, len(x), 128):
         part = np.zeros(x.shape[1])
@@ -53,7 +59,7 @@ def sums_of_columns(x: Array) -> Array:
 
 
 def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any) -> Array:
-    """Return the direction, without any kernel."""
+    """Return the direction of a step, which is later multiplied by `lr`. NumPy computes it, without a kernel."""
     c, n = g.dtype.type, g.shape[-1] if g.ndim else 1
     if cls is fs.RowwiseAdagrad:
         rows, total = g.reshape(state["sum"].size, -1), state["sum"]
@@ -80,14 +86,17 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 
 @every_dtype
 @every_class
-def test_steps_have_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
+    cls: Any, dtype: Any, rng: np.random.Generator
+) -> None:
+    """`transcribed` computes the directions of three steps. Parameters and states are compared after the steps."""
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
         grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
         want, opt = [p.copy() for p in start], cls([p.copy() for p in start], **options)
         states = [{n: a.copy() for n, a in s.items()} for s in opt.state.values()]
-        for t, given in enumerate(grads, 1):
-            for i, g in enumerate(given):
+        for t, grads_of_step in enumerate(grads, 1):
+            for i, g in enumerate(grads_of_step):
                 if g.size:
                     direction = transcribed(cls, g, states[i], t, opt.groups[0])
                     want[i] = np.asarray(
@@ -97,8 +106,8 @@ def test_steps_have_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.
             with running(machine):
                 got = [p.copy() for p in start]
                 opt = cls(got, **options)
-                for given in grads:
-                    opt.step([g.copy() for g in given])
+                for grads_of_step in grads:
+                    opt.step([g.copy() for g in grads_of_step])
             for i, p in enumerate(got):
                 assert_same_bits(p, want[i], (machine, i, options))
                 for name, a in opt.state[i].items():
@@ -106,23 +115,25 @@ def test_steps_have_the_bits_of_the_transcription(cls: Any, dtype: Any, rng: np.
 
 
 @every_class
-def test_gradients_of_any_strides_and_of_16_bits_are_stepped_right(cls: Any, rng: np.random.Generator) -> None:
+def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
+    cls: Any, rng: np.random.Generator
+) -> None:
+    """A float16 gradient can also step a float16 parameter. The states of this parameter are float32."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
-    plain, strided, half, want = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
+    plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
     cls([strided]).step([np.asfortranarray(g)])
     np.testing.assert_array_equal(plain, strided)
-    cls([half]).step([g.astype(np.float16)])
-    cls([want]).step([g.astype(np.float16).astype(np.float32)])
-    assert half.tobytes() == want.tobytes()
-    opt, narrow = cls([want]), p.astype(np.float16)
-    of_half = cls([narrow])
-    of_half.step([g.astype(np.float16)])
-    assert {a.dtype for a in of_half.state[0].values()} == {np.dtype(np.float32)} and (
-        narrow != p.astype(np.float16)
-    ).any()
+    cls([with_float16]).step([g.astype(np.float16)])
+    cls([with_float32]).step([g.astype(np.float16).astype(np.float32)])
+    assert with_float16.tobytes() == with_float32.tobytes()
+    opt, narrow = cls([with_float32]), p.astype(np.float16)
+    opt_of_float16 = cls([narrow])
+    opt_of_float16.step([g.astype(np.float16)])
+    assert {a.dtype for a in opt_of_float16.state[0].values()} == {np.dtype(np.float32)}
+    assert (narrow != p.astype(np.float16)).any(), "the step must change the float16 parameter"
     with pytest.raises(ValueError, match='state_dtype must be "float32" or None'):
-        cls([want], state_dtype="bfloat16")
+        cls([with_float32], state_dtype="bfloat16")
     assert opt.steps == 0
 
 
@@ -131,7 +142,8 @@ def test_adafactor_does_not_change_a_row_without_gradients() -> None:
     g[1] = 0
     for eps in ((None, 1e-3), (1e-30, 1e-3)):
         fs.Adafactor([p], eps=eps).step([g])
-        assert (p[1] == 1).all() and (p[0] < 1).all()
+        assert (p[1] == 1).all()
+        assert (p[0] < 1).all()
 
 
 def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tuple[Array, Array, Any]:
@@ -144,13 +156,14 @@ def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tup
 
 
 @every_class
-def test_scaling_and_clipping_act_on_the_gradients(cls: Any) -> None:
-    for step, same in (
+def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None:
+    """Each pair of step options must give equal parameters."""
+    for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
         ({"clip_value": 0.5, "grad_scale": 2.0, "scale": 2.0}, {"clip_value": 0.5}),
     ):
-        for a, b in zip(stepped(cls, **step)[:2], stepped(cls, **same)[:2], strict=True):
+        for a, b in zip(stepped(cls, **step)[:2], stepped(cls, **equivalent)[:2], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=str(step))
     assert stepped(cls, clip_norm=2.0)[2].clip_coef < 1
     assert (stepped(cls, clip_value=0.5)[0] != stepped(cls)[0]).any()
@@ -158,6 +171,7 @@ def test_scaling_and_clipping_act_on_the_gradients(cls: Any) -> None:
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
+    """Gradients with inf are skipped. Gradients of a wrong shape or number are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b])
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -171,26 +185,30 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
     assert [a.tobytes() for a in everything] == before
     grads = [np.ones((8, 5)), np.ones(5)]
     opt.step(grads, zero_grads=True)
-    assert not any(g.any() for g in grads) and w.tobytes() != before[0]
+    assert not any(g.any() for g in grads)
+    assert w.tobytes() != before[0]
 
 
 @every_class
-def test_run_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator, tmp_path: Any) -> None:
+def test_training_resumed_from_a_checkpoint_has_the_same_bits(
+    cls: Any, rng: np.random.Generator, tmp_path: Any
+) -> None:
+    """A new optimizer loads the state that was saved after two of four steps. It refuses a state of a wrong shape."""
     shapes = [(4, 3), (2, 3, 5), (3,), ()]
     start = [rng.standard_normal(s) for s in shapes]
     grads = [[np.asarray(rng.standard_normal(s)) for s in shapes] for _ in "1234"]
-    whole, half = [np.array(p) for p in start], [np.array(p) for p in start]
-    opt, first = cls(whole), cls(half)
+    uninterrupted, resumed = [np.array(p) for p in start], [np.array(p) for p in start]
+    opt, first = cls(uninterrupted), cls(resumed)
     for g in grads:
         opt.step(g)
     for g in grads[:2]:
         first.step(g)
     first.save(tmp_path / "state.safetensors")
-    rest = cls(half)
+    rest = cls(resumed)
     rest.load(tmp_path / "state.safetensors")
     for g in grads[2:]:
         rest.step(g)
-    assert [a.tobytes() for a in whole] == [a.tobytes() for a in half]
+    assert [a.tobytes() for a in uninterrupted] == [a.tobytes() for a in resumed]
     saved = first.state_dict()
     saved["state"][0] = {n: a[..., :2] for n, a in saved["state"][0].items()}
     with pytest.raises(ValueError, match=r"load_state_dict: state\[0\]"):
@@ -206,12 +224,12 @@ def test_run_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.rando
         ({"eps": (None, -1.0)}, r"eps\[1\] must be at least 0; got -1.0"),
     ],
 )
-def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+def test_adafactor_refuses_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"Adafactor: {message}"):
         fs.Adafactor([np.ones((2, 2))], **options)
 
 
-def test_rows_of_one_element_are_stepped_as_by_adagrad(rng: np.random.Generator) -> None:
+def test_rowwise_adagrad_equals_adagrad_if_rows_have_one_element(rng: np.random.Generator) -> None:
     (p, q), g = np.ones((2, 50)), rng.standard_normal(50)
     opt, other = fs.RowwiseAdagrad([p], lr=0.1), fs.Adagrad([q], lr=0.1)
     for _ in range(3):
@@ -221,8 +239,8 @@ def test_rows_of_one_element_are_stepped_as_by_adagrad(rng: np.random.Generator)
 
 
 @every_dtype
-def test_step_of_rows_equals_the_step_of_an_array_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
-    """Duplicates are added up, and scaling and clipping act on the sums."""
+def test_gradient_given_as_rows_equals_the_dense_gradient_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
+    """The rows of a repeated index are added up. Scaling and clipping act on these sums."""
     rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
     table, dense = np.ones((2, 20, 4, 2), dtype)
     w, v = np.ones((2, 5), dtype)
@@ -239,6 +257,7 @@ def test_step_of_rows_equals_the_step_of_an_array_with_these_rows(dtype: Any, rn
 
 
 def test_a_refused_gradient_leaves_all_parameters_and_sums_unchanged() -> None:
+    """A step refuses rows with a wrong index, or a dense gradient of a wrong shape. Then a correct step works."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.RowwiseAdagrad([table, w])
     for rows, g, message in (
@@ -247,10 +266,12 @@ def test_a_refused_gradient_leaves_all_parameters_and_sums_unchanged() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             opt.step([rows, g], zero_grads=True)
-    assert (table == 1).all() and (w == 1).all() and not opt.state[0]["sum"].any() and not opt.state[1]["sum"].any()
+    assert (table == 1).all() and (w == 1).all()
+    assert not opt.state[0]["sum"].any() and not opt.state[1]["sum"].any()
     given = fs.Rows([1], np.ones((1, 2)))
     opt.step([given, np.ones(3)], zero_grads=True)
-    assert opt.state[0]["sum"].tolist() == [0, 1, 0, 0] and not given.values.any()
+    assert opt.state[0]["sum"].tolist() == [0, 1, 0, 0]
+    assert not given.values.any(), "zero_grads must zero the rows"
     with pytest.raises(ValueError, match="need an optimizer without weight_decay"):
         fs.RowwiseAdagrad([table], weight_decay=0.1).step([fs.Rows([1], np.ones((1, 2)))])
 
@@ -277,6 +298,7 @@ TORCH_SHAPES: list[tuple[int, ...]] = [(20, 30), (6, 4, 3, 3), (5, 1), (17,), ()
     "options", [*OPTIONS[fs.Adafactor], {"maximize": True}], ids=lambda o: ", ".join(o) or "default"
 )
 def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: Any) -> None:
+    """The parameters and the states of both optimizers are compared after 100 steps with equal gradients."""
     mine, other = (leaves(torch, TORCH_SHAPES, getattr(torch, dtype)) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, **options), theirs("Adafactor")(other, **options)
     train(torch, opt, mine, 100)
@@ -292,7 +314,7 @@ def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: 
 
 @pytest.mark.torch
 @every_class
-def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
+def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -321,7 +343,8 @@ def test_tensors_have_the_bits_of_arrays(cls: Any, torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_states_load_into_torch_and_back(torch: Any) -> None:
+def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
+    """After the exchange, Adafactor of fusedstep and torch train equally. A skipped step changes no state."""
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)
@@ -340,6 +363,7 @@ def test_states_load_into_torch_and_back(torch: Any) -> None:
 
 @pytest.mark.torch
 def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
+    """The states are also float32 after a state dict is loaded. A state dict of a wrong shape changes nothing."""
     tensors = leaves(torch, [(8, 5), (5,)], torch.bfloat16)
     opt = ours("Adafactor")(tensors, master_weights=True)
     train(torch, opt, tensors, 3)
@@ -359,8 +383,8 @@ def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("coalesced", [False, True])
-def test_sparse_gradients_of_an_embedding_step_as_arrays_do(coalesced: bool, torch: Any) -> None:
-    """The steps are compared with steps on arrays, because torch has no row-wise Adagrad."""
+def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(coalesced: bool, torch: Any) -> None:
+    """The torch optimizer is compared with the NumPy optimizer, because torch has no row-wise Adagrad."""
     model = torch.nn.Embedding(12, 3, sparse=True)
     w = torch.nn.Parameter(torch.ones(3))
     arrays = [model.weight.detach().numpy().copy(), np.ones(3, np.float32)]
@@ -379,7 +403,8 @@ def test_sparse_gradients_of_an_embedding_step_as_arrays_do(coalesced: bool, tor
     model.weight.grad = torch.sparse_coo_tensor([[0, 12]], torch.ones(2, 3), (12, 3), check_invariants=False)
     with pytest.raises(ValueError, match=r"RowwiseAdagrad\.step: grads\[0\] must have indices from 0 to 11; got 12"):
         opt.step()
-    assert torch.equal(before[0], model.weight) and torch.equal(before[1], opt.state[model.weight]["sum"])
+    assert torch.equal(before[0], model.weight)
+    assert torch.equal(before[1], opt.state[model.weight]["sum"])
 
 
 @pytest.mark.torch
@@ -397,9 +422,11 @@ def test_adafactor_refuses_sparse_and_repeated_gradients_in_torch(torch: Any) ->
 
 @pytest.mark.torch
 @every_class
-def test_torch_zeroes_gradients_of_skipped_steps_too(cls: Any, torch: Any) -> None:
+def test_skipped_torch_step_also_zeroes_its_gradients(cls: Any, torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3, 2))
     opt = ours(cls.__name__)([p], skip_nonfinite=True, zero_grads=True)
     p.grad = torch.full((3, 2), torch.inf)
     opt.step()
-    assert opt.skipped and not p.grad.any() and (p == 1).all()
+    assert opt.skipped
+    assert not p.grad.any()
+    assert (p == 1).all()

@@ -1,4 +1,7 @@
-"""Two processes of torch.distributed train as one process does, or raise: every wrapper with every feature and rule."""
+"""Training on two ranks of torch.distributed agrees with training in one process, or raises an error.
+
+The tests cover every pair of a wrapper and a feature in tests/support/matrix.py, each with three optimizers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
 
 @cache
 def alone(rule: str, feature: str) -> matrix.Result:
-    """Return the results of one process."""
+    """Return the result of the training in one process."""
     return matrix.train(0, 1, "", rule, feature)
 
 
@@ -41,12 +44,14 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 @pytest.mark.parametrize("rule", matrix.RULES)
 @pytest.mark.parametrize("feature", ["plain", "clip_norm", "ema_decay", "zero_grads", "skip_nonfinite"])
 @pytest.mark.parametrize(("wrapper", "ranks"), [("FSDP1, flat", 2), ("FSDP2 on a grid", 4)])
-def test_less_usual_wrappers_train_as_one_process(wrapper: str, ranks: int, feature: str, rule: str) -> None:
+def test_training_with_rarer_wrappers_agrees_with_one_process(
+    wrapper: str, ranks: int, feature: str, rule: str
+) -> None:
     assert_equal_to_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 
 def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
-    """Compare ranks with each other, bit for bit, and with one process."""
+    """Assert that all ranks have the same bits, and agree with the training in one process."""
     first, one = results[0], alone(rule, feature)
     for other in results[1:]:
         assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, other.values, strict=True))

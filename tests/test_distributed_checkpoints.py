@@ -1,4 +1,4 @@
-"""Checkpoints of sharded parameters: saved by some ranks, continued by others, and complete after a rank is killed."""
+"""Other numbers of ranks can load checkpoints of sharded parameters, also after a rank is killed during a save."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.worlds import world_of
 
 pytestmark = pytest.mark.thread_unsafe
-FIRST, MORE = 3, 3  # steps of each run
+FIRST, MORE = 3, 3  # numbers of steps before a save and after a load
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def ranks(torch: ModuleType) -> Any:
 
 
 @pytest.mark.parametrize("rule", ["AdamW"])
-def test_a_run_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
+def test_training_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four")]
     unbroken = world_of(2).run(ranks.begin, rule, folders[0], FIRST, 2 * MORE)[0][FIRST:]
     one = world_of(1).run(ranks.go_on, rule, folders[0], folders[1], FIRST, MORE)[0]
@@ -30,7 +30,7 @@ def test_a_run_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rul
     assert [*one, *four] == pytest.approx(unbroken, rel=1e-6)
 
 
-@pytest.mark.parametrize("width", ["kept bits", "8 bits"])
+@pytest.mark.parametrize("width", ["bfloat16 states", "8-bit states"])
 def test_narrow_states_resume_bit_for_bit_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, width: str) -> None:
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four", "unbroken")]
     unbroken = world_of(2).run(ranks.step_and_save, width, "", folders[3], [1, 2, 3])[0]
@@ -42,7 +42,7 @@ def test_narrow_states_resume_bit_for_bit_on_other_numbers_of_ranks(ranks: Any, 
         assert four[name] == value, name
 
 
-def test_a_rank_killed_during_a_save_leaves_the_older_checkpoint(ranks: Any, tmp_path: Path) -> None:
+def test_older_checkpoint_loads_after_a_rank_is_killed_during_a_save(ranks: Any, tmp_path: Path) -> None:
     folder = str(tmp_path / "saved")
     unbroken = world_of(2).run(ranks.begin, "Lion", folder, FIRST, MORE)[0][FIRST:]
     with pytest.raises(AssertionError, match="rank 1:\nthe process has ended"):

@@ -1,4 +1,4 @@
-"""The examples of docs/distributed.md under torchrun: the losses of one process, and equal parameters on all ranks."""
+"""Under torchrun, the examples of docs/distributed.md have the losses of one process, and equal parameters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Hooks of gradients in wrapped models run after the reduction, or the wrapper is refused.
+"""`step_in_backward` and `OffloadedOptimizer` use gradients after a wrapper has reduced them, or refuse the wrapper.
 
-The functions of tests/support/hooks_of_ranks.py assert in each process. `World.run` raises if one of them fails.
+The assertions are in tests/support/hooks_of_ranks.py, whose functions run in each process. If an assertion fails in any
+process, `World.run` raises an error.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
     assert first == second
 
 
-def test_backward_pass_after_an_interrupted_one_steps_all_parameters(ranks: Any) -> None:
-    world_of(2).run(ranks.a_pass_that_is_broken_off)
+def test_backward_pass_after_an_interrupted_pass_steps_all_parameters(ranks: Any) -> None:
+    world_of(2).run(ranks.interrupted_pass)
 
 
-def test_fsdp1_is_refused_by_name_where_hooks_or_a_norm_would_be_wrong(ranks: Any) -> None:
+def test_error_names_fsdp1_if_hooks_or_a_norm_would_be_wrong(ranks: Any) -> None:
     world_of(2).run(ranks.refused_under_fsdp1)
 
 
 def test_steps_that_would_make_ranks_differ_are_refused(ranks: Any) -> None:
-    world_of(2).run(ranks.refused_where_steps_would_part)
+    world_of(2).run(ranks.refused_if_ranks_would_differ)
 
 
-def test_a_rank_without_parameters_takes_part_in_the_norm(ranks: Any) -> None:
+def test_a_rank_without_parameters_has_the_norm_of_all_ranks(ranks: Any) -> None:
     first, second = world_of(2).run(ranks.zero_with_fewer_parameters_than_ranks)
     assert first == second

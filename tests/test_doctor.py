@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: each advice is given on a machine that needs it and only there; and the command itself."""
+"""``fusedstep doctor`` gives each advice on a machine with the problem, and no advice on a machine without one."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ FIGURES_OF: dict[str, dict[str, Any]] = {
     "One thread moves 15 GB/s and 8 move 16": {"in_place": 16.0},
     "A product of NumPy takes 4.0 x as long on BLAS's threads as on one": {"product": 0.004, "product_one": 0.001},
 }
-ILL: dict[str, dict[str, Any]] = {
+PROBLEMS: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
     "OMP_NUM_THREADS=2,1 limits steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
-    "torchrun has started 2 processes for 8 CPUs: each should have 4 threads, but a step has 1": {
+    "torchrun has started 2 processes for 8 CPUs, so each process should have 4 threads. Now a step has 1": {
         "environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
         "threads": 1,
     },
     "OMP_NUM_THREADS=1 torchrun --nproc-per-node 16": {"environment": {"LOCAL_WORLD_SIZE": "16"}},
-    "The container may use 1.5 CPUs and sees 8. fusedstep uses 2": {"quota": 1.5},
+    "The container may use 1.5 of 8 CPUs. fusedstep uses 2 threads": {"quota": 1.5},
     "may run on 2 of 8 CPUs": {"affinity": 2},
     "is v2, but the CPU has v4: unset FUSEDSTEP_ISA": {"isa": "v2"},
     "no AVX2": {"isa": "v2", "isas": ("v2",)},
-    "2 OpenMP runtimes are loaded (libgomp.so.1, libiomp5.so)": {
+    "2 OpenMP runtimes are loaded: libgomp.so.1, libiomp5.so.": {
         "libraries": (GOMP, Library("libiomp5.so", True, 8, "/c"))
     },
     "libopenblas.so has 8 threads of its own": {"libraries": (OPENBLAS,), "backend": "openmp"},
@@ -49,22 +49,22 @@ ILL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("text", ILL)
+@pytest.mark.parametrize("text", PROBLEMS)
 def test_each_machine_problem_gives_one_advice(text: str) -> None:
-    (said,) = advise(replace(HEALTHY, **ILL[text]), FIGURES)
-    assert text in said
+    (advice,) = advise(replace(HEALTHY, **PROBLEMS[text]), FIGURES)
+    assert text in advice
 
 
 @pytest.mark.parametrize("text", FIGURES_OF)
 def test_each_slow_figure_gives_one_advice(text: str) -> None:
-    (said,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
-    assert text in said
+    (advice,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
+    assert text in advice
 
 
-def test_every_rule_of_advice_has_a_case() -> None:
-    patients = [(replace(HEALTHY, **changes), FIGURES) for changes in ILL.values()]
-    patients += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
-    assert all(any(rule(*patient) for patient in patients) for rule in _advice.RULES)
+def test_the_problems_of_this_file_trigger_every_advice_of_doctor() -> None:
+    examples = [(replace(HEALTHY, **changes), FIGURES) for changes in PROBLEMS.values()]
+    examples += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
+    assert all(any(rule(*example) for example in examples) for rule in _advice.RULES)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,9 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_doctor_reports_everything_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     limit = fs.num_threads()
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
@@ -111,6 +113,7 @@ def test_doctor_explains_the_number_of_threads() -> None:
 def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The names come from /proc/self/maps. `doctor` says which extra to install for the numbers of threads."""
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(_machine, "find_spec", lambda name: None)
@@ -130,7 +133,9 @@ def test_libraries_are_reported_without_threadpoolctl(
         (["--import", "a_package_that_nobody_has"], "--import: cannot import 'a_package_that_nobody_has'"),
     ],
 )
-def test_mistake_gives_one_line(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = main(["doctor", *arguments])
     except SystemExit as exit_:
@@ -148,14 +153,17 @@ def test_mistake_gives_one_line(arguments: list[str], text: str, capsys: pytest.
         (4, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "uint8"}),
     ],
 )
-def test_the_bytes_of_a_setting_are_those_of_its_optimizer(k: int, dtype: Any, options: dict[str, Any]) -> None:
+def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting_uses(
+    k: int, dtype: Any, options: dict[str, Any]
+) -> None:
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
-    has = _footprint.SETTINGS[k]
-    assert (has.weights, has.gradient, has.kept) == (group.weights, group.gradients, group.kept_bits)
-    assert has.states == group.states + group.scales and has.held == group.total
+    setting = _footprint.SETTINGS[k]
+    assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
+    assert setting.states == group.states + group.scales
+    assert setting.held == group.total
 
 
-def test_settings_are_compared_with_the_memory_and_the_bandwidth() -> None:
+def test_table_of_memory_settings_says_which_fit_into_memory_and_how_long_a_step_takes() -> None:
     rows = _footprint.rows(10**9, memory=16 * 10**9, bandwidth=28.0)
     assert [row[-2] for row in rows] == ["yes", "yes", "yes", "yes", "yes"]
     assert [row[-1] for row in rows] == ["1 s", "1.43 s", "0.93 s", "0.644 s", "0.503 s"]
@@ -184,7 +192,7 @@ def test_available_memory_is_the_least_of_machine_and_container(
     assert machine.available(str(tmp_path / "none"), iter([])) is None
 
 
-def test_params_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_with_params_prints_the_table_of_memory_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--millions", "0.01", "--params", "1e15"]) == 0
     out = capsys.readouterr().out
     assert "AdamW, 1e+15 parameters" in out and "GB available" in out

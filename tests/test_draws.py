@@ -1,4 +1,4 @@
-"""Uniform numbers, permutations and beta variates: functions of the key and the index, with the right distributions."""
+"""Uniform numbers, permutations and beta variates depend only on key and index, and follow their distributions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.machines import machines
 
 
 @pytest.mark.parametrize("first", [0, 1, 255, 256, 2**32 - 3, 2**63 - 1])
-def test_words_equal_those_of_the_reference(first: int) -> None:
+def test_philox_words_equal_those_of_the_numpy_reference(first: int) -> None:
     for n in (0, 1, 3, 255, 256, 257, 1000):
         expected = reference.words(KEY.seed, KEY.stream, first, n)
         for machine in machines((1,)):
@@ -29,7 +29,8 @@ def test_uniform_numbers_are_uniform_and_depend_only_on_key_and_index() -> None:
     assert np.array_equal(fs.ops.uniform(500, KEY, offset=1000), u[2])
 
 
-def test_all_orders_are_equally_likely() -> None:
+def test_all_permutations_of_four_elements_are_equally_likely() -> None:
+    """4,800 permutations with different keys are counted by their rank, from 0 to 23."""
     seen = np.zeros(24, int)
     for i in range(4800):
         order = fs.ops.permutation(4, KEY.fold(i))
@@ -59,7 +60,7 @@ def test_beta_variates_have_the_moments_of_beta(a: float, b: float) -> None:
     assert np.array_equal(fs.ops.beta(100, a, b, KEY, offset=500), x[500:600])
 
 
-def test_beta_follows_scipys_distribution() -> None:
+def test_beta_variates_pass_a_kolmogorov_smirnov_test_against_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     for a, b in [(0.3, 0.3), (1.0, 1.0), (4.0, 2.0)]:
         assert stats.kstest(fs.ops.beta(20000, a, b, KEY), "beta", (a, b)).pvalue > 1e-3

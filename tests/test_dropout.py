@@ -1,4 +1,4 @@
-"""Dropout: the bits of the reference on every machine, for every layout and offset."""
+"""Dropout has the bits of its NumPy reference for every instruction set, number of threads, layout and offset."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ OFFSETS = [0, 1, 7, 8, 9, 505, 2**32 - 3, 2**35 - 600, 2**40 + 5, 2**63 - 1]
 
 
 def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
+    """Return the dropout of x, computed with NumPy."""
     kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
     return reference.dropout(x, kept, p) if mode == "inverted" else np.where(kept, x, x.dtype.type(0))
 
@@ -31,7 +32,8 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_every_length_has_the_transcriptions_bits(dtype: Any, offset: int) -> None:
+def test_dropout_of_every_length_has_the_bits_of_the_numpy_reference(dtype: Any, offset: int) -> None:
+    """Nothing is written outside the output."""
     for n in LENGTHS:
         x = values(n, dtype)
         want = expected(x, 0.3, offset)
@@ -44,7 +46,8 @@ def test_every_length_has_the_transcriptions_bits(dtype: Any, offset: int) -> No
 
 
 @every_dtype
-def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
+def test_dropout_with_every_alignment_has_the_bits_of_the_numpy_reference(dtype: Any) -> None:
+    """Input and output begin at different distances from a multiple of 64 bytes."""
     for machine in machines((1,)):
         for from_start, to_start, n in itertools.product((0, 1, 4, 15), range(16), (40, 1200)):
             x, _ = guarded(n, dtype, from_start)
@@ -56,8 +59,8 @@ def test_every_alignment_has_the_transcriptions_bits(dtype: Any) -> None:
 
 
 @every_dtype
-def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> None:
-    """The arrays are so large that stores bypass the cache. In place, such stores must not be used."""
+def test_dropout_of_large_arrays_has_the_same_bits_in_place_and_into_another_array(dtype: Any) -> None:
+    """The arrays are so large that the kernel uses stores that bypass the cache. Dropout in place must not use them."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)
@@ -70,7 +73,9 @@ def test_large_arrays_have_the_same_bits_in_place_and_elsewhere(dtype: Any) -> N
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("p", [0.0, 1e-6, 1 / 65536, 0.1, 0.5, 65535 / 65536, 1.0])
 @every_dtype
-def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: float, mode: str) -> None:
+def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_reference(
+    dtype: Any, p: float, mode: str
+) -> None:
     x = values(5000, dtype)
     for machine in machines():
         assert_same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
@@ -79,7 +84,7 @@ def test_every_probability_and_mode_has_the_transcriptions_bits(dtype: Any, p: f
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
 
 
-def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
+def test_dropout_in_prediction_copies_the_input_and_vanilla_mode_scales_it() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
     assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
@@ -90,13 +95,14 @@ def test_prediction_keeps_the_input_or_scales_it_in_vanilla_mode() -> None:
 
 def test_a_dropped_value_is_plus_zero() -> None:
     x = np.array([np.inf, -np.inf, np.nan, -0.0, -1.0] * 200)
-    for p, step in ((0.5, KEY), (1.0, KEY)):
-        y = fs.dropout(x, p, step)
-        dropped = ~fs.dropout_mask(1000, p, step)
-        assert dropped.sum() > 300 and not y[dropped].view(np.uint64).any()
+    for p in (0.5, 1.0):
+        y = fs.dropout(x, p, KEY)
+        dropped = ~fs.dropout_mask(1000, p, KEY)
+        assert dropped.sum() > 300
+        assert not y[dropped].view(np.uint64).any(), "all bits of a dropped value must be 0"
 
 
-def test_expectation_is_exact_for_the_p_that_is_used() -> None:
+def test_scale_of_kept_values_is_exact_for_p_rounded_to_a_multiple_of_2_to_the_minus_16() -> None:
     for p in (0.1, 1 / 3, 0.9):
         threshold = round(65536 * p)
         scale = fs.dropout(np.ones(1), p, fs.Key(next(s for s in range(999) if fs.dropout_mask(1, p, fs.Key(s))[0])))
@@ -108,6 +114,7 @@ def test_expectation_is_exact_for_the_p_that_is_used() -> None:
 
 @every_dtype
 def test_dropout_of_a_slice_equals_the_slice_of_the_dropout(dtype: Any) -> None:
+    """The argument `offset` is the index of the first element of the slice."""
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
     assert_same_bits(whole, backward)
@@ -128,7 +135,7 @@ def layouts(x: Array) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("shape", [(6, 50), (3, 4, 5), (1, 7), (30, 1)])
-def test_result_does_not_depend_on_the_layout(shape: tuple[int, ...]) -> None:
+def test_dropout_does_not_depend_on_the_layout_of_input_and_output(shape: tuple[int, ...]) -> None:
     x = values(int(np.prod(shape)), np.float32).reshape(shape)
     want = fs.dropout(x, 0.3, KEY, offset=5)
     for name, a in layouts(x).items():
@@ -140,13 +147,13 @@ def test_result_does_not_depend_on_the_layout(shape: tuple[int, ...]) -> None:
         assert_same_bits(np.ascontiguousarray(a), want, name)
 
 
-def test_expanded_input_is_read_only_once_per_element() -> None:
+def test_dropout_of_an_input_with_strides_of_zero_equals_dropout_of_its_copy() -> None:
     x = np.broadcast_to(np.arange(5, dtype=np.float32), (40, 5))
     assert_same_bits(fs.dropout(x, 0.5, KEY), fs.dropout(x.copy(), 0.5, KEY))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
-def test_arrays_without_elements_or_axes_keep_their_shape(shape: tuple[int, ...]) -> None:
+def test_dropout_keeps_the_shape_of_empty_and_zero_dimensional_arrays(shape: tuple[int, ...]) -> None:
     x = np.ones(shape, np.float32)
     assert_same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
@@ -173,7 +180,8 @@ FEATURES = [
 
 @every_dtype
 @pytest.mark.parametrize(("shape", "mask"), FEATURES)
-def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+def test_dropout_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[int, ...], dtype: Any) -> None:
+    """For example, the mask (8, 16, 1, 1) drops whole channels of an input (8, 16, 5, 7)."""
     x = values(int(np.prod(shape)), dtype).reshape(shape)
     kept = reference.mask(KEY.seed, KEY.stream, 3, int(np.prod(mask)), 0.4).reshape(mask)
     want = reference.dropout(x, np.broadcast_to(kept, shape), 0.4)
@@ -189,14 +197,14 @@ def test_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask: tuple[
 # Keys
 
 
-def test_key_determines_the_mask() -> None:
+def test_equal_keys_give_equal_dropout_masks_and_different_keys_different_masks() -> None:
     rng = fs.Philox(3)
     a, b = rng.key(), rng.key()
     assert np.array_equal(fs.dropout_mask(1000, 0.5, a), fs.dropout_mask(1000, 0.5, a))
     assert 400 < (fs.dropout_mask(1000, 0.5, a) != fs.dropout_mask(1000, 0.5, b)).sum() < 600
 
 
-def test_two_processes_draw_the_same_mask() -> None:
+def test_two_processes_draw_the_same_dropout_mask_and_noise_from_a_seed() -> None:
     program = "import fusedstep as fs, hashlib; k = fs.Philox(9).key(); d = hashlib.sha256; print(" + (
         "d(fs.dropout_mask(9999, 0.3, k).tobytes()).hexdigest(), "
         "d(fs.gaussian_noise(9999, 2.0, k).tobytes()).hexdigest())"
@@ -210,7 +218,8 @@ def test_two_processes_draw_the_same_mask() -> None:
 
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
 @pytest.mark.parametrize("training", [True, False])
-def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
+def test_dropout_gradient_agrees_with_finite_differences(mode: str, training: bool) -> None:
+    """In training, the gradient is also compared with dy times the mask times the scale of kept values."""
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((2, 60))
     forward: Callable[[Array], Array] = lambda v: fs.dropout(v, 0.3, KEY, mode, 5, training=training)  # noqa: E731
@@ -228,7 +237,7 @@ def test_backward_agrees_with_differences(mode: str, training: bool) -> None:
 
 
 def test_dropout_differs_from_torch_only_as_documented(torch: Any) -> None:
-    """Torch multiplies by the mask, so a dropped infinity becomes nan. Ours becomes 0. The mean of ones stays 1."""
+    """Torch multiplies by the mask, so a dropped inf becomes nan. In fusedstep, a dropped inf becomes 0."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

@@ -1,4 +1,4 @@
-"""Wrong arguments are refused with a helpful message, before a byte is written."""
+"""Dropout and noise refuse wrong arguments with a message that names the argument, before a byte is written."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), REFUSED, ids=[words[:50] for _, _, words in REFUSED])
-def test_refusals_leave_everything_untouched(call: Callable[[], Any], error: type[Exception], words: str) -> None:
+def test_wrong_argument_of_dropout_is_refused_and_no_byte_is_written(
+    call: Callable[[], Any], error: type[Exception], words: str
+) -> None:
     before = BUFFER.tobytes()
     with pytest.raises(error) as caught:
         call()

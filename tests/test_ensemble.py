@@ -1,4 +1,4 @@
-"""Ensembles: averages against closed forms, snapshots and Polyak averages along real steps."""
+"""Ensembles are compared with closed forms, and snapshots and Polyak averages with the models of a training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model(seed: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), rng=seed)
 
 
-def test_average_is_the_weighted_mean_and_reads_each_output_once() -> None:
+def test_average_is_the_weighted_mean_and_does_not_change_the_outputs() -> None:
     outputs = np.random.default_rng(1).standard_normal((5, 6, 3))
     np.testing.assert_allclose(average(iter(outputs)), outputs.mean(axis=0), rtol=1e-14)
     weights = [1, 0, 2, 0.5, 3]
@@ -32,29 +32,32 @@ def test_average_is_the_weighted_mean_and_reads_each_output_once() -> None:
 def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
     members = [model(seed) for seed in range(4)]
     together = Ensemble(members)
-    each = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
-    np.testing.assert_allclose(together.predict(X, nn.softmax), each.mean(axis=0), rtol=1e-12)
+    probabilities = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
+    np.testing.assert_allclose(together.predict(X, nn.softmax), probabilities.mean(axis=0), rtol=1e-12)
     moments = together.moments(X, nn.softmax)
-    np.testing.assert_allclose(moments.variance, each.var(axis=0), rtol=1e-9, atol=1e-15)
-    assert moments.draws == len(together) == 4 and together[2] is members[2] and list(together[:2]) == members[:2]
+    np.testing.assert_allclose(moments.variance, probabilities.var(axis=0), rtol=1e-9, atol=1e-15)
+    assert moments.draws == len(together) == 4
+    assert together[2] is members[2]
+    assert list(together[:2]) == members[:2]
 
 
-def test_the_average_is_better_by_the_variance_between_members() -> None:
-    """The decomposition of Krogh and Vedelsby (1995) holds exactly."""
+def test_squared_error_of_the_mean_is_the_mean_error_minus_the_variance_of_members() -> None:
+    """Krogh and Vedelsby (1995) derive this equation."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)
     np.testing.assert_allclose((moments.mean - target) ** 2, errors - moments.variance, rtol=1e-10)
 
 
-def test_estimators_and_functions_may_be_members() -> None:
+def test_estimators_and_functions_can_be_members_of_an_ensemble() -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     fitted = linear.LinearRegression().fit(X, X[:, 0])
     together = Ensemble([fitted, lambda x: x[:, 0]])
     np.testing.assert_allclose(together.predict(X), X[:, 0], atol=1e-6)
 
 
-def test_snapshots_are_the_models_at_the_ends_of_the_cycles() -> None:
+def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
+    """The cycles of the learning rate end after steps 4, 12 and 28. The ensemble predicts the mean of its models."""
     net, loss = model(0), nn.SoftmaxNLL()
     eta = schedules.cosine_restarts(0.1, cycle_steps=4, multiplier=2)
     opt = fs.SGD(net.params, lr=eta)
@@ -72,7 +75,7 @@ def test_snapshots_are_the_models_at_the_ends_of_the_cycles() -> None:
     assert [Snapshots(net, eta, last=2).observe(t) for t in (4, 12, 28)] == [True] * 3
 
 
-def test_snapshots_can_be_limited_to_the_last() -> None:
+def test_snapshots_keep_only_the_requested_number_of_last_models() -> None:
     net, eta = model(0), schedules.cosine_restarts(0.1, cycle_steps=1)
     snapshots = Snapshots(net, eta, last=2)
     for t in range(1, 6):
@@ -82,7 +85,8 @@ def test_snapshots_can_be_limited_to_the_last() -> None:
 
 
 @pytest.mark.parametrize("decay", [0.9, None])
-def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
+def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(decay: float | None) -> None:
+    """With a decay, `Polyak` equals `ema_decay` of the optimizer. Without a decay, it is the mean over all steps."""
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)
     mean, seen = Polyak(net.params, decay), []
@@ -101,22 +105,25 @@ def test_polyak_averages_follow_the_steps(decay: float | None) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_over_seeds_returns_mean_deviation_and_standard_error() -> None:
+def test_over_seeds_returns_mean_standard_deviation_and_standard_error() -> None:
     values = [0.5, 0.75, 0.25, 1.0]
     scores = over_seeds(lambda seed: values[seed], range(4))
-    assert list(scores.values) == values and scores.mean == np.mean(values)
+    assert list(scores.values) == values
+    assert scores.mean == np.mean(values)
     assert scores.std == pytest.approx(np.std(values, ddof=1))
     assert scores.standard_error == pytest.approx(scores.std / 2)
     assert math.isnan(over_seeds(lambda seed: np.float32(1), [3]).std)
 
 
 def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
+    """The mean over masks agrees with the prediction, because the model is linear."""
     net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2), dtype=np.float64, rng=0)
     x = X.astype(np.float64)
     masks = net.predict_samples(x, 400, 7)
     np.testing.assert_allclose(masks.mean, net.predict(x), atol=4 * np.sqrt(masks.variance.max() / 400))
     noisy = ensemble.monte_carlo(lambda key: net.predict(fs.gaussian_noise(x, 0.1, key)), 100, fs.Key(1))
-    assert noisy.draws == 100 and (noisy.variance > 0).all()
+    assert noisy.draws == 100
+    assert (noisy.variance > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
         (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list <U1 \(1,\)"),
         (lambda: average([[1.0]] * 2, [1]), ValueError, r"weights must have one entry per output"),
-        (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output, 1; got more"),
+        (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output; got more than 1"),
         (lambda: average([[1.0]], [0]), ValueError, r"a weight above 0; got 1 outputs with the total weight 0"),
         (lambda: average([[1.0]], [-1]), ValueError, r"average: weights\[0\] must be at least 0; got -1"),
         (lambda: Ensemble([]), ValueError, r"Ensemble: members must hold at least one model; got none"),
@@ -144,7 +151,7 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
         (lambda: over_seeds(lambda s: 1.0, []), ValueError, r"over_seeds: seeds must hold at least one seed; got none"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_ensembles_snapshots_and_averages_refuse_wrong_arguments(
     call: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -1,9 +1,8 @@
-"""Rules, layers and losses against mpmath, over zeros, denormals, the ends of each dtype, inf and nan.
+"""Compare steps, layers and losses with mpmath, for zeros, denormals, the limits of each dtype, inf and nan.
 
-The error of a step may be half a unit in the last place per operation: the bound
-comes from the formula (`support.exact`), before anything is compared. `ROWS` lists the cases without such a bound, with
-the reason; docs/numerics.md shows them. Layers and losses have bounds in units in the last place, next to their
-formulas.
+Each operation of a step may add an error of half a unit in the last place (ULP). `support.exact` computes the bound of
+the whole error from the formula of the step. `ROWS` lists the reasons for which a result may exceed its bound.
+docs/numerics.md shows the same reasons. The bounds of layers and losses are numbers of ULPs beside their formulas.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from support.bits import Array, every_dtype
 from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, mpf, option
 from support.oracle import CLASSES, Options, accepted, variants
 
-#: Rules that are not tested here. They compute coefficients in float64, by logarithms, powers or states that are one
-#: number, and exact numbers cannot take their place. `test_published` and `test_rules` test these rules.
+#: Optimizers that are not tested here, because exact numbers cannot replace their coefficients. The coefficients are
+#: computed in float64, with logarithms, powers or scalar states. `test_published` and `test_rules` test them.
 PREPARED = ("ASGD", "AdEMAMix", "AdamWScheduleFree", "NAdam", "RAdam", "SGDScheduleFree")
 every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
 )
 
-# Reasons for which a result may differ from the exact one; the key is an event in the computation.
+# Reasons for which a result may differ from the exact result. A key is the name of an event in the computation.
 ROWS = {
-    "overflow": "a number on the way is beyond the largest of the dtype: IEEE's inf goes on from there, as in torch",
-    "lost": "a divisor underflows to zero: `eps` is 0, or smaller than the numbers that it is added to",
-    "choice": "two numbers that are compared differ by their rounding errors: a sign, a maximum",
+    "overflow": "an intermediate result is beyond the largest number of the dtype and becomes inf, as in torch",
+    "lost": "a divisor underflows to zero, because `eps` is 0 or smaller than the numbers that it is added to",
+    "choice": "a sign or a maximum depends on two numbers that differ only by their rounding errors",
 }
 ENDS: dict[Any, list[Any]] = {
     checks.fraction: [0.0, 0.5, 0.9999999],
@@ -59,7 +58,7 @@ STAGES: list[tuple[Options, Options]] = [
 
 @pytest.fixture
 def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the transcriptions of the rules on exact numbers."""
+    """Let the NumPy references of the optimizers compute with exact numbers."""
     monkeypatch.setattr(_reference, "np", Namespace())
     for cls in fs.optim.registry.values():
         module = sys.modules[cls.reference.__module__]
@@ -68,7 +67,7 @@ def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Options:
-    """Return the options of a variant with every other number at one of its ends."""
+    """Return the options of a variant. Each option that the variant leaves free gets a random number from `ENDS`."""
     free = {n: c for n, c in cls.checks.items() if c in ENDS and n not in variant and n != "weight_decay"}
     while True:
         found = {n: ENDS[c][rng.integers(len(ENDS[c]))] for n, c in free.items()}
@@ -78,7 +77,7 @@ def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Optio
 
 
 def right(got: Any, want: Exact) -> bool:
-    """Return True if a result is within its bound; beyond the largest number it must be inf."""
+    """Return True if a result is within its bound. A result beyond the largest number of the dtype must be inf."""
     value, given = want.value, mpf(float(got))
     if CONTEXT.isnan(value) or not CONTEXT.isfinite(value):
         return bool(np.isnan(got)) if CONTEXT.isnan(value) else bool(given == value)
@@ -90,9 +89,9 @@ def right(got: Any, want: Exact) -> bool:
 def compare(
     cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
 ) -> Iterator[Any]:
-    """Take three steps over the grid. Yield each result of the third step that is not within its bound.
+    """Take three steps with numbers from the grid. Yield each result of the third step that exceeds its bound.
 
-    It is yielded as its name, the events, the result and the exact number.
+    Such a result is yielded as a tuple: its name, the events, the result and the exact number.
     """
     rng, values = np.random.default_rng(seed), grid(dtype)
     p = rng.choice(values, size)
@@ -121,7 +120,10 @@ def compare(
 
 
 def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Assert that a rule is within its bounds; return how often each row of `ROWS` was needed."""
+    """Assert that the errors of an optimizer are within their bounds.
+
+    Return how many results exceeded their bound for each reason in `ROWS`.
+    """
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
     for k in range(sets):
@@ -145,7 +147,8 @@ def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int
 @every_dtype
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_errors_of_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
+def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors(cls: Any, dtype: Any) -> None:
+    """The exact results come from mpmath. Results that exceed their bound must have a reason in `ROWS`."""
     rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 
@@ -154,12 +157,14 @@ def test_errors_of_steps_are_within_those_of_their_roundings(cls: Any, dtype: An
 @every_class
 @pytest.mark.nightly
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_errors_of_many_steps_are_within_those_of_their_roundings(cls: Any, dtype: Any) -> None:
+def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors_for_100_options(cls: Any, dtype: Any) -> None:
     print(cls.__name__, dtype, dict(assert_steps_are_exact(cls, dtype, seed=2, sets=100, size=60)))
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bound_of_rounding_errors_detects_an_error_of_100_units_in_the_last_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def step(p: Array, g: Array, state: Any, t: int, lr: Any, group: Any) -> Array:
         return p - lr * g * (1 + 100 * 2.0**-24)
 
@@ -169,7 +174,7 @@ def test_error_of_a_hundred_units_is_detected(monkeypatch: pytest.MonkeyPatch) -
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if a result is near the exact one: within `units` in the last place of it, or of `size`."""
+    """Return True if the error of a result is at most `units` ULPs of max(exact result, `size`)."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)
@@ -180,7 +185,7 @@ def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float3
 
 
 def layer(name: str, x: Array) -> tuple[Array, Array]:
-    """Return an activation of x, and its slope."""
+    """Return the activation function of x, and its derivative."""
     model = nn.Sequential(getattr(nn, name)(), dtype=x.dtype)
     y = np.array(model.forward(x.reshape(-1, 1), training=True))[:, 0]
     return y, np.array(model.backward(np.ones((x.size, 1), x.dtype), need_dx=True))[:, 0]
@@ -190,8 +195,8 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + CONTEXT.exp(-x)) if x > -1e6 else mpf(0)
 
 
-# Value and slope; below, the bound of both in units in the last place. The slope is computed from the rounded value, so
-# its bound is in units in the last place of 1.
+# The exact value and the exact derivative of each activation. `UNITS` has the bounds of both in ULPs. The layer
+# computes the derivative from the rounded value, so the bound of the derivative is in ULPs of 1.
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "Sigmoid": (sigmoid, lambda x: sigmoid(x) * sigmoid(-x)),
     "Tanh": (CONTEXT.tanh, lambda x: 1 - CONTEXT.tanh(x) ** 2),
@@ -202,7 +207,7 @@ UNITS = {"Sigmoid": 4, "Tanh": 4, "ReLU": 0, "HardTanh": 0}
 
 
 def finite(dtype: Any) -> Array:
-    """Return the finite numbers of the grid, and some around which functions saturate."""
+    """Return the finite numbers of the grid, and some numbers near which the functions saturate."""
     values = grid(dtype)
     return np.concatenate(
         [values[np.isfinite(values)], np.array([-700, -104, -95, -87, -20, -5, 5, 20, 87, 95, 700], dtype)]
@@ -211,8 +216,8 @@ def finite(dtype: Any) -> Array:
 
 @every_dtype
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_errors_of_activations_are_within_their_units(name: str, dtype: Any) -> None:
-    """A sigmoid below the smallest normal number has no relative accuracy: see docs/numerics.md."""
+def test_activation_errors_are_within_their_bounds_in_ulps(name: str, dtype: Any) -> None:
+    """A sigmoid below the smallest normal number has no relative accuracy (docs/numerics.md)."""
     x = finite(dtype)
     got, slopes = layer(name, x)
     value, slope = ACTIVATIONS[name]
@@ -236,7 +241,7 @@ def test_every_activation_and_every_loss_is_tested() -> None:
 
 
 @every_dtype
-def test_errors_of_the_squared_error_are_within_their_units(dtype: Any) -> None:
+def test_errors_of_mean_squared_error_are_within_their_bounds_in_ulps(dtype: Any) -> None:
     for y, t in itertools.product(finite(dtype), repeat=2):
         with np.errstate(over="ignore"):
             value, gradient = losses.MeanSquaredError().value_and_gradient(np.array([[y]]), np.array([[t]]))
@@ -247,7 +252,7 @@ def test_errors_of_the_squared_error_are_within_their_units(dtype: Any) -> None:
 
 
 @every_dtype
-def test_errors_of_binary_cross_entropy_are_within_their_units(dtype: Any) -> None:
+def test_errors_of_binary_cross_entropy_are_within_their_bounds_in_ulps(dtype: Any) -> None:
     for z, t in itertools.product(finite(dtype), np.array([0.0, 1e-8, 0.3, 1.0], dtype)):
         value, gradient = losses.BinaryCrossEntropy().value_and_gradient(np.array([[z]]), np.array([[t]]))
         x, target = mpf(float(z)), mpf(float(t))
@@ -257,8 +262,8 @@ def test_errors_of_binary_cross_entropy_are_within_their_units(dtype: Any) -> No
 
 
 @every_dtype
-def test_errors_of_losses_of_classes_are_within_their_units(dtype: Any) -> None:
-    """The largest logit is subtracted first: differences beyond the dtype are infinite."""
+def test_errors_of_softmax_and_hinge_losses_are_within_their_bounds_in_ulps(dtype: Any) -> None:
+    """The loss first subtracts the largest logit. A difference beyond the range of the dtype is infinite."""
     for row in itertools.product(np.array([0.0, -1e-8, 3.0, -87.0, 104.0, 1e30], dtype), repeat=3):
         z, x = np.array([row]), [mpf(float(v)) for v in row]
         top = max(x)
@@ -278,8 +283,8 @@ def test_errors_of_losses_of_classes_are_within_their_units(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
-def test_errors_of_batch_norm_are_within_their_units(size: float, mean: float, dtype: Any) -> None:
-    """The error is relative to the largest result, and eps is 0. A mean of 1,000 deviations costs ten bits."""
+def test_errors_of_batch_norm_are_within_their_bounds_in_ulps(size: float, mean: float, dtype: Any) -> None:
+    """The error is relative to the largest result, and eps is 0. If mean / deviation is 1,000, ten bits are lost."""
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:
         size /= 1000
@@ -298,11 +303,12 @@ def test_errors_of_batch_norm_are_within_their_units(size: float, mean: float, d
         for k in range(64):
             assert near(y[k, c], normal[k], units, size=4, kind=dtype)
             assert near(got.dx[k, c], dx[k], units, size=4 / deviation, kind=dtype)
-        assert near(got.dgamma[c], slope, units, size=64, kind=dtype) and near(got.dbeta[c], shift, 16, 64, dtype)
+        assert near(got.dgamma[c], slope, units, size=64, kind=dtype)
+        assert near(got.dbeta[c], shift, 16, 64, dtype)
 
 
 @every_dtype
-def test_dropout_divides_exactly(dtype: Any) -> None:
+def test_dropout_divides_by_the_kept_fraction_within_2_ulps(dtype: Any) -> None:
     x = grid(dtype)
     for p in (0.1, 0.5, 1 - 2.0**-16):
         y = fs.dropout(x, p, fs.Key(1, 2))

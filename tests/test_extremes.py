@@ -1,4 +1,4 @@
-"""Numbers at the ends of a dtype's range, and options at the ends of their ranges, against known results."""
+"""Numbers at the limits of a dtype, and options at the limits of their ranges, give known results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from support.refusals import assert_refused
 BETAS = {"betas": (0.0, 0.0), "rho": 0.0, "alpha": 0.0}
 OWN_BETAS = {"AdEMAMix": {"betas": (0.0, 0.0, 0.9)}, "AdamWScheduleFree": {"betas": (0.9, 0.0)}, "ASGD": {}}
 WITH_BETAS = [(c, OWN_BETAS.get(c.__name__, {n: v for n, v in BETAS.items() if n in c.checks})) for c in CLASSES]
-# States that are averages of the gradient, and of its square, by optimizer.
+# States that are averages of the gradient, and states that are averages of its square.
 FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_avg"}
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
-    """Return the parameters, which start from 1, and the states after steps with equal gradients for 17 elements."""
+    """Step 17 parameters that start from 1, with the same gradient for all. Return the parameters and the states."""
     p = np.ones(17, dtype)
     opt = cls([p], **options)
     for g in grads:
@@ -34,8 +34,10 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @every_dtype
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
-def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: Any, before: float, dtype: Any) -> None:
-    """If the average were computed from its old value 1e4, a gradient of 1e-4 would be lost."""
+def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(
+    cls: Any, options: Any, before: float, dtype: Any
+) -> None:
+    """In float32, the formula m + (1 - beta) (g - m) would lose a gradient g = 1e-4 if the old average m is 1e4."""
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)
@@ -48,7 +50,7 @@ def test_with_betas_of_zero_averages_are_the_last_gradient(cls: Any, options: An
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
 def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
-    """With 0 the average equals the parameters, with 1 it does not change, for any numbers."""
+    """With a decay of 0, the average equals the parameters. With a decay of 1, the average does not change."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
             p = np.full(17, 1e4, dtype)
@@ -61,7 +63,7 @@ def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: 
 
 @every_dtype
 def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
-    """In float32, 0.9999 and 1 - 0.9999 do not add up to 1: as weights they give an error of 1 in 3,000."""
+    """In float32, the sum of 0.9999 and 1 - 0.9999 is not 1. These weights would give an error of 1 in 3,000."""
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
     for _ in range(100):
@@ -73,6 +75,7 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
 def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
+    """The gradient or the old momentum has the weight 0."""
     if momentum == 0:
         momentum = 1e-300  # 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
@@ -86,7 +89,7 @@ def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampe
     ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
 )
 def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: float, torch: Any) -> None:
-    """Only the weighted square must be below 3.4e38, so that elements with |g| > 1.85e19 move."""
+    """Elements with |g| > 1.85e19 change, because only the weighted square must be below 3.4e38."""
     for machine in SERIAL:
         with running(machine):
             p, state = steps(cls, [largest, 1.0, 1.0])
@@ -102,7 +105,8 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
 
 
 @pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
-def test_centred_rmsprop_whose_squares_overflow_does_not_move(grads: list[float], torch: Any) -> None:
+def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads: list[float], torch: Any) -> None:
+    """The parameters also do not change in torch's RMSprop."""
     for alpha in (0.99, 0.9):
         p, _ = steps(fs.RMSprop, grads, centered=True, alpha=alpha)
         np.testing.assert_array_equal(p, np.float32(1))
@@ -116,7 +120,8 @@ def test_centred_rmsprop_whose_squares_overflow_does_not_move(grads: list[float]
 
 @pytest.mark.parametrize("zero_grads", [False, True])
 @every_class
-def test_a_step_whose_gradients_overflow_by_grad_scale_is_skipped(cls: Any, zero_grads: bool) -> None:
+def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grads: bool) -> None:
+    """The float32 gradient 1e30 is divided by 1e-10. No byte changes, except that `zero_grads` zeroes the gradients."""
     p, q = np.ones(17, np.float32), np.ones(3)
     opt = cls([p, q], ema_decay=0.9)
     before = snapshot(opt)
@@ -126,7 +131,9 @@ def test_a_step_whose_gradients_overflow_by_grad_scale_is_skipped(cls: Any, zero
     assert all((g == 0).all() for g in grads) == zero_grads
 
 
-def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
+def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
+    """A gradient that overflows before clipping is not skipped if the clipped gradient is finite."""
+
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
         return fs.SGD([p], lr=1.0).step([g], skip_nonfinite=True, **options).skipped, p
@@ -139,12 +146,12 @@ def test_skipping_checks_the_gradient_that_the_rule_gets() -> None:
     largest = np.finfo(np.float32).max
     assert step(np.float32([largest]), grad_scale=1.0)[0] is False
     assert step(np.float32([largest]), grad_scale=0.999)[0] is True
-    assert step(np.full(100, largest / 4), grad_scale=0.5)[0] is False  # the norm alone is beyond float32
+    assert step(np.full(100, largest / 4), grad_scale=0.5)[0] is False  # only the norm is beyond float32
 
 
 @pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
 @pytest.mark.parametrize("value", [1e-170, 5e-324, 1e-150, 2.0**-485, 0.0])
-def test_norm_is_right_if_the_squares_underflow(value: float, sizes: tuple[int, ...]) -> None:
+def test_gradient_norm_is_accurate_if_squares_underflow(value: float, sizes: tuple[int, ...]) -> None:
     grads = [np.full(n, value) for n in sizes]
     for more in ([], [np.zeros(5, np.float32)]):
         every = [*grads, *more]
@@ -155,8 +162,8 @@ def test_norm_is_right_if_the_squares_underflow(value: float, sizes: tuple[int, 
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
-def test_a_clip_coefficient_below_the_range_of_float32_gives_the_right_step(options: dict[str, Any]) -> None:
-    """1e-10 / 2e38 is 0 in float32."""
+def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(options: dict[str, Any]) -> None:
+    """The norm is about 2e38, so the clip coefficient 1e-10 / 2e38 is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
         g = np.float32([1e38, -1e38, 1e38, 0])
@@ -167,6 +174,7 @@ def test_a_clip_coefficient_below_the_range_of_float32_gives_the_right_step(opti
 
 @every_class
 def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None:
+    """An `eps` of 1e-50 is refused for float32 parameters, in options and in groups. float64 parameters accept it."""
     if "eps" not in cls.checks:
         return
     name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"
@@ -189,8 +197,8 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
 
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((9, 5), -1)])
 @pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 0.0])
-def test_variances_of_small_numbers_are_right(shape: Any, axis: int, size: float) -> None:
-    """Squares below 1e-38 lose their digits in float32; without eps the results for 1e-30 would be nan."""
+def test_batch_norm_of_numbers_whose_squares_underflow_is_accurate(shape: Any, axis: int, size: float) -> None:
+    """Squares below 1e-38 lose their digits in float32. Without eps, the results for 1e-30 would be nan."""
     x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
     ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
     v = norms.channels_first(x, axis)
@@ -206,8 +214,8 @@ def test_variances_of_small_numbers_are_right(shape: Any, axis: int, size: float
 
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((1030, 5), -1), ((4, 7, 300), 1)])
 @pytest.mark.parametrize("size", [1e20, 1e37])
-def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: int, size: float) -> None:
-    """A sum of products beyond float32 is summed in double."""
+def test_batch_norm_gradients_of_large_numbers_are_accurate(shape: Any, axis: int, size: float) -> None:
+    """If a product overflows in float32, the kernel adds the products in float64."""
     rng, channels = np.random.default_rng(0), shape[axis]
     x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
     x *= np.float32(size)
@@ -233,7 +241,10 @@ def test_gradients_of_batch_norm_of_large_numbers_are_right(shape: Any, axis: in
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
-    """Momentum 0 keeps them, even if the batch has inf or nan. Momentum 1 replaces them, even inf and nan."""
+    """With momentum 0, the statistics do not change, even if the batch has inf or nan.
+
+    With momentum 1, the statistics of the batch replace them, even if they were inf or nan.
+    """
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
     bad[1, 0] = odd
@@ -253,7 +264,7 @@ def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: An
 def test_polyak_averages_are_exact_for_decay_0_and_1(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
-    """After one update, the mean is the parameters of this update."""
+    """With a decay of 0 or None, the first update sets the average to the parameters. With 1, nothing changes."""
     p = np.full(3, first, dtype)
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last

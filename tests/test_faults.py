@@ -1,4 +1,4 @@
-"""Ctrl-C, full disks, missing folders, missing memory, freed memory: existing data stay intact."""
+"""Ctrl-C, full disks, missing folders and missing memory leave existing data intact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"
 
 @contextmanager
 def interrupting(seconds: float) -> Iterator[None]:
-    """Send Ctrl-C after this number of seconds, at any point of the program."""
+    """Send Ctrl-C after this number of seconds."""
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -40,8 +40,11 @@ def interrupting(seconds: float) -> Iterator[None]:
 @pytest.mark.thread_unsafe
 @posix
 @every_class
-def test_ctrl_c_leaves_steps_and_contexts_complete(cls: Any) -> None:
-    """Interrupt a loop of steps, contexts and states at 40 random moments; then count the steps that were taken."""
+def test_ctrl_c_leaves_each_step_complete_and_undoes_each_context(cls: Any) -> None:
+    """Ctrl-C interrupts a loop of steps, contexts and state dicts at 40 random moments.
+
+    Afterwards the optimizer has the bits of a second optimizer that took as many steps without interrupts.
+    """
     rng, g = np.random.default_rng(3), [np.full((40, 50), 0.25), np.full(7, 0.5, np.float32)]
     params = [np.ones((40, 50)), np.ones(7, np.float32)]
     opt, twin = (cls([p.copy() for p in params], lr=0.1, ema_decay=0.5) for _ in range(2))
@@ -78,7 +81,8 @@ def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
 
 @needs_safetensors
 @posix
-def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
+def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimizers(tmp_path: Path) -> None:
+    """Ctrl-C comes while the second optimizer, Adam, trains. The exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
@@ -90,14 +94,18 @@ def test_ctrl_c_in_compare_keeps_the_picture_so_far(tmp_path: Path) -> None:
         time.sleep(0.5)  # the network trains now, and prints nothing
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
-    assert run.returncode == 130 and err == ""
-    assert "\nSGD " in out and "Adam" not in out
+    assert run.returncode == 130
+    assert err == ""
+    assert "\nSGD " in out and "Adam" not in out, "the table must have only the optimizer that was compared"
     assert (tmp_path / "fusedstep-out/compare.png").read_bytes().startswith(b"\x89PNG")
 
 
 @needs_safetensors
 @posix
-def test_ctrl_c_while_saving_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_train_saves_the_model_lets_the_save_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes at the start of the save. The model and the picture exist afterwards, and the exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     from fusedstep import cli
@@ -140,8 +148,8 @@ for name, save in saves.items():
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """Limit files to 50,000 bytes, as if the disk were full."""
+def test_save_on_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    """The full disk is simulated: the process may write at most 50,000 bytes to a file."""
     done = python(LIMITED_FILES, tmp_path)
     assert done.stdout.split() == ["state", "OSError", "True", "model", "OSError", "True"], done.stderr
     assert sorted(os.listdir(tmp_path)) == ["model", "state"]
@@ -161,20 +169,22 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_a_full_disk_gives_one_line_in_the_command(tmp_path: Path) -> None:
+def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path: Path) -> None:
+    """The full disk is simulated: the process may write at most 4,000 bytes to a file. The exit status is 2."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    (tmp_path / "model.safetensors").write_text("the old one")
+    (tmp_path / "model.safetensors").write_text("the old model")
     done = python(FULL_DISK, tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("fusedstep train: File too large"), done.stderr
     assert done.stderr.count("\n") == 1
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path.read_text() for path in files if path.name == "model.safetensors"] == ["the old one"]
+    assert [path.read_text() for path in files if path.name == "model.safetensors"] == ["the old model"]
     assert not [path for path in files if path.name.endswith(".tmp")]
 
 
 @needs_safetensors
-def test_folders_that_cannot_be_written_give_one_line_in_the_command(tmp_path: Path) -> None:
+def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_nothing(tmp_path: Path) -> None:
+    """An optimizer and a model are saved. The old file in the folder keeps its content."""
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"
@@ -189,7 +199,8 @@ def test_folders_that_cannot_be_written_give_one_line_in_the_command(tmp_path: P
             for save in (opt.save, lambda path: nn.save(path, model)):
                 with pytest.raises(OSError):
                     save(f"{folder}/state")
-        assert os.listdir(read_only) == ["state"] and (read_only / "state").read_text() == "old"
+        assert os.listdir(read_only) == ["state"]
+        assert (read_only / "state").read_text() == "old"
     finally:
         read_only.chmod(0o700)
 
@@ -223,7 +234,7 @@ assert opt.steps == 1
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_a_state_that_does_not_fit_into_memory_changes_nothing(tmp_path: Path) -> None:
+def test_load_and_state_dict_without_enough_memory_raise_an_error_and_change_nothing(tmp_path: Path) -> None:
     done = python(LIMITED_MEMORY, tmp_path / "state")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "MemoryError" in done.stdout and "done" not in done.stdout
@@ -260,16 +271,17 @@ for make in makes.values():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_constructor_without_memory_leaves_nothing_half_made() -> None:
-    """An array takes 38 MiB; Adam's states and averages take three times that."""
+def test_constructor_that_fails_for_lack_of_memory_frees_its_arrays() -> None:
+    """An array takes 38 MiB. The states and averages of Adam take three times as much."""
     done = python(LIMITED_CONSTRUCTION)
     assert done.returncode == 0, done.stderr + done.stdout
     made = [line.split() for line in done.stdout.splitlines()]
-    assert {int(spare) for spare, _ in made} <= {50, 90} and "Adam" not in {name for _, name in made}, made
+    assert {int(spare) for spare, _ in made} <= {50, 90}, made
+    assert "Adam" not in {name for _, name in made}, made
 
 
-def test_memory_in_use_is_not_freed(tmp_path: Path) -> None:
-    """NumPy and Python refuse to free the memory, because the optimizer holds the arrays."""
+def test_parameters_of_an_optimizer_cannot_be_resized_or_closed_while_it_exists(tmp_path: Path) -> None:
+    """NumPy and Python refuse to free the memory, because the optimizer has references to the arrays."""
     own = np.ones(100)
     mapped = np.memmap(tmp_path / "file", np.float64, "w+", shape=100)
     memory = shared_memory.SharedMemory(create=True, size=800)

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all: permissions, names, and objects that are already at the path."""
+"""Files are written completely or not at all. The tests cover permissions, long names and paths of folders."""
 
 from __future__ import annotations
 
@@ -58,8 +58,12 @@ def test_a_file_that_is_replaced_keeps_its_permissions(
 
 
 @every_save
-@pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "n" * 241, "日" * 85], ids=["255", "254", "241", "255 bytes"])
-def test_names_may_be_as_long_as_the_file_system_allows(
+@pytest.mark.parametrize(
+    "name",
+    ["n" * 255, "é" * 127, "n" * 241, "日" * 85],
+    ids=["255 letters", "127 letters in 254 bytes", "241 letters", "85 letters in 255 bytes"],
+)
+def test_saved_files_can_have_names_as_long_as_the_file_system_allows(
     save: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
     save(tmp_path / name)
@@ -68,7 +72,7 @@ def test_names_may_be_as_long_as_the_file_system_allows(
 
 
 @every_save
-def test_a_name_that_is_too_long_or_a_folder_is_refused_and_nothing_is_left(
+def test_save_refuses_a_folder_and_a_too_long_name_and_leaves_no_file(
     save: Callable[[Path], None], tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -79,7 +83,7 @@ def test_a_name_that_is_too_long_or_a_folder_is_refused_and_nothing_is_left(
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_unreplaceable_path_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_replacing_refuses_the_path_of_a_folder_before_its_block_runs(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):
-        pytest.fail("the work was done first")
+        pytest.fail("replacing must refuse the path before its block runs")

@@ -23,7 +23,8 @@ KEPT = ("low", "low_sum", "master")
         {"state_dtype": "uint8", "master_weights": True, "ema_decay": 0.9},
     ],
 )
-def test_counts_are_the_bytes_of_the_arrays(dtype: Any, options: dict[str, Any]) -> None:
+def test_inspect_memory_counts_the_bytes_of_states_and_averages(dtype: Any, options: dict[str, Any]) -> None:
+    """All numbers are bytes per element of the parameter."""
     if dtype == np.float64:
         options = {"amsgrad": True, "ema_decay": 0.5}
     opt = fs.AdamW([np.zeros(700, dtype)], **{"eps": 1e-4, **options})
@@ -34,14 +35,15 @@ def test_counts_are_the_bytes_of_the_arrays(dtype: Any, options: dict[str, Any])
     assert found.averages == (0 if opt.ema is None else opt.ema[0].nbytes / 700)
 
 
-def test_bytes_of_a_setting_are_those_of_an_optimizer_with_this_setting() -> None:
+def test_inspect_memory_predicts_the_bytes_of_an_optimizer_with_other_settings() -> None:
     p = np.zeros(512, ml_dtypes.bfloat16)
     before = {b.name: b.total for b in fs.inspect.memory(fs.AdamW([p])).settings}
     made = fs.AdamW([p], state_dtype="uint8", master_weights=True)
     assert before['state_dtype="uint8", master_weights=True'] == fs.inspect.memory(made).groups[0].total
 
 
-def test_torch_and_offloaded_optimizers_are_counted(torch: Any) -> None:
+def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: Any) -> None:
+    """The count before the first step equals the bytes of the state tensors after it."""
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
     model = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)
@@ -54,12 +56,12 @@ def test_torch_and_offloaded_optimizers_are_counted(torch: Any) -> None:
     assert "kept_bits" in repr(found)
 
 
-def test_other_objects_are_refused() -> None:
+def test_inspect_memory_refuses_objects_that_are_no_optimizers() -> None:
     with pytest.raises(TypeError, match=r"memory: optimizer must be an optimizer of fusedstep .*; got int"):
         fs.inspect.memory(3)
 
 
-def test_states_of_rows_and_columns_are_counted() -> None:
+def test_inspect_memory_counts_states_per_row_and_per_column() -> None:
     p = np.zeros((100, 50), np.float32)
     assert fs.inspect.memory(fs.Adafactor([p])).groups[0].states == 4 * (100 + 50) / 5000
     assert fs.inspect.memory(fs.RowwiseAdagrad([p])).groups[0].states == 4 * 100 / 5000

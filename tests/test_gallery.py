@@ -1,4 +1,4 @@
-"""The gallery: every page has a title, a formula, a picture and claims. The quick pages are run.
+"""Every page of the gallery has a title, a formula, a picture and claims. The tests run the quick pages.
 
 ``nox -s docs`` runs all pages. A claim that does not hold stops the build.
 """
@@ -25,7 +25,7 @@ if not PAGES:
 
 @pytest.fixture
 def plain_style(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Draw without a window; afterwards restore matplotlib's settings and the threads of BLAS."""
+    """Draw without a window. Afterwards, restore the settings of matplotlib and the number of BLAS threads."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     import matplotlib
     import matplotlib.pyplot as plt
@@ -44,7 +44,7 @@ def test_claims_of_a_quick_page_hold_and_its_picture_has_a_title_and_spread(page
     runpy.run_path(str(page))  # the claims are `assert` statements
     panels = [axes for number in plain_style.get_fignums() for axes in plain_style.figure(number).axes]
     assert panels and any(axes.get_title() for axes in panels)
-    assert any(axes.collections or axes.containers for axes in panels), "the picture has no band and no error bar"
+    assert any(axes.collections or axes.containers for axes in panels), "the picture must have a band or error bars"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -61,7 +61,7 @@ def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_repeats_its_comparison_at_least_five_times(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One name in capitals states the range of seeds or splits. The shared name `SEEDS` has five."""
+    """A constant of the page sets the range of seeds or splits. The shared constant `SEEDS` has five seeds."""
     monkeypatch.syspath_prepend(HERE)
     text = page.read_text("utf-8")
     own = [int(n) for n in re.findall(r"\b(?:RUNS|SEEDS|SPLITS|TESTING)\b.*?range\((\d+)\)", text)]

@@ -1,4 +1,4 @@
-"""A gradient norm that the caller gives, and the step options of `fusedstep.torch`: the same bits as on arrays."""
+"""The argument `grad_norm` of a step, and the step options of `fusedstep.torch`, which give the bits of arrays."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Tensors:
 
 @pytest.fixture(params=[Arrays, Tensors], ids=["arrays", "tensors"])
 def steps(request: Any, torch: Any) -> Any:
-    """Return the class that steps arrays, or the one that steps tensors."""
+    """Return `Arrays` or `Tensors`."""
     return request.param
 
 
@@ -71,18 +71,20 @@ def equal(a: list[Any], b: list[Any]) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
 
 
-def test_giving_the_computed_norm_gives_the_same_step(steps: Any) -> None:
-    one, other = steps(), steps()
-    norm, _ = one.step(numbers(1), clip_norm=2.0)
-    assert other.step(numbers(1), grad_norm=norm, clip_norm=2.0) == (norm, False)
-    assert equal(one.values(), other.values()) and norm > 2
+def test_step_with_the_computed_norm_as_grad_norm_equals_the_step_without_it(steps: Any) -> None:
+    without, with_norm = steps(), steps()
+    norm, _ = without.step(numbers(1), clip_norm=2.0)
+    assert norm > 2, "the step must clip"
+    assert with_norm.step(numbers(1), grad_norm=norm, clip_norm=2.0) == (norm, False)
+    assert equal(without.values(), with_norm.values())
 
 
 def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) -> None:
-    one, other = steps(), steps()
-    assert one.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
-    other.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
-    for a, b in zip(one.values(), other.values(), strict=True):
+    """With a given norm below `clip_norm`, the gradients are not clipped."""
+    clipped, scaled = steps(), steps()
+    assert clipped.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
+    scaled.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
+    for a, b in zip(clipped.values(), scaled.values(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     unclipped = steps()
     assert unclipped.step(numbers(1), grad_norm=1.0, clip_norm=2.0)[0] == 1.0
@@ -92,33 +94,38 @@ def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) ->
 
 
 def test_a_given_norm_is_only_reported_without_clipping(steps: Any) -> None:
-    one, other = steps(), steps()
-    assert one.step(numbers(1), grad_norm=1e6) == (1e6, False)
-    other.step(numbers(1))
-    assert equal(one.values(), other.values())
+    with_norm, without = steps(), steps()
+    assert with_norm.step(numbers(1), grad_norm=1e6) == (1e6, False)
+    without.step(numbers(1))
+    assert equal(with_norm.values(), without.values())
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_a_non_finite_norm_skips_the_step_with_skip_nonfinite(norm: float, steps: Any) -> None:
+def test_a_non_finite_grad_norm_skips_the_step_if_skip_nonfinite_is_true(norm: float, steps: Any) -> None:
+    """A later step with a finite `grad_norm` is taken."""
     one = steps()
     reported, skipped = one.step(numbers(1), grad_norm=norm, skip_nonfinite=True, clip_norm=2.0)
-    assert skipped and (reported == norm or math.isnan(norm)) and equal(one.values(), numbers(0))
-    assert not one.step(numbers(1), grad_norm=3.0)[1] and not equal(one.values(), numbers(0))
+    assert skipped
+    assert reported == norm or math.isnan(norm)
+    assert equal(one.values(), numbers(0))
+    assert not one.step(numbers(1), grad_norm=3.0)[1]
+    assert not equal(one.values(), numbers(0))
 
 
-def test_finite_grad_norm_skips_the_check_of_gradients(steps: Any) -> None:
-    """Only the given norm decides whether the step is skipped."""
+def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: Any) -> None:
+    """With `skip_nonfinite`, only `grad_norm` decides whether the step is skipped."""
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]
     changed = one.values()[1]
     assert np.isnan(changed).sum() == 1
     other = steps()
-    assert other.step(grads, skip_nonfinite=True)[1] and equal(other.values(), numbers(0))
+    assert other.step(grads, skip_nonfinite=True)[1]
+    assert equal(other.values(), numbers(0))
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_a_non_finite_norm_clips_as_in_torch(norm: float, steps: Any) -> None:
+def test_clipping_by_a_nan_norm_gives_nan_and_by_an_infinite_norm_no_change(norm: float, steps: Any) -> None:
     one = steps()
     one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
     if math.isnan(norm):
@@ -146,7 +153,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @every_optimizer
-def test_options_of_a_step_act_as_on_arrays(name: str, torch: Any) -> None:
+def test_step_options_give_tensors_the_bits_of_arrays(name: str, torch: Any) -> None:
     for options in OPTIONS:
         arrays, tensors = Arrays(name, weight_decay=0.1), Tensors(name, weight_decay=0.1, **options)
         for t in range(3):
@@ -156,7 +163,8 @@ def test_options_of_a_step_act_as_on_arrays(name: str, torch: Any) -> None:
             reported = [arrays.step([g.copy() for g in grads], **options), tensors.step(grads)]
             assert str(reported[0]) == str(reported[1]), options
         assert equal(arrays.values(), tensors.values()), options
-        assert reported[0][1] is False and (t != 1 or reported[0][1] == bool(options.get("skip_nonfinite")))
+        assert reported[0][1] is False
+        assert t != 1 or reported[0][1] == bool(options.get("skip_nonfinite"))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +177,7 @@ def test_options_of_a_step_act_as_on_arrays(name: str, torch: Any) -> None:
         ("skip_nonfinite", 1),
     ],
 )
-def test_wrong_options_are_refused(option: str, value: Any, torch: Any) -> None:
+def test_torch_optimizer_refuses_wrong_step_options(option: str, value: Any, torch: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=rf"SGD: {option} must be"):
         Tensors("SGD", **{option: value})
     one = Tensors("SGD")

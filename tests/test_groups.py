@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead; attributes that may change between steps, and fixed ones."""
+"""Groups, missing gradients, averages and look-ahead. Some attributes may change between steps, and others may not."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ every_variant_with_lookahead = pytest.mark.parametrize(
 
 @every_class
 def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
+    """The average, the states and the step number of the parameter also do not change."""
     a, b = np.ones(5), np.ones(5)
     opt = cls([a, b], lr=0.1, ema_decay=0.5, weight_decay=0.1)
     first, g = b.tobytes(), np.full(5, 0.5)
@@ -36,18 +37,19 @@ def test_parameter_without_gradient_does_not_change(cls: Any) -> None:
     alone = np.ones(5)
     cls([alone], lr=0.1, weight_decay=0.1).step([g])
     opt.step([None, g])
-    assert b.tobytes() == alone.tobytes(), "the first step with a gradient is the parameter's first step"
+    assert b.tobytes() == alone.tobytes(), "steps without a gradient must not count as steps of the parameter"
 
 
 @every_class
-def test_a_step_without_any_gradient_counts(cls: Any) -> None:
+def test_a_step_in_which_all_gradients_are_none_is_counted(cls: Any) -> None:
     opt = cls([p := np.ones(5)])
     info = opt.step([None], clip_norm=1.0, skip_nonfinite=True, zero_grads=True)
     assert (info.step, info.grad_norm, (p == 1).all()) == (1, 0.0, True)
 
 
 @every_class
-def test_groups_are_stepped_as_separate_optimizers(cls: Any, rng: np.random.Generator) -> None:
+def test_optimizer_with_two_groups_equals_two_optimizers(cls: Any, rng: np.random.Generator) -> None:
+    """The groups have different learning rates, signs and penalties."""
     a, b = rng.standard_normal((2, 100))
     g = rng.standard_normal((2, 100))
     mine = [a.copy(), b.copy()]
@@ -62,6 +64,7 @@ def test_groups_are_stepped_as_separate_optimizers(cls: Any, rng: np.random.Gene
 
 @every_class
 def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.random.Generator) -> None:
+    """The step equals the step of a new optimizer with the changed options."""
     a, g = rng.standard_normal((2, 100))
     b = a.copy()
     changed, fresh = cls([a], lr=0.1), cls([b], lr=0.02, weight_decay=0.3, decay="proximal", maximize=True)
@@ -74,6 +77,7 @@ def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.ran
 
 @every_class
 def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
+    """A refused assignment does not change the group."""
     opt = cls([np.ones(3)], lr=0.1)
     group, before = opt.groups[0], dict(opt.groups[0])
     with pytest.raises(ValueError, match=f"{cls.__name__}: learning_rate is not an option; the options are lr, "):
@@ -90,6 +94,7 @@ def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
 
 @every_class
 def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: Any) -> None:
+    """Other options can be changed. After a change or a refused change, a step equals that of a new optimizer."""
     for name in switches(cls):
         value = True if cls.checks[name] is _checks.flag else 0.5
         if not accepted(cls, {name: value}):
@@ -109,7 +114,8 @@ def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: An
 
 
 @every_class_of_this_rate
-def test_rate_that_is_given_to_a_step_holds_for_this_step_only(cls: Any) -> None:
+def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> None:
+    """The learning rate that is passed to a refused step is also not used later."""
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -123,7 +129,7 @@ def test_rate_that_is_given_to_a_step_holds_for_this_step_only(cls: Any) -> None
 
 
 @every_class
-def test_schedule_is_called_with_steps_from_one(cls: Any) -> None:
+def test_schedule_is_called_with_the_step_number_from_1_and_again_after_a_skipped_step(cls: Any) -> None:
     asked: list[int] = []
 
     def schedule(t: int) -> float:
@@ -146,6 +152,7 @@ def make(cls: Any) -> tuple[Any, list[Array]]:
 
 @every_class
 def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
+    """The parameters are restored after the context, also after an exception. Inside, steps and loads are refused."""
     opt, grads = make(cls)
     before, averages = snapshot(opt), [a.copy() for a in opt.ema]
     for error in (None, ZeroDivisionError):
@@ -169,6 +176,7 @@ def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
 
 @every_class
 def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
+    """Inside the context, `ema` shares memory with the parameters, which contain the averages."""
     opt, _ = make(cls)
     averages = [a.copy() for a in opt.ema]
     with opt.averaged():
@@ -181,6 +189,7 @@ def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
 
 @every_context
 def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: str) -> None:
+    """A context changes the parameters. The end of the context restores the parameters, even if they are read-only."""
     opt, grads = make(cls)
     before = snapshot(opt)
     with getattr(opt, context)():
@@ -191,7 +200,8 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 
 
 @every_context
-def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: str) -> None:
+def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(cls: Any, context: str) -> None:
+    """The context cannot restore the parameters, so the end of the context raises an error."""
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
@@ -203,7 +213,7 @@ def test_parameter_resized_in_a_context_stops_the_optimizer(cls: Any, context: s
             call()
 
 
-def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
+def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> None:
     for rate in (np.nan, "fast", -1.0):
         opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in the same iteration)
         with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
@@ -214,7 +224,8 @@ def test_lookahead_does_not_begin_if_a_schedule_fails() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_collections_of_an_optimizer_are_read_only(cls: Any) -> None:
+def test_params_ema_state_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
+    """Changes of the returned views do not affect the optimizer. Each error names what to use instead."""
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -244,7 +255,7 @@ def test_collections_of_an_optimizer_are_read_only(cls: Any) -> None:
 
 
 @every_class
-def test_an_optimizer_is_not_copied(cls: Any) -> None:
+def test_optimizer_refuses_copy_deepcopy_and_pickle(cls: Any) -> None:
     opt = cls([np.ones(3)])
     for act in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match=f"^{cls.__name__} cannot be copied or pickled"):
@@ -252,7 +263,7 @@ def test_an_optimizer_is_not_copied(cls: Any) -> None:
 
 
 @pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
-def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name: str) -> None:
+def test_option_that_only_determines_the_initial_state_cannot_be_changed(cls: Any, name: str) -> None:
     opt = cls([np.ones(3)])
     with pytest.raises(ValueError, match=f"{name} must be given when the optimizer is made"):
         opt.groups[0][name] = opt.groups[0][name]
@@ -260,7 +271,7 @@ def test_option_that_only_sets_the_first_state_cannot_be_assigned(cls: Any, name
 
 
 @every_class
-def test_averaged_needs_averages(cls: Any) -> None:
+def test_averaged_raises_an_error_without_ema_decay(cls: Any) -> None:
     if cls([np.ones(3)]).has_averages:
         return  # this class keeps averages without ema_decay
     need = "averaged: ema_decay must be given to the optimizer; it was None"
@@ -269,7 +280,8 @@ def test_averaged_needs_averages(cls: Any) -> None:
 
 
 @every_context
-def test_context_that_cannot_be_entered_changes_nothing(cls: Any, context: str) -> None:
+def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, context: str) -> None:
+    """After the parameter is writeable again, the context and a step work."""
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)
@@ -284,6 +296,7 @@ def test_context_that_cannot_be_entered_changes_nothing(cls: Any, context: str) 
 
 @every_variant_with_lookahead
 def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
+    """Inside the context, the parameter is p - lr momentum buffer. After the context or an exception, it is p."""
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):
         opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)
@@ -302,9 +315,10 @@ def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, optio
 
 
 @every_class
-def test_repr_is_one_line(cls: Any) -> None:
+def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
     opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
-    assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=") and "\n" not in repr(opt)
+    assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=")
+    assert "\n" not in repr(opt)
     assert list(opt.params) == list(opt.state) == ["w", "b"] and opt.ema is None
     with pytest.raises(TypeError):
         opt.state["w"] = {}
@@ -312,6 +326,7 @@ def test_repr_is_one_line(cls: Any) -> None:
 
 @every_class
 def test_each_group_has_its_own_schedule(cls: Any) -> None:
+    """Three groups have the bits of three optimizers with one schedule each."""
     rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
     together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
     opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])

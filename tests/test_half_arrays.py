@@ -1,4 +1,4 @@
-"""Arrays of float16 and bfloat16, and gradients of other dtypes and of other libraries."""
+"""Optimizers accept parameters of float16 and bfloat16, and gradients of other dtypes and other libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.oracle import CLASSES, variants
 
 every_class = pytest.mark.parametrize("cls", CLASSES)
 HALVES = {"float16": np.float16, "bfloat16": bfloat16}
-LENGTHS = (1, 7, 513, 1500)  # the kernels widen 512 at a time
+LENGTHS = (1, 7, 513, 1500)  # the kernels convert 512 elements at a time to float32
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -31,7 +31,8 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_class
-def test_step_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
+def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
+    """NumPy computes two steps in float32 and rounds parameters and states after each step. Averages stay float32."""
     dtype = HALVES[half]
     for options in variants(cls):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -67,8 +68,11 @@ OTHERS = [np.float32, np.float16, bfloat16]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_gradients_of_every_dtype_step_parameters_of_every_dtype(layout: str) -> None:
-    """The step equals the step with the gradient in float32."""
+def test_parameters_and_gradients_of_float32_float16_and_bfloat16_can_be_combined(layout: str) -> None:
+    """The step equals the step with the gradient converted to float32.
+
+    Parameters and gradients of float64 cannot be combined with other dtypes.
+    """
     for mine in OTHERS:
         for other in OTHERS:
             p = draw(40 * 20, 0, mine).reshape(40, 20)
@@ -82,7 +86,7 @@ def test_gradients_of_every_dtype_step_parameters_of_every_dtype(layout: str) ->
             fs.SGD([np.zeros(3, mine)], lr=0.1).step([np.zeros(3, other)])
 
 
-def test_averages_of_16_bit_parameters_stay_in_their_arrays() -> None:
+def test_averages_of_float16_parameters_are_float32_also_inside_averaged() -> None:
     p = np.ones(5, np.float16)
     opt = fs.SGD([p], lr=1.0, ema_decay=0.5)
     opt.step([np.ones(5, np.float16)])
@@ -92,6 +96,7 @@ def test_averages_of_16_bit_parameters_stay_in_their_arrays() -> None:
 
 
 def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
+    """A second optimizer loads the state dict. The next steps of the two optimizers are equal."""
     p, q = draw(9, 0, bfloat16), draw(9, 0, bfloat16)
     first, second = fs.Adam([p], ema_decay=0.9), fs.Adam([q], ema_decay=0.9)
     first.step([draw(9, 1, np.float32)])
@@ -102,7 +107,8 @@ def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
     assert same(p, q)
 
 
-def test_gradients_of_torch_are_read_where_they_lie(torch: Any) -> None:
+def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tensors(torch: Any) -> None:
+    """Tensors of float32, float16 and bfloat16 are accepted as gradients. Tensors are refused as parameters."""
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         p, q = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
         g = torch.arange(12, dtype=dtype).reshape(4, 3).t()
@@ -116,7 +122,7 @@ def test_gradients_of_torch_are_read_where_they_lie(torch: Any) -> None:
         fs.SGD([torch.ones(3)], lr=0.5)
 
 
-def test_gradients_of_jax_are_read_where_they_lie() -> None:
+def test_numpy_optimizer_accepts_gradients_of_jax() -> None:
     numbers = pytest.importorskip("jax.numpy")
     p = np.ones((3, 4), np.float32)
     opt = fs.SGD([p], lr=0.5)
@@ -127,7 +133,7 @@ def test_gradients_of_jax_are_read_where_they_lie() -> None:
         opt.step([numbers.ones((3, 4), np.float32)], zero_grads=True)
 
 
-def test_data_frame_is_refused_with_a_hint() -> None:
+def test_optimizer_refuses_a_data_frame_as_params() -> None:
     class DataFrame(dict):  # type: ignore[type-arg]
         columns, dtypes = ["a"], [np.dtype(float)]
 
@@ -136,7 +142,7 @@ def test_data_frame_is_refused_with_a_hint() -> None:
 
 
 def view(data: Any, memory: Any) -> Any:
-    """Draw a view. Its strides are whole items, of any sign, and not 0."""
+    """Draw a view of memory. Its strides are positive or negative multiples of the item size."""
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     strides = [data.draw(st.integers(-6, 6).filter(bool)) for _ in shape]
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
@@ -146,8 +152,8 @@ def view(data: Any, memory: Any) -> Any:
 
 
 @given(st.data())
-def test_the_overlap_of_strided_gradients_is_exact(data: Any) -> None:
-    """Gradients to be zeroed are refused only if two of them share an element, or one has an element twice."""
+def test_zero_grads_refuses_gradients_exactly_if_they_share_an_element(data: Any) -> None:
+    """`zero_grads` refuses gradients if two of them share an element, or if one gradient has an element twice."""
     memory = np.zeros(128, np.float32)
     a, b = view(data, memory), view(data, memory)
     twice = any(len({*np.ravel(where(v, memory))}) < v.size for v in (a, b))
@@ -160,7 +166,7 @@ def test_the_overlap_of_strided_gradients_is_exact(data: Any) -> None:
 
 
 def where(v: Any, memory: Any) -> Any:
-    """Return the place of each element in memory."""
+    """Return the index in `memory` of each element of a view."""
     first = (v.__array_interface__["data"][0] - memory.ctypes.data) // 4
     steps = [np.arange(n) * (s // 4) for n, s in zip(v.shape, v.strides, strict=True)]
     return first + sum(np.ix_(*steps))

@@ -1,4 +1,4 @@
-"""Dropout and batch norm of float16 and bfloat16: the bits of float32, rounded once to nearest even."""
+"""Dropout and batch norm of float16 and bfloat16 have the bits of float32 results, rounded once to nearest even."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
-    """Return the transcription's result."""
+    """Return the result of the NumPy reference in float32, rounded to the dtype of x."""
     wide = x.astype(np.float32)
     kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
     y = reference.dropout(wide, kept, p) if mode == "inverted" else np.where(kept, wide, np.float32(0))
@@ -36,7 +36,7 @@ def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 
 @every_half
 @pytest.mark.parametrize("offset", [0, 7, 505, 2**35 - 600, 2**63 - 1])
-def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> None:
+def test_half_dropout_has_the_bits_of_the_rounded_numpy_reference(half: Any, offset: int) -> None:
     for n in (0, 1, 15, 16, 17, 511, 513, 2047, 2048, 2049, 5000, 100_003):
         x = values(n, half)
         for machine in machines((4,) if n > 5000 else (1,)):
@@ -49,7 +49,10 @@ def test_dropout_has_the_bits_of_its_transcription(half: Any, offset: int) -> No
 @every_half
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
-def test_dropout_is_right_in_place_in_backward_and_in_prediction(half: Any, p: float, mode: str) -> None:
+def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_float32_rounded(
+    half: Any, p: float, mode: str
+) -> None:
+    """In prediction, vanilla dropout multiplies by 1 - p."""
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
     assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
@@ -62,8 +65,8 @@ def test_dropout_is_right_in_place_in_backward_and_in_prediction(half: Any, p: f
 
 @every_half
 @pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
-def test_dropout_with_a_broadcast_mask_is_float32s_rounded(half: Any, shape: tuple[int, ...]) -> None:
-    """The masks drop whole channels, or the same features at all time steps. Other tests check the masks of float32."""
+def test_half_dropout_with_a_broadcast_mask_has_the_bits_of_float32_rounded(half: Any, shape: tuple[int, ...]) -> None:
+    """The masks drop whole channels, or the same features at all time steps. `test_dropout` checks float32 masks."""
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
     assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
@@ -79,7 +82,8 @@ def test_dropout_refuses_an_output_of_the_other_16_bit_dtype() -> None:
 
 # Batch norm
 
-# (shape, axis): around the 2,048 numbers that are decoded at a time, 8 and 16 channels, blocks, words of a mask.
+# (shape, axis). The kernels convert 2,048 numbers at a time, and use vectors of 8 or 16 channels. The shapes are a
+# little larger or smaller than multiples of these numbers.
 SHAPES = [
     ((2, 1), 1),
     ((33, 17), 1),
@@ -100,7 +104,10 @@ VARIANTS = list(itertools.product((True, False), repeat=3))
 def rounded_case(
     rng: np.random.Generator, shape: Any, axis: int, half: Any, variant: Any, parameters: Any
 ) -> tuple[Case, list[Array]]:
-    """Return a case of 16-bit elements, and the results of the transcription of its float32 numbers, rounded."""
+    """Return random 16-bit arguments of batch norm, and the expected results.
+
+    The expected results are computed with NumPy in float32, and rounded.
+    """
     case = Case(rng, shape, axis, np.float32, *variant)
     names = {"x": half, "dy": half, **({} if case.residual is None else {"residual": half})}
     names |= dict.fromkeys(("gamma", "beta", "mean", "var"), parameters)
@@ -115,10 +122,10 @@ def rounded_case(
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
-def test_batch_norm_has_the_bits_of_its_transcription(
+def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_reference(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
-    """There are a residual and a ReLU, whose mask is stored. Nothing is written outside the arrays."""
+    """The layer has a residual and a ReLU. Nothing is written outside the arrays."""
     case, want = rounded_case(rng, shape, axis, half, (True, True, True), np.float32)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -132,9 +139,10 @@ def test_batch_norm_has_the_bits_of_its_transcription(
 @pytest.mark.parametrize("machine", [m for m in MACHINES if m in SERIAL or m[1:] == (BACKENDS[-1], 4)], ids=str)
 @every_half
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
-def test_variants_of_batch_norm_have_the_same_bits_on_every_machine(
+def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread_count(
     rng: np.random.Generator, half: Any, machine: Any, wide: bool
 ) -> None:
+    """The variants combine training, ReLU and residual. The parameters are float32 or 16-bit."""
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
         for variant in VARIANTS:
@@ -147,8 +155,10 @@ def test_variants_of_batch_norm_have_the_same_bits_on_every_machine(
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
-def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, half: Any, shape: Any, axis: int) -> None:
-    """The arrays are so large that stores bypass the caches."""
+def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(
+    rng: np.random.Generator, half: Any, shape: Any, axis: int
+) -> None:
+    """The arrays are so large that the kernels use stores that bypass the caches."""
     x = rng.standard_normal(shape, dtype=np.float32).astype(half)
     wide = x.astype(np.float32)
     assert_same_bits(fs.dropout(x, 0.3, KEY, offset=5), fs.dropout(wide, 0.3, KEY, offset=5).astype(half))
@@ -161,7 +171,8 @@ def test_streaming_stores_have_the_same_bits(rng: np.random.Generator, half: Any
 
 
 @every_half
-def test_batch_norm_in_place_has_the_same_bits(rng: np.random.Generator, half: Any) -> None:
+def test_half_batch_norm_in_place_has_the_same_bits_as_into_another_array(rng: np.random.Generator, half: Any) -> None:
+    """The output is written over the input, and the gradient over dy."""
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
     assert_same_bits(kept, y)
@@ -209,7 +220,8 @@ def ft(torch: ModuleType) -> Any:
 
 
 @every_name
-def test_dropout_in_torch_is_that_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+def test_half_dropout_in_torch_equals_dropout_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+    """The layer runs in place and not in place, on a channels-last tensor. The gradient is 0 where the output is 0."""
     dtype = getattr(torch, name)
     wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
     for inplace in (False, True):
@@ -218,7 +230,9 @@ def test_dropout_in_torch_is_that_of_float32_rounded(torch: Any, ft: Any, name: 
         x = wide.to(dtype).requires_grad_(not inplace)
         torch.manual_seed(5)
         y = ft.Dropout(0.3, inplace=inplace)(x)
-        assert y.dtype is dtype and y.stride() == wide.stride() and torch.equal(y, want.to(dtype))
+        assert y.dtype is dtype
+        assert y.stride() == wide.stride()
+        assert torch.equal(y, want.to(dtype))
     x = wide.to(dtype).requires_grad_()
     y = ft.Dropout(0.3)(x)
     (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
@@ -239,9 +253,10 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
 @pytest.mark.parametrize("last", [False, True])
-def test_batch_norm_in_torch_is_nearer_to_float64_than_torchs_own(
+def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_torch(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
+    """The errors are mean differences from torch's layer in float64. A tolerance of 2% is allowed."""
     dtype = getattr(torch, name)
     layers = [ft.BatchNorm2d(7, relu=True), torch.nn.BatchNorm2d(7), torch.nn.BatchNorm2d(7).double()]
     torch.nn.init.normal_(layers[0].weight), torch.nn.init.normal_(layers[0].bias)
@@ -258,19 +273,22 @@ def test_batch_norm_in_torch_is_nearer_to_float64_than_torchs_own(
         assert error <= 1.02 * others + 2e-7 * want.abs().max(), (error, others)
     layers[0].eval(), layers[1].eval()
     y = layers[0](data[0])
-    assert y.dtype is dtype and torch.allclose(y.float(), torch.relu(layers[1](data[0])).float(), atol=0.02, rtol=0.02)
+    assert y.dtype is dtype
+    assert torch.allclose(y.float(), torch.relu(layers[1](data[0])).float(), atol=0.02, rtol=0.02)
 
 
 @every_name
-def test_batch_norm_in_torch_has_a_finite_second_gradient(torch: Any, ft: Any, name: str) -> None:
+def test_half_batch_norm_in_torch_has_a_finite_second_derivative(torch: Any, ft: Any, name: str) -> None:
     layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
     (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
     dx.float().pow(2).sum().backward()
-    assert x.grad.dtype is x.dtype and bool(torch.isfinite(x.grad).all()) and bool(x.grad.any())
+    assert x.grad.dtype is x.dtype
+    assert bool(torch.isfinite(x.grad).all())
+    assert bool(x.grad.any())
 
 
 @every_name
-def test_accelerate_replaces_layers_of_16_bits(torch: Any, ft: Any, name: str) -> None:
+def test_accelerate_replaces_dropout_and_batch_norm_of_16_bit_models(torch: Any, ft: Any, name: str) -> None:
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).to(getattr(torch, name))
     ft.accelerate(model)
     assert [type(m) for m in model] == [ft.BatchNorm1d, ft.Dropout]

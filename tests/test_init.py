@@ -1,4 +1,4 @@
-"""Initial weights: variance, range, and dependence on the generator only."""
+"""Initial weights have the variance and range of their formulas, and depend only on the generator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("rule", SIGMA)
-def test_the_standard_deviation_is_that_of_the_rule(rule: str, distribution: str, scale: float) -> None:
+def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, distribution: str, scale: float) -> None:
+    """Uniform weights are at most sqrt(3) sigma. 68.3% of the normal weights have an absolute value below sigma."""
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
-    # 60,000 draws: the mean is off by sigma/245 and the deviation by at most 0.3 %, one standard error each
+    # Of 60,000 draws, the mean has a standard error of sigma / 245, and the deviation one of at most 0.3%.
     assert abs(w.mean()) < 4 * sigma / 245
     assert w.std() == pytest.approx(sigma, rel=0.012)
     if distribution == "uniform":
@@ -41,7 +42,8 @@ def test_both_dtypes_draw_the_same_weights_from_a_seed() -> None:
     make = init.he("normal")
     double = make(SHAPE, np.random.default_rng(5), np.float64)
     single = make(SHAPE, np.random.default_rng(5), np.float32)
-    assert single.dtype == np.float32 and np.array_equal(single, double.astype(np.float32))
+    assert single.dtype == np.float32
+    assert np.array_equal(single, double.astype(np.float32))
     assert not np.array_equal(double, make(SHAPE, np.random.default_rng(6), np.float64))
 
 
@@ -72,7 +74,7 @@ def test_a_negative_bias_makes_hidden_units_sparse() -> None:
         (lambda: init.he().std((0, 3)), r"each at least 1; got \(0, 3\)"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
+def test_initializers_refuse_wrong_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -94,5 +96,5 @@ def test_docstring_examples_run() -> None:
     [(nn.ReLU, 0.2**0.5), (nn.Tanh, 0.1**0.5), (nn.HardTanh, 0.1**0.5), (nn.Sigmoid, 4 * 0.1**0.5)],
 )
 def test_activation_has_an_initialiser_of_weights(kind: Any, std: float) -> None:
-    """ReLU has He's. Tanh and HardTanh have Glorot's. The sigmoid has four times Glorot's."""
+    """ReLU has He's initialiser. Tanh and HardTanh have Glorot's. The sigmoid has Glorot's, times four."""
     assert kind.weight_init().std((10, 10)) == pytest.approx(std)

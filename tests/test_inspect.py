@@ -1,4 +1,4 @@
-"""`fusedstep.inspect`: gradient checks, landscapes, bias and variance, pictures, wrong arguments."""
+"""Tests of `fusedstep.inspect`: gradient checks, lines and planes through a loss, bias and variance, and pictures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ KEY = fs.Key(11)
 # objective
 
 
-def test_an_objective_is_the_models_loss_and_leaves_the_model_alone() -> None:
+def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model() -> None:
+    """The gradient agrees with `backward` of the model. Calls at other parameters do not change the model."""
     model, x, labels = network(np.float32, nn.BatchNorm())
     before = model.state_dict()
     for training in (False, True):
         f = inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=training)
         value, gradient = f(f.theta)
         f(f.theta + 1)
-        assert gradient.dtype == np.float64 and f.value(f.theta) == value == f(f.theta)[0]
+        assert gradient.dtype == np.float64
+        assert f.value(f.theta) == value == f(f.theta)[0]
         assert f.shapes == {name: p.shape for name, p in model.params.items()}
         assert np.array_equal(f.split(f.theta)["0.weight"], model.params["0.weight"])
     assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
@@ -47,7 +49,8 @@ def test_objective_in_training_keeps_its_dropout_masks_and_adds_penalties() -> N
 # gradient check
 
 
-def test_a_wrong_gradient_is_found_and_named() -> None:
+def test_gradient_check_names_the_parameter_whose_gradient_is_wrong() -> None:
+    """One element of a correct gradient is multiplied by 1 + 1e-5."""
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     assert inspect.check_gradient(f)
@@ -66,13 +69,14 @@ def test_a_wrong_gradient_is_found_and_named() -> None:
     assert "the gradients differ" in str(check)
 
 
-def test_gradient_check_handles_nan_and_zero() -> None:
+def test_gradient_check_fails_for_nan_and_passes_for_gradients_of_zero() -> None:
     assert not inspect.check_gradient(lambda t: (float(t @ t), t * [1.0, np.nan]), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (1.0, 0 * t), [1.0, 2.0])
     assert inspect.check_gradient(lambda t: (float(t @ t), 2 * t), [0.0, 0.0])
 
 
-def test_some_coordinates_can_be_checked_alone() -> None:
+def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
+    """One call gives the gradient. Two more calls per coordinate give the central difference."""
     calls = []
 
     def f(theta: Array) -> tuple[float, Array]:
@@ -83,10 +87,11 @@ def test_some_coordinates_can_be_checked_alone() -> None:
     assert len(calls) == 1 + 14
 
 
-# landscapes
+# lines and planes through a loss
 
 
-def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() -> None:
+def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the_key() -> None:
+    """The direction is 0 for biases and for the parameters of batch norm."""
     model, x, labels = network(np.float64, nn.BatchNorm())
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     own, parts = f.split(f.theta), f.split(inspect.random_direction(f, KEY))
@@ -99,12 +104,15 @@ def test_random_direction_has_the_norms_of_the_filters_and_depends_on_the_key() 
     assert not np.array_equal(inspect.random_direction(f, KEY), inspect.random_direction(f, fs.Key(12)))
 
 
-def test_lines_of_a_quadratic_have_its_curvature() -> None:
+def test_line_and_plane_through_a_quadratic_have_its_curvature_and_values() -> None:
+    """The directions are eigenvectors with the eigenvalues 2 and -3."""
     f = Quadratic([2, -3])
     up, down = np.linalg.eigh(f.A)[1].T[::-1]
     line = inspect.line(f, up, np.ones(2), span=(-2, 1), points=7)
     np.testing.assert_allclose(line.curvature, 2, rtol=1e-9)
-    assert line.at[0] == -2 and line.values[4] == pytest.approx(f(np.ones(2))[0]) and line.is_convex()
+    assert line.at[0] == -2
+    assert line.values[4] == pytest.approx(f(np.ones(2))[0])
+    assert line.is_convex()
     assert not inspect.line(f, down, np.ones(2)).is_convex()
     plane = inspect.plane(f, up, down, np.ones(2), points=5)
     assert plane.values[3, 1] == pytest.approx(f(np.ones(2) - 0.5 * up + 0.5 * down)[0])
@@ -115,13 +123,15 @@ def test_the_line_between_two_solutions_ends_at_them() -> None:
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     other = np.random.default_rng(0).standard_normal(f.theta.size)
     line = inspect.line(f, other - f.theta, span=(0, 1), points=11)
-    assert line.values[0] == pytest.approx(f.value(f.theta)) and line.values[-1] == pytest.approx(f.value(other))
+    assert line.values[0] == pytest.approx(f.value(f.theta))
+    assert line.values[-1] == pytest.approx(f.value(other))
 
 
 # bias and variance
 
 
-def test_squared_loss_is_bias_plus_variance_exactly() -> None:
+def test_squared_loss_is_the_sum_of_bias_and_variance() -> None:
+    """A polynomial of degree 1 has more bias than one of degree 6, and less variance. Equal keys give equal results."""
     rng = np.random.default_rng(0)
     X = rng.random((40, 1))
     y = np.sin(6 * X[:, 0]) + 0.3 * rng.standard_normal(40)
@@ -133,36 +143,44 @@ def test_squared_loss_is_bias_plus_variance_exactly() -> None:
 
         return fit
 
-    stiff, supple = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
-    for parts in (stiff, supple):
+    degree_1, degree_6 = (inspect.bias_variance(polynomial(d), X, y, X, y, rounds=60, key=KEY) for d in (1, 6))
+    for parts in (degree_1, degree_6):
         assert parts.loss == pytest.approx(parts.bias + parts.variance, rel=1e-12)
-        assert parts.net_variance == pytest.approx(parts.variance) and parts.predictions.shape == (60, 40)
-    assert stiff.bias > 2 * supple.bias and supple.variance > 1.2 * stiff.variance
+        assert parts.net_variance == pytest.approx(parts.variance)
+        assert parts.predictions.shape == (60, 40)
+    assert degree_1.bias > 2 * degree_6.bias
+    assert degree_6.variance > 1.2 * degree_1.variance
     again = inspect.bias_variance(polynomial(1), X, y, X, y, rounds=60, key=KEY)
-    assert np.array_equal(again.predictions, stiff.predictions)
+    assert np.array_equal(again.predictions, degree_1.predictions)
 
 
-def test_the_variance_of_a_mean_is_the_closed_form() -> None:
-    """The variance of a bootstrap mean is the sample's variance over n."""
+def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
+    """The variance of a bootstrap mean of n numbers is the variance of the sample divided by n."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
 
 
-def test_variance_can_lower_and_raise_the_zero_one_loss() -> None:
-    """Each run draws other labels. The main prediction, label 1, is right on one row and wrong on the other."""
+def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_else_lowers_it() -> None:
+    """Each round predicts a random label, which is 1 in 70% of the rounds. So the main prediction is label 1.
+
+    First the correct label is 1, and then it is 0.
+    """
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([1]), rounds=1000, loss="zero_one")
-    assert parts.bias == 0 and parts.loss == parts.variance == parts.net_variance == pytest.approx(0.3, abs=0.05)
+    assert parts.bias == 0
+    assert parts.loss == parts.variance == parts.net_variance == pytest.approx(0.3, abs=0.05)
     parts = inspect.bias_variance(draw, y, y, np.zeros(1), np.array([0]), rounds=1000, loss="zero_one")
-    assert parts.bias == 1 and parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
+    assert parts.bias == 1
+    assert parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
 
 
 # pictures
 
 
-def test_pictures_are_drawn_in_the_given_axes_or_in_a_new_figure() -> None:
+def test_plot_methods_draw_into_the_given_axes_or_into_a_new_figure() -> None:
+    """With given axes, pyplot opens no figure."""
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     ax, before = figures.Figure().subplots(), pyplot.get_fignums()
@@ -183,7 +201,7 @@ def test_pictures_are_drawn_in_the_given_axes_or_in_a_new_figure() -> None:
 # mistakes
 
 
-def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspect_without_scipy_says_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name == "scipy" or name.startswith("scipy.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "scipy", None)
@@ -254,8 +272,6 @@ MODEL, ROWS, LABELS = network()
         (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
-    call: Any, error: type[Exception], message: str
-) -> None:
+def test_functions_of_inspect_refuse_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -1,4 +1,4 @@
-"""Every block of docs/integrations.md runs unchanged and prints the text below it."""
+"""Every block of code in docs/integrations.md runs and prints the text below the block."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ NEEDS = {
 }
 
 
-def test_every_section_is_run() -> None:
+def test_every_section_of_the_page_is_tested() -> None:
     assert SECTIONS.keys() == NEEDS.keys() and PAGE.count("```python") == len(NEEDS)
 
 
 @pytest.mark.filterwarnings("default")  # warnings of these packages
 @pytest.mark.parametrize("title", NEEDS)
-def test_code_of_each_section_runs_and_prints_what_it_shows(
+def test_code_of_each_section_prints_the_text_below_it(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     for name in NEEDS[title]:

@@ -1,4 +1,4 @@
-"""The estimators with other tools for scikit-learn: skops, MLflow, ONNX, array API dispatch."""
+"""The estimators work with other tools for scikit-learn: skops, MLflow, ONNX and array API dispatch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fitted(options: dict[str, Any]) -> MLPClassifier:
 
 @pytest.mark.parametrize("options", FITTED.values(), ids=FITTED)
 @pytest.mark.parametrize("way", ["skops", "pickle", "deepcopy"])
-def test_a_copy_predicts_and_goes_on_as_the_original(options: dict[str, Any], way: str) -> None:
+def test_a_copy_predicts_and_trains_further_as_the_original(options: dict[str, Any], way: str) -> None:
     model = fitted(options)
     if way == "skops":
         io = package("skops.io")
@@ -74,7 +74,7 @@ def test_unfitted_estimator_can_be_saved_by_skops() -> None:
 
 
 @pytest.mark.filterwarnings("default")  # warnings of MLflow
-def test_mlflow_logs_and_loads_by_its_default_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_saves_and_loads_in_its_default_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = package("mlflow")
     sklearn_flavor = package("mlflow.sklearn")
     package("skops.io")
@@ -90,7 +90,7 @@ def test_mlflow_logs_and_loads_by_its_default_format(tmp_path: Path, monkeypatch
 
 
 def run_onnx(model: Any, x: Any) -> list[Any]:
-    """Convert an estimator and answer with onnxruntime."""
+    """Convert an estimator to ONNX, and return the predictions of onnxruntime."""
     package("skl2onnx")
     runtime = package("onnxruntime")
     from skl2onnx import to_onnx
@@ -162,8 +162,8 @@ with sklearn.config_context(array_api_dispatch=True):
 """
 
 
-def test_array_api_dispatch_names_what_it_needs(torch: Any) -> None:
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}  # scipy reads it when it is imported
+def test_errors_under_array_api_dispatch_name_the_argument(torch: Any) -> None:
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}  # scipy reads this variable during its import
     done = subprocess.run([sys.executable, "-c", DISPATCH], capture_output=True, text=True, env=environment, check=True)
     need = "MLPClassifier: {} must be a NumPy array while scikit-learn's array_api_dispatch is on; got torch.Tensor. "
     lines = done.stdout.splitlines()
@@ -172,8 +172,8 @@ def test_array_api_dispatch_names_what_it_needs(torch: Any) -> None:
         assert line.startswith(need.format(name)) and line.endswith("or turn array_api_dispatch off")
 
 
-def test_weight_decay_is_the_optimizers_own() -> None:
-    """Every step multiplies the weights by 1 - rate * weight_decay, for any batch."""
+def test_weight_decay_of_the_estimator_equals_that_of_the_optimizer() -> None:
+    """Every step multiplies the weights by 1 - learning rate * weight_decay, for any batch size."""
     decayed = MLPClassifier(**SMALL, solver="AdamW", weight_decay=0.5).fit(X, LABELS)
     own = MLPClassifier(**{**SMALL, "solver": lambda groups: fs.AdamW(_with_decay(groups), lr=0.001)}).fit(X, LABELS)
     assert all(np.array_equal(a, b) for a, b in zip(decayed.coefs_, own.coefs_, strict=True))
@@ -210,7 +210,7 @@ def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message
         MLPClassifier(**{**SMALL, **options}).fit(X, LABELS)
 
 
-def test_error_names_a_rare_class_by_its_label() -> None:
+def test_error_about_a_rare_class_contains_its_label() -> None:
     labels = np.array(["often"] * 89 + ["once"])
     with pytest.raises(ValueError, match=r"The least populated classes.*In y, that is 'once'\."):
         MLPClassifier(early_stopping=True).fit(X, labels)

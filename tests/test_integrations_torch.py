@@ -1,4 +1,4 @@
-"""fusedstep's optimizers in Lightning, Hugging Face's tools, Stable-Baselines3, skorch and torch.compile."""
+"""fusedstep's optimizers work in Lightning, Hugging Face's tools, Stable-Baselines3, skorch and torch.compile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(torch: Any, n: int = 32) -> Any:
 
 
 def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
-    """Train a small model by Lightning; return its weights."""
+    """Train a small model with Lightning, and return its weights."""
     lightning = package("lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -49,7 +49,7 @@ def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
     if precision == "16-mixed":
         from lightning.pytorch.plugins import MixedPrecision
 
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)  # a scale so large that the first steps are skipped
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)  # so large that the scaler skips the first steps
         options = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
     torch.manual_seed(0)
     model = Model()
@@ -64,7 +64,7 @@ def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("AdamW", {})])
-def test_lightning_trains_as_with_torchs_own(
+def test_weights_trained_by_lightning_agree_with_torchs(
     torch: Any, ft: Any, precision: str, name: str, options: dict[str, Any]
 ) -> None:
     trained = [
@@ -75,7 +75,7 @@ def test_lightning_trains_as_with_torchs_own(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_only_float16_gradients_are_unscaled_by_the_step(torch: Any, ft: Any) -> None:
+def test_step_unscales_only_float16_gradients(torch: Any, ft: Any) -> None:
     for dtype, left in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)
         assert opt._step_supports_amp_scaling is left
@@ -120,12 +120,12 @@ def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str
     assert any(not torch.equal(after[key], before[key]) for key in after)
     assert all(torch.equal(after[key], again[key]) for key in after)
     if name != "offloaded":
-        assert whole.optimizer.optimizer.grad_norm > 0, "options that torch lacks are found in .optimizer"
+        assert whole.optimizer.optimizer.grad_norm > 0, "the attribute optimizer of the wrapper must be our optimizer"
         with whole.optimizer.optimizer.averaged():
             pass
 
 
-def test_hugging_faces_trainer_trains_as_with_torchs_own(torch: Any, ft: Any, tmp_path: Path) -> None:
+def test_weights_trained_by_hugging_faces_trainer_agree_with_torchs(torch: Any, ft: Any, tmp_path: Path) -> None:
     states = []
     for cls in (ft.AdamW, torch.optim.AdamW):
         model = bert(torch)
@@ -136,7 +136,9 @@ def test_hugging_faces_trainer_trains_as_with_torchs_own(torch: Any, ft: Any, tm
 
 
 @pytest.mark.parametrize("name", [*NAMES, "offloaded"])
-def test_accelerate_prepares_saves_and_loads(torch: Any, ft: Any, name: str, tmp_path: Path) -> None:
+def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
+    torch: Any, ft: Any, name: str, tmp_path: Path
+) -> None:
     accelerator = package("accelerate").Accelerator(cpu=True)
     model = torch.nn.Linear(4, 1)
     made = (
@@ -165,7 +167,7 @@ def test_accelerate_prepares_saves_and_loads(torch: Any, ft: Any, name: str, tmp
 @pytest.mark.parametrize("stepped", [False, True])
 def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: str, stepped: bool) -> None:
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2, bias=False, dtype=torch.bfloat16)  # Muon takes matrices
+    model = torch.nn.Linear(3, 2, bias=False, dtype=torch.bfloat16)  # without bias, because Muon needs matrices
     opt = ft.OffloadedOptimizer(getattr(ft, name), model, lr=0.1)
 
     def step() -> None:
@@ -189,7 +191,7 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
 
 
 def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
-    """The model's `zero_grad` clears only gradients on the device, so the step must remove those on the CPU."""
+    """The model's `zero_grad` does not remove gradients in the hosts. So the step must remove them."""
     results = []
     for offloaded in (True, False):
         torch.manual_seed(0)
@@ -197,7 +199,7 @@ def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
         opt = ft.OffloadedOptimizer(ft.SGD, model, lr=0.1) if offloaded else ft.SGD(model.parameters(), lr=0.1)
         x, y = rows(torch)
         for _ in range(3):
-            for part in (slice(0, 16), slice(16, 32)):  # the gradients of two passes add up before a step
+            for part in (slice(0, 16), slice(16, 32)):  # the gradients of two passes are added before a step
                 torch.nn.functional.mse_loss(model(x[part]), y[part]).backward()
             opt.step()
             model.zero_grad()
@@ -205,7 +207,7 @@ def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_stable_baselines_learns_as_with_torchs_own(torch: Any, ft: Any) -> None:
+def test_weights_trained_by_stable_baselines_agree_with_torchs(torch: Any, ft: Any) -> None:
     baselines = package("stable_baselines3")
     trained = []
     for cls in (ft.RMSprop, torch.optim.RMSprop):
@@ -216,7 +218,7 @@ def test_stable_baselines_learns_as_with_torchs_own(torch: Any, ft: Any) -> None
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_skorch_fits_as_with_torchs_own(torch: Any, ft: Any) -> None:
+def test_weights_trained_by_skorch_agree_with_torchs(torch: Any, ft: Any) -> None:
     skorch = package("skorch")
     x, y = rows(torch)
     trained = []
@@ -232,7 +234,7 @@ def test_skorch_fits_as_with_torchs_own(torch: Any, ft: Any) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "ema_decay": 0.9}, {"zero_grads": True}])
 @pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
-def test_a_compiled_step_breaks_the_graph_once_and_is_right(torch: Any, ft: Any, options: dict[str, Any]) -> None:
+def test_a_compiled_step_breaks_the_graph_once_and_is_correct(torch: Any, ft: Any, options: dict[str, Any]) -> None:
     from torch._dynamo.utils import counters
 
     x, y = rows(torch)
@@ -259,5 +261,5 @@ def test_a_compiled_step_breaks_the_graph_once_and_is_right(torch: Any, ft: Any,
 
     losses, breaks = run(compiled=True)
     assert losses == pytest.approx(run(compiled=False)[0], rel=1e-6)
-    assert breaks == (1 if options.get("zero_grads") else 2)  # zero_grad breaks it once more
+    assert breaks == (1 if options.get("zero_grads") else 2)  # `step`, and `zero_grad` if it is called
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""Ctrl-C at every line, and at random moments, of `load_state_dict`: the state is entirely the old or the new one."""
+"""After Ctrl-C at any moment of `load_state_dict`, the whole state is the old state, or the whole state is the new."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = tuple[Any, ...]
 
 
 class Arrays:
-    """An optimizer of arrays with a schedule that has a state. `look` returns the whole state."""
+    """An optimizer of NumPy arrays, with a learning-rate schedule that has a state."""
 
     def __init__(self) -> None:
         rates = [fs.schedules.ReduceOnPlateau(0.1, patience=0) for _ in range(2)]
@@ -54,7 +54,7 @@ class Arrays:
 
 
 class Tensors:
-    """An optimizer of tensors."""
+    """An optimizer of torch tensors."""
 
     def __init__(self) -> None:
         import torch
@@ -70,7 +70,7 @@ class Tensors:
             self.states.append(copy.deepcopy(self.opt.state_dict()))
 
     def load(self, k: int) -> None:
-        """Load a copy of one of the two states: torch goes on with the tensors that it loads."""
+        """Load a copy of one of the two states, because torch later changes the tensors that it loaded."""
         self.opt.load_state_dict(copy.deepcopy(self.states[k]))
 
     def look(self) -> State:
@@ -85,7 +85,10 @@ class Tensors:
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Act, and send Ctrl-C at the given line of the package, counted from 0. Return True if that line was reached."""
+    """Call `act`, and raise KeyboardInterrupt before line number `line` that the package executes.
+
+    Lines are counted from 0. Return True if `act` reached this line.
+    """
     left = line
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -115,7 +118,10 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
 
 
 def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
-    """Load one state over the other; interrupted or not, the result is one of the two."""
+    """Load the new state over the old state with an interrupt. Assert that the result is the old or the new state.
+
+    Return True if the interrupt came before the end of the load.
+    """
     world.load(0)
     old = world.look()
     world.load(1)
@@ -124,14 +130,15 @@ def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
     world.load(0)
     struck = interrupt(lambda: world.load(1))
     found = world.look()
-    assert found in (old, new), "neither the old nor the new state"
+    assert found in (old, new), "the state must be the old or the new state, without a mixture of both"
     world.step()
     return struck
 
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_any_line_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+    """A trace function raises KeyboardInterrupt at each line (arrays) or at every third line (tensors)."""
     world, line = kind(), 0
     while check(world, lambda act: interrupted_at(line, act)):  # noqa: B023
         line += 1 if kind is Arrays else 3
@@ -140,7 +147,8 @@ def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_state(kind: Any, torch: An
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
-def test_ctrl_c_at_random_moments_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+def test_ctrl_c_at_random_moments_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
+    """A timer interrupts 100 loads. More than 5 interrupts must come before the load ends."""
     world, draw = kind(), random.Random(0)
     began = time.perf_counter()
     world.load(0)

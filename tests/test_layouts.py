@@ -1,4 +1,4 @@
-"""For any address and strides, a step gives the values of contiguous arrays, bit for bit."""
+"""For every address and all strides, a step gives the bits that it gives for contiguous arrays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def f_order(x: Array) -> Array:
 
 
 def axes(order: tuple[int, ...]) -> Layout:
-    """Return an array with its axes in the given order in memory."""
+    """Return a layout whose axes are in the given order in memory."""
 
     def lay(x: Array) -> Array:
         if x.ndim != len(order):
@@ -40,7 +40,7 @@ def axes(order: tuple[int, ...]) -> Layout:
 
 
 def every_other(x: Array) -> Array:
-    """Return an array with gaps in the last axis and before every row."""
+    """Return an array with a gap before each element in every axis."""
     wide = np.full([2 * n + 1 for n in x.shape], np.nan, x.dtype)
     view = wide[(..., *(slice(1, None, 2) for _ in x.shape))]
     view[...] = x
@@ -75,7 +75,7 @@ SHAPES = [(), (0,), (1,), (5,), (200,), (3, 0, 2), (7, 1), (1, 1, 1), (33, 70), 
 
 
 def result(cls: Any, params: list[Array], grads: list[Array | None], **step_options: Any) -> list[bytes]:
-    """Return the bytes of parameters and averages, in C order, after two steps."""
+    """Take two steps. Return the bytes of the parameters and the averages in C order."""
     opt = cls(params, lr=0.1, ema_decay=0.9, weight_decay=0.1)
     for _ in range(2):
         opt.step(grads, **step_options)
@@ -84,9 +84,10 @@ def result(cls: Any, params: list[Array], grads: list[Array | None], **step_opti
 
 @every_dtype
 @every_class
-def test_every_layout_of_parameter_and_gradient_is_stepped_right(
+def test_step_has_the_same_bits_for_every_layout_of_parameters_and_gradients(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The reference is the step of C-contiguous arrays."""
     params = [numbers(rng, max(1, int(np.prod(s))), dtype)[: int(np.prod(s))].reshape(s) for s in SHAPES]
     grads = [rng.standard_normal(s).astype(dtype) for s in SHAPES]
     want = result(cls, [p.copy() for p in params], grads, clip_norm=1e9, clip_value=0.02)
@@ -98,7 +99,10 @@ def test_every_layout_of_parameter_and_gradient_is_stepped_right(
 
 
 @every_dtype
-def test_300_mixed_layouts_are_stepped_right_on_every_machine(dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and_thread_count(
+    dtype: Any, rng: np.random.Generator
+) -> None:
+    """The reference is the step of C-contiguous arrays."""
     shapes = [tuple(rng.integers(1, 12, rng.integers(0, 5))) for _ in range(299)] + [(300, 301)]
     params = [rng.standard_normal(s).astype(dtype) for s in shapes]
     grads = [rng.standard_normal(s).astype(dtype) for s in shapes]
@@ -112,7 +116,7 @@ def test_300_mixed_layouts_are_stepped_right_on_every_machine(dtype: Any, rng: n
 
 
 @every_class
-def test_gradient_with_repeated_elements_is_stepped_right(cls: Any, rng: np.random.Generator) -> None:
+def test_gradient_with_repeated_elements_gives_the_step_of_its_copy(cls: Any, rng: np.random.Generator) -> None:
     row = rng.standard_normal((1, 130)).astype(np.float32)
     columns, windows = np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))
     for g in (np.broadcast_to(row, (50, 130)), columns, windows):
@@ -122,14 +126,14 @@ def test_gradient_with_repeated_elements_is_stepped_right(cls: Any, rng: np.rand
 
 @pytest.mark.parametrize("lay", ANY)
 @every_dtype
-def test_zeroing_reaches_every_element(lay: Layout, dtype: Any, rng: np.random.Generator) -> None:
+def test_zero_grads_zeroes_every_element_of_every_layout(lay: Layout, dtype: Any, rng: np.random.Generator) -> None:
     for shape in SHAPES:
         g = lay(rng.standard_normal(shape).astype(dtype))
         fs.SGD([np.zeros(shape, dtype)]).step([g], zero_grads=True)
         assert not g.any(), shape
 
 
-def test_zeroing_changes_no_byte_between_elements() -> None:
+def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient() -> None:
     for shape in SHAPES:
         g = every_other(np.ones(shape))
         fs.SGD([np.zeros(shape)]).step([g], zero_grads=True)
@@ -140,7 +144,10 @@ def test_zeroing_changes_no_byte_between_elements() -> None:
 
 @pytest.mark.parametrize("pieces", [1, 3, 300])
 @every_class
-def test_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
+    cls: Any, pieces: int, rng: np.random.Generator
+) -> None:
+    """The step clips by the norm of all pieces."""
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])
@@ -153,7 +160,8 @@ def test_split_into_arrays_changes_no_bit(cls: Any, pieces: int, rng: np.random.
 
 
 @every_dtype
-def test_gradients_may_change_place_and_strides_between_steps(dtype: Any, rng: np.random.Generator) -> None:
+def test_gradients_can_have_other_addresses_and_strides_in_every_step(dtype: Any, rng: np.random.Generator) -> None:
+    """The steps have the bits of steps with contiguous copies of the gradients."""
     p = rng.standard_normal((20, 20)).astype(dtype)
     plain, g = p.copy(), rng.standard_normal((20, 20)).astype(dtype)
     mine, same = fs.Adam([p]), fs.Adam([plain])
@@ -172,7 +180,7 @@ def test_step_of_only_empty_arrays_is_counted() -> None:
     assert (info.step, info.grad_norm, info.clip_coef) == (1, 0.0, 1.0)
 
 
-def test_a_memory_map_is_updated_in_its_file(tmp_path: Path) -> None:
+def test_step_of_a_memory_map_updates_its_file(tmp_path: Path) -> None:
     p = np.memmap(tmp_path / "weights", np.float32, "w+", shape=(100, 10))
     p[:] = 1
     fs.SGD([p], lr=1.0).step([np.full(p.shape, 0.25, np.float32)])
@@ -180,7 +188,8 @@ def test_a_memory_map_is_updated_in_its_file(tmp_path: Path) -> None:
     assert (np.fromfile(tmp_path / "weights", np.float32) == 0.75).all()
 
 
-def test_shared_memory_is_updated_for_all() -> None:
+def test_step_of_an_array_in_shared_memory_is_visible_through_a_second_handle() -> None:
+    """The parameter is an array in `multiprocessing.shared_memory`."""
     memory = shared_memory.SharedMemory(create=True, size=8000)
     try:
         p = np.ndarray(1000, np.float64, memory.buf)

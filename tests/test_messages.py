@@ -1,4 +1,4 @@
-"""Error messages for unusual tensors, numbers and tables."""
+"""Error messages for tensors without memory, wrong environment variables, and tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from support.refusals import assert_refused
 
 
 def freed(torch: Any, *shape: int) -> Any:
-    """Return a tensor whose storage was freed, as sharding frees it."""
+    """Return a tensor whose storage is freed. FSDP frees storages in this way."""
     found = torch.ones(shape)
     found.untyped_storage().resize_(0)
     return found
 
 
-def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
+def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
+    """The tensor is a gradient or a parameter of a torch optimizer, or a gradient of a NumPy optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
@@ -37,7 +38,8 @@ def test_errors_say_that_a_tensor_has_no_memory(torch: Any) -> None:
         fs.SGD([np.ones((4, 5), np.float32)]).step([freed(torch, 4, 5)])
 
 
-def test_errors_name_tensors_of_functorch(torch: Any) -> None:
+def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(torch: Any) -> None:
+    """`torch.func.grad` passes such a tensor to a step and to an optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 
@@ -72,9 +74,10 @@ def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any)
 
 
 @pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
-def test_number_of_threads_refuses_digits_of_other_scripts(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
     done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
-    assert done.returncode == 1 and f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
+    assert done.returncode == 1
+    assert f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert threads.machine_limit() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", wish)

@@ -1,4 +1,4 @@
-"""The recipe for NumPy loops over MPI: bits on all ranks, losses of one process."""
+"""In the example for NumPy loops over MPI, all ranks have equal bits and the losses of one process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "mpi.py"
 
 @pytest.fixture(scope="module")
 def mpi() -> dict[str, str]:
-    """Return the folders of the installed MPI package: programs and libraries."""
+    """Return the path of `mpiexec` and the folder of the libraries in the installed package mpich."""
     try:
         metadata.version("mpi4py")
         files = metadata.files("mpich") or []
@@ -29,7 +29,7 @@ def mpi() -> dict[str, str]:
 
 
 def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
-    """Return the output of each rank for each method: first loss, last loss, sum over the bits of the parameters."""
+    """Return, for each method, the outputs of all ranks: first loss, last loss, checksum of the parameters' bits."""
     environment = {**os.environ, "LD_LIBRARY_PATH": mpi["libraries"], "OMP_NUM_THREADS": "1"}
     command = [mpi["mpiexec"], "-n", str(ranks), sys.executable, str(EXAMPLE)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Muon: torch's algorithm, in NumPy and torch; parameters that Muon steps, that AdamW steps, and that are refused."""
+"""Muon agrees with torch's Muon for arrays and tensors. Vectors are stepped by AdamW. Other parameters are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = [(20, 30), (30, 20), (16, 16)]
 
 @pytest.fixture
 def in_float32(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make torch's Muon iterate in float32 instead of bfloat16."""
+    """Let torch's Muon iterate in float32 instead of bfloat16."""
     import torch.optim._muon as module
 
     original = module._zeropower_via_newtonschulz
@@ -52,7 +52,9 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_100_steps_agree_with_torchs_algorithm_in_float32(options: Any, torch: Any, in_float32: None) -> None:
+def test_muon_agrees_with_torch_for_100_steps_if_both_iterate_in_float32(
+    options: Any, torch: Any, in_float32: None
+) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
     train(ours("Muon")(mine, lr=0.02, **options), mine, 100)
     train(theirs("Muon")(other, lr=0.02, **options), other, 100)
@@ -62,7 +64,7 @@ def test_100_steps_agree_with_torchs_algorithm_in_float32(options: Any, torch: A
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_step_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: Any) -> None:
+def test_muon_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: Any) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
     train(ours("Muon")(mine, lr=0.02, ns_dtype=torch.bfloat16, **options), mine, 20)
     train(theirs("Muon")(other, lr=0.02, **options), other, 20)
@@ -71,7 +73,7 @@ def test_step_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: A
 
 
 @pytest.mark.torch
-def test_the_difference_to_torch_is_within_the_documented_bounds(torch: Any) -> None:
+def test_default_muon_differs_from_torch_within_the_documented_bounds(torch: Any) -> None:
     (mine,), (other,) = leaves(torch, SHAPES[:1]), leaves(torch, SHAPES[:1])
     train(ours("Muon")([mine], lr=0.02), [mine], 100)
     train(theirs("Muon")([other], lr=0.02), [other], 100)
@@ -79,8 +81,8 @@ def test_the_difference_to_torch_is_within_the_documented_bounds(torch: Any) -> 
 
 
 @pytest.mark.torch
-def test_arrays_agree_with_tensors(torch: Any) -> None:
-    """The parameters are matrices, a kernel of a convolution and a vector. One matrix is in Fortran order."""
+def test_muon_gives_arrays_and_tensors_equal_steps(torch: Any) -> None:
+    """The parameters are matrices, a convolution kernel and a vector. One matrix is in Fortran order."""
     shapes = [*SHAPES, (6, 4, 3, 3), (9,)]
     tensors = leaves(torch, shapes)
     arrays = [
@@ -98,7 +100,7 @@ def test_arrays_agree_with_tensors(torch: Any) -> None:
         np.testing.assert_allclose(a, p.detach().numpy(), rtol=0, atol=1e-5)
 
 
-def test_a_kernel_is_stepped_as_a_matrix_with_a_row_per_output_channel(rng: np.random.Generator) -> None:
+def test_muon_treats_a_convolution_kernel_as_a_matrix_with_a_row_per_output_channel(rng: np.random.Generator) -> None:
     kernel, g = rng.standard_normal((2, 6, 4, 3, 3))
     matrix = kernel.reshape(6, 36).copy()
     fs.Muon([kernel], lr=0.1).step([g])
@@ -106,8 +108,8 @@ def test_a_kernel_is_stepped_as_a_matrix_with_a_row_per_output_channel(rng: np.r
     assert kernel.reshape(6, 36).tobytes() == matrix.tobytes()
 
 
-def test_the_step_is_nearly_orthogonal(rng: np.random.Generator) -> None:
-    """Five iterations bring every singular value near 1; 30 cubic iterations bring it to 1."""
+def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -> None:
+    """After five iterations, every singular value is between 0.6 and 1.3. After 30 cubic iterations, it is 1."""
     p, g = np.zeros((10, 25)), rng.standard_normal((10, 25))
     fs.Muon([p], lr=1.0, weight_decay=0.0).step([g])
     values = np.linalg.svd(p, compute_uv=False)
@@ -118,7 +120,8 @@ def test_the_step_is_nearly_orthogonal(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(p, -u @ vt, atol=1e-6)
 
 
-def test_groups_with_adamw_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
+def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
+    """The reference is the NumPy formula of AdamW."""
     start, g = rng.standard_normal((2, 7, 5)).astype(np.float32)
     p = start.copy()
     opt = fs.Muon([{"params": [p], "adamw": True}], lr=0.1, weight_decay=0.2, betas=(0.8, 0.9))
@@ -131,7 +134,8 @@ def test_groups_with_adamw_have_the_bits_of_adamw(rng: np.random.Generator) -> N
     assert opt.state[0]["momentum_buffer"].tobytes() == state["exp_avg"].tobytes()
 
 
-def test_vectors_are_stepped_by_adamw_unless_their_group_has_adamw_false() -> None:
+def test_muon_moves_vectors_to_groups_with_adamw_and_refuses_them_if_adamw_is_false() -> None:
+    """A group with a matrix and a vector becomes two groups."""
     w, b, e = np.ones((3, 2)), np.ones(2), np.ones((5, 2))
     opt = fs.Muon([{"params": {"w": w, "b": b}, "lr": 0.5}, {"params": {"e": e}, "adamw": True}])
     assert [(g["adamw"], g["lr"], len(g["params"])) for g in opt.groups] == [
@@ -155,20 +159,23 @@ def stepped(**step: Any) -> tuple[Array, Array, Any]:
     return w, b, info
 
 
-def test_clipping_and_scaling_act_on_the_gradients() -> None:
-    for step, same in (
+def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
+    """Each pair of step options must give equal parameters. Effective clipping must change the step."""
+    for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
         ({"grad_scale": 4.0, "scale": 4.0, "clip_norm": 2.0}, {"clip_norm": 2.0}),
         ({"clip_value": 0.5, "grad_scale": 2.0, "scale": 2.0}, {"clip_value": 0.5}),
     ):
-        for a, b in zip(stepped(**step)[:2], stepped(**same)[:2], strict=True):
+        for a, b in zip(stepped(**step)[:2], stepped(**equivalent)[:2], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=str(step))
-    assert stepped(clip_norm=2.0)[2].clip_coef < 1 and (stepped(clip_norm=2.0)[0] != stepped()[0]).any()
+    assert stepped(clip_norm=2.0)[2].clip_coef < 1
+    assert (stepped(clip_norm=2.0)[0] != stepped()[0]).any()
     assert (stepped(clip_value=0.5)[0] != stepped()[0]).any()
 
 
 def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generator) -> None:
+    """Gradients with inf are skipped. Gradients of a wrong shape, number or flag are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = fs.Muon([w, b], lr=0.1)
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -184,7 +191,8 @@ def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generat
     assert [w.tobytes(), b.tobytes(), opt.state[0]["momentum_buffer"].tobytes()] == before
     grads = [np.ones((8, 5)), np.ones(5)]
     opt.step(grads, zero_grads=True)
-    assert not any(g.any() for g in grads) and w.tobytes() != before[0]
+    assert not any(g.any() for g in grads)
+    assert w.tobytes() != before[0]
 
 
 @pytest.mark.parametrize(
@@ -195,31 +203,33 @@ def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generat
         ({"adjust_lr_fn": "none"}, 'adjust_lr_fn must be "original", "match_rms_adamw" or None; got \'none\''),
     ],
 )
-def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+def test_muon_refuses_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"Muon: {message}"):
         fs.Muon([np.ones((2, 2))], **options)
 
 
-def test_run_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
+def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
+    """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     start, grads = (
         [np.ones((4, 3)), np.ones(3)],
         [[rng.standard_normal((4, 3)), rng.standard_normal(3)] for _ in "1234"],
     )
-    whole, half = [p.copy() for p in start], [p.copy() for p in start]
-    opt, first = fs.Muon(whole), fs.Muon(half)
+    uninterrupted, resumed = [p.copy() for p in start], [p.copy() for p in start]
+    opt, first = fs.Muon(uninterrupted), fs.Muon(resumed)
     for g in grads:
         opt.step(g)
     for g in grads[:2]:
         first.step(g)
-    rest = fs.Muon(half)
+    rest = fs.Muon(resumed)
     rest.load_state_dict(first.state_dict())
     for g in grads[2:]:
         rest.step(g)
-    assert [a.tobytes() for a in whole] == [a.tobytes() for a in half]
+    assert [a.tobytes() for a in uninterrupted] == [a.tobytes() for a in resumed]
 
 
 @pytest.mark.torch
-def test_clipping_averages_and_maximize_act_in_torch_as_on_arrays(torch: Any) -> None:
+def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays(torch: Any) -> None:
+    """Each step also keeps the `grad` tensors, and zeroes them only with `zero_grads`."""
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -246,7 +256,8 @@ def test_clipping_averages_and_maximize_act_in_torch_as_on_arrays(torch: Any) ->
 
 
 @pytest.mark.torch
-def test_torch_optimizer_skips_steps_and_resumes_from_checkpoints(torch: Any) -> None:
+def test_torch_muon_skips_steps_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
+    """A state dict is loaded into torch's Muon and back. Later steps of the two optimizers are equal."""
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)
@@ -263,7 +274,7 @@ def test_torch_optimizer_skips_steps_and_resumes_from_checkpoints(torch: Any) ->
 
 @pytest.fixture
 def mesh(torch: Any) -> Iterator[Any]:
-    """Return a mesh of this process alone."""
+    """Return a device mesh that contains only this process."""
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -273,7 +284,7 @@ def mesh(torch: Any) -> Iterator[Any]:
 
 
 @pytest.mark.torch
-def test_torch_optimizer_refuses_parameters_that_are_not_whole_matrices(torch: Any, mesh: Any) -> None:
+def test_torch_muon_refuses_vectors_kernels_and_sharded_tensors(torch: Any, mesh: Any) -> None:
     from torch.distributed.tensor import Shard, distribute_tensor
 
     cls = ours("Muon")
@@ -281,7 +292,7 @@ def test_torch_optimizer_refuses_parameters_that_are_not_whole_matrices(torch: A
     for params, message in (
         ([("flat", torch.nn.Parameter(torch.ones(12)))], r'params\[0\] \("flat"\): Muon only supports 2D .* shard'),
         ([("conv", torch.nn.Parameter(torch.ones(2, 3, 3, 3)))], r'params\[0\] \("conv"\): Muon only .*flatten=True'),
-        ([("sharded", sharded)], r'params\[0\] \("sharded"\) must be no DTensor.*adamw=True'),
+        ([("sharded", sharded)], r'params\[0\] \("sharded"\) must be an ordinary tensor.*adamw=True'),
     ):
         with pytest.raises(ValueError, match=r"^Muon: param_groups\[0\]: " + message):
             cls(params)

@@ -1,4 +1,4 @@
-"""Modules: public names, loading at first use, and the error for an unknown name."""
+"""Public names of the modules, imports at first use, and the error for an unknown name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEEDS = {"search": "optuna", "sklearn": "sklearn", "torch": "torch"}
 
 
 def packages() -> list[str]:
-    """Return every public module of fusedstep and every public package in it whose requirements are installed."""
+    """Return the names of all public modules whose requirements are installed."""
     found = []
     for package in ("", *(f"{name}." for name in ("nn",))):
         folder = importlib.import_module(f"fusedstep.{package}".rstrip(".")).__path__
@@ -27,7 +27,8 @@ def packages() -> list[str]:
 
 
 @pytest.mark.parametrize("name", packages())
-def test_dir_lists_what_is_public_and_nothing_else(name: str) -> None:
+def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
+    """`dir()` equals the sorted `__all__`. Names with an underscore are not public."""
     module = importlib.import_module(f"fusedstep.{name}")
     assert dir(module) == sorted(module.__all__)
     for each in dir(module):
@@ -35,7 +36,7 @@ def test_dir_lists_what_is_public_and_nothing_else(name: str) -> None:
     shared = {
         each for each in dir(module) if getattr(getattr(module, each), "__module__", "").startswith("fusedstep._b")
     }
-    assert shared <= {"Key"}, "helpers of the imports must not be listed"
+    assert shared <= {"Key"}, "dir() must not list helpers that the module imports"
 
 
 def test_dir_of_the_package_lists_every_public_module() -> None:
@@ -44,7 +45,7 @@ def test_dir_of_the_package_lists_every_public_module() -> None:
 
 
 @pytest.mark.parametrize("name", ["nn", "sklearn", "torch"])
-def test_a_module_loads_when_it_is_first_used(name: str) -> None:
+def test_submodule_is_imported_at_its_first_use(name: str) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     done = python(f"import sys, fusedstep as fs; a = 'fusedstep.{name}' in sys.modules; print(a, fs.{name}.__name__)")
@@ -62,7 +63,7 @@ def test_a_module_loads_when_it_is_first_used(name: str) -> None:
         (".stopping", "EarlyStoping", "; did you mean 'EarlyStopping'?"),
     ],
 )
-def test_a_wrong_name_gets_the_nearest_one(module: str, name: str, hint: str) -> None:
+def test_attribute_error_for_an_unknown_name_suggests_the_most_similar_name(module: str, name: str, hint: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(importlib.import_module(f"fusedstep{module}"), name)
     assert str(caught.value) == f"module 'fusedstep{module}' has no attribute {name!r}{hint}"

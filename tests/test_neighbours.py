@@ -1,4 +1,4 @@
-"""Importing and stepping do not change any setting of the process."""
+"""Importing and using fusedstep does not change any setting of the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.interpreters import python
 
 pytest.importorskip("threadpoolctl")
 if not sys.platform.startswith("linux"):
-    pytest.skip("looks at what Linux tells of a process", allow_module_level=True)
+    pytest.skip("the settings of a process are read in the way of Linux", allow_module_level=True)
 
 LOOK = """
 from support.surroundings import *
@@ -50,17 +50,17 @@ FLUSH = "e = (ctypes.c_uint * 8)(); C.fegetenv(e); e[7] |= 0x8040; C.fesetenv(e)
 
 
 def assert_runs(code: str) -> None:
-    """Run code in a fresh interpreter; fail with its last line."""
+    """Run code in a new interpreter, and assert that it ends without an error."""
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert done.returncode == 0, done.stderr
 
 
-def test_importing_and_stepping_change_nothing() -> None:
+def test_importing_and_using_fusedstep_changes_no_setting_of_the_process() -> None:
     assert_runs(LOOK.format(imports="import fusedstep as fs", use=CORE))
 
 
-def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> None:
-    """Settings that torch makes at its first use are not compared."""
+def test_importing_and_using_fusedstep_torch_changes_no_setting_of_the_process(torch: object) -> None:
+    """Torch itself changes settings at its first use. These changes are made before the comparison."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
     assert_runs(
         "from support.surroundings import *\n"
@@ -70,7 +70,7 @@ def test_torch_optimizer_changes_no_global_state_but_torchs(torch: object) -> No
     )
 
 
-def test_estimators_change_no_global_state() -> None:
+def test_importing_and_using_fusedstep_sklearn_changes_no_setting_of_the_process() -> None:
     pytest.importorskip("sklearn")
     first = "from support.surroundings import *; import sklearn.neural_network; LOOKS['sklearn'] = sklearn.get_config"
     assert_runs(first + LOOK.format(imports="import fusedstep.sklearn", use=SKLEARN))
@@ -90,14 +90,14 @@ def test_estimators_change_no_global_state() -> None:
         ("random numbers", "np.random.rand()"),
     ],
 )
-def test_snapshot_detects_each_planted_change(name: str, fault: str) -> None:
+def test_snapshot_of_settings_detects_a_change_of_each_setting(name: str, fault: str) -> None:
     code = f"from support.surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert "a fault changed {" in done.stderr and f"'{name}': (" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_one_thread_is_used_on_one_processor() -> None:
+def test_step_starts_no_thread_if_the_process_may_use_one_cpu() -> None:
     assert_runs("""
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -1,4 +1,4 @@
-"""The network parts: gradients against central differences, values against torch."""
+"""Gradients of layers and losses are compared with central differences, and values of networks with torch."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
+def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differences(
     kind: type[nn.Layer], loss_name: str
 ) -> None:
+    """The model has two hidden layers with the same activation."""
     rng = np.random.default_rng(0)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, model = make_loss(), make_targets(rng), small_model(kind, kind)
@@ -57,7 +58,7 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
 
 
 @pytest.mark.parametrize("loss_name", LOSSES)
-def test_gradient_of_every_loss_agrees_with_differences(loss_name: str) -> None:
+def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -> None:
     rng = np.random.default_rng(1)
     make_loss, make_targets = LOSSES[loss_name]
     loss, targets, outputs = make_loss(), make_targets(rng), 3 * rng.standard_normal((N, OUT))
@@ -75,7 +76,10 @@ def test_gradient_of_every_loss_agrees_with_differences(loss_name: str) -> None:
         (nn.Sigmoid, nn.Linear, nn.Tanh, nn.Tanh),
     ],
 )
-def test_gradients_are_right_for_consecutive_and_leading_activations(kinds: tuple[Any, ...]) -> None:
+def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(
+    kinds: tuple[Any, ...],
+) -> None:
+    """Such activations work in place. The input and the argument of `backward` must not change."""
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]
     model, loss = nn.Sequential(*layers, dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -85,7 +89,8 @@ def test_gradients_are_right_for_consecutive_and_leading_activations(kinds: tupl
     dy_before = dy.copy()
     dx = model.backward(dy, need_dx=True)
     assert dx is not None
-    assert np.array_equal(x, x_before) and np.array_equal(dy, dy_before)
+    assert np.array_equal(x, x_before), "forward must not change its input"
+    assert np.array_equal(dy, dy_before), "backward must not change its argument"
     dx = dx.copy()
     assert_same_gradient(dx, differences(lambda: loss(model.forward(x), t), x))
     again = model.backward(loss.gradient(model.forward(x), t), need_dx=True)
@@ -93,7 +98,8 @@ def test_gradients_are_right_for_consecutive_and_leading_activations(kinds: tupl
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_network_agrees_with_torchs(kind: type[nn.Layer], torch: Any) -> None:
+def test_loss_and_gradients_of_a_network_agree_with_torch(kind: type[nn.Layer], torch: Any) -> None:
+    """The network has one hidden layer and a softmax loss, in float32."""
     theirs_of = {
         "ReLU": torch.relu,
         "Tanh": torch.tanh,
@@ -122,7 +128,7 @@ def test_docstring_examples_run(module: Any) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_every_layer_of_a_model_knows_the_largest_weight() -> None:
+def test_every_layer_gets_the_size_of_the_largest_weight_of_the_model() -> None:
     inner = nn.Linear(30, 40, bias=False)
     residual = nn.Residual(inner, nn.Linear(40, 30, bias=False), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(20, 30), residual, nn.Linear(30, 50))

@@ -1,4 +1,4 @@
-"""Batch normalisation and residual blocks in a network."""
+"""Batch normalisation layers and residual blocks in a network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
     "plain": lambda: [linear(), nn.BatchNorm(affine=False)],
     "relu": lambda: [linear(), nn.BatchNorm(relu=True)],
     "before an activation in place": lambda: [linear(), nn.BatchNorm(), nn.Tanh()],
-    "behind an activation": lambda: [linear(), nn.Tanh(), nn.BatchNorm(), nn.Sigmoid()],
-    "two": lambda: [linear(), nn.BatchNorm(), nn.BatchNorm(relu=True)],
+    "after an activation": lambda: [linear(), nn.Tanh(), nn.BatchNorm(), nn.Sigmoid()],
+    "two in sequence": lambda: [linear(), nn.BatchNorm(), nn.BatchNorm(relu=True)],
     "residual": lambda: [linear(), nn.Residual(linear(), nn.BatchNorm()), nn.Tanh()],
     "residual with relu": lambda: [linear(), nn.Tanh(), nn.Residual(linear(), nn.BatchNorm(relu=True)), nn.Tanh()],
-    "residual of a norm": lambda: [nn.Residual(nn.BatchNorm(WIDTH)), nn.Residual(nn.BatchNorm(relu=True))],
+    "residual with only batch norm": lambda: [nn.Residual(nn.BatchNorm(WIDTH)), nn.Residual(nn.BatchNorm(relu=True))],
     "residual in a residual": lambda: [
         nn.Residual(nn.Residual(linear(), nn.BatchNorm(relu=True)), nn.Tanh(), linear(), nn.BatchNorm(relu=True))
     ],
@@ -51,9 +51,10 @@ def small_model(block: str, last: bool = True, dtype: Any = np.float64) -> nn.Se
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
+def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differences(
     block: str, last: bool, training: bool
 ) -> None:
+    """The running statistics are reset before each pass, because a pass in training changes them."""
     rng = np.random.default_rng(0)
     model, loss = small_model(block, last), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT if last else WIDTH))
@@ -62,7 +63,8 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
     x_before, dy_before = x.copy(), dy.copy()
     dx = model.backward(dy, need_dx=True)
     assert dx is not None
-    assert np.array_equal(x, x_before) and np.array_equal(dy, dy_before)
+    assert np.array_equal(x, x_before), "backward must not change the input of the model"
+    assert np.array_equal(dy, dy_before), "backward must not change its argument"
     dx, grads = dx.copy(), {name: g.copy() for name, g in model.grads.items()}
 
     def value() -> float:
@@ -78,11 +80,13 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_differences(
     assert all(np.array_equal(model.grads[name], grads[name]) for name in grads)
 
 
-def test_running_statistics_move_in_training_only_and_predict() -> None:
+def test_running_statistics_change_only_in_training_and_are_used_by_predict() -> None:
+    """`predict` also accepts batches of no rows and of one row."""
     model = nn.Sequential(nn.BatchNorm(3, momentum=0.5), dtype=np.float64)
     x = np.random.default_rng(0).standard_normal((50, 3)) * [1, 2, 3] + 7
     model.forward(x)
-    assert not model.buffers["0.running_mean"].any() and (model.buffers["0.running_var"] == 1).all()
+    assert not model.buffers["0.running_mean"].any()
+    assert (model.buffers["0.running_var"] == 1).all()
     y = model.forward(x, training=True)
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(y.std(axis=0), 1, rtol=1e-5)
@@ -90,7 +94,8 @@ def test_running_statistics_move_in_training_only_and_predict() -> None:
     np.testing.assert_allclose(model.buffers["0.running_mean"], mean)
     np.testing.assert_allclose(model.buffers["0.running_var"], var)
     np.testing.assert_allclose(model.predict(x), (x - mean) / np.sqrt(var + 1e-5))
-    assert model.buffers["0.num_batches"].tolist() == [1] and model.predict(x[:0]).shape == (0, 3)
+    assert model.buffers["0.num_batches"].tolist() == [1]
+    assert model.predict(x[:0]).shape == (0, 3)
     assert model.predict(x[:1]).shape == (1, 3)
 
 
@@ -100,10 +105,12 @@ def test_running_statistics_without_momentum_average_all_batches() -> None:
     for x in batches:
         model.forward(x, training=True)
     np.testing.assert_allclose(model.buffers["0.running_mean"], batches.mean(axis=(0, 1)))
-    assert not model.params and model.buffers["0.num_batches"] == [4]
+    assert not model.params
+    assert model.buffers["0.num_batches"] == [4]
 
 
-def test_a_model_equals_torchs(torch: Any) -> None:
+def test_network_with_batch_norm_and_residual_block_agrees_with_torch(torch: Any) -> None:
+    """Loss, gradients and running statistics are compared after three passes in training."""
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True))
     model, loss = nn.Sequential(linear(), nn.BatchNorm(relu=True), block, rng=0), nn.MeanSquaredError()
@@ -126,7 +133,7 @@ def test_a_model_equals_torchs(torch: Any) -> None:
 
 
 @pytest.mark.thread_unsafe
-def test_a_training_step_allocates_next_to_nothing_after_the_first() -> None:
+def test_second_training_step_with_batch_norm_and_dropout_allocates_less_than_one_activation() -> None:
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True), nn.Dropout(0.1), linear(), nn.BatchNorm(relu=True))
     layers = [linear(), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.2), block, nn.Linear(WIDTH, OUT)]
@@ -145,7 +152,8 @@ def test_a_training_step_allocates_next_to_nothing_after_the_first() -> None:
     assert peak < 72 * 1024  # one activation is 80 KiB
 
 
-def test_a_saved_model_keeps_blocks_and_statistics(tmp_path: Path) -> None:
+def test_saved_model_is_loaded_with_its_residual_blocks_and_running_statistics(tmp_path: Path) -> None:
+    """Saving the loaded model again writes the same bytes."""
     pytest.importorskip("safetensors")
     block = nn.Residual(linear(), nn.Dropout(0.1), nn.BatchNorm(relu=True, momentum=None))
     model = nn.Sequential(linear(), nn.BatchNorm(eps=1e-3), nn.Tanh(), block, nn.Linear(WIDTH, 1), rng=0)
@@ -154,12 +162,14 @@ def test_a_saved_model_keeps_blocks_and_statistics(tmp_path: Path) -> None:
         model.forward(x, training=True)
     nn.save(tmp_path / "m", nn.TrainedModel(model, "regression", np.zeros(WIDTH), np.ones(WIDTH)))
     loaded = nn.load(tmp_path / "m")
-    assert np.array_equal(loaded.model.predict(x), model.predict(x)) and repr(loaded.model) == repr(model)
+    assert np.array_equal(loaded.model.predict(x), model.predict(x))
+    assert repr(loaded.model) == repr(model)
     nn.save(tmp_path / "again", loaded)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
 
 
-def test_the_bits_do_not_depend_on_threads_and_instruction_sets() -> None:
+def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_sets() -> None:
+    """Output, input gradient and parameter gradients of a residual block with dropout and batch norm are compared."""
     x = np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32)
     threads, isa, results = fs.num_threads(), fs.isa(), []
     try:

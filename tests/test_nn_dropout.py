@@ -1,4 +1,4 @@
-"""Dropout in a network: masks, gradients, saved streams, and Monte Carlo prediction."""
+"""Dropout layers in a network: masks, gradients, saved random streams, and Monte Carlo prediction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ N, WIDTH, OUT = 6, 5, 4
 BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
     "first": lambda: [nn.Dropout(0.3)],
     "vanilla": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.3, "vanilla")],
-    "behind a kept output": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
+    "after a tanh": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
     "before an activation in place": lambda: [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), nn.Dropout(0.5), nn.Tanh()],
-    "two": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
+    "two in sequence": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
     "with batch norm": lambda: [nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True), nn.Dropout(0.3)],
     "in a residual": lambda: [nn.Residual(nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True))],
 }
@@ -34,7 +34,8 @@ def small_model(block: str, dtype: Any = np.float64) -> nn.Sequential:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_gradient_under_one_mask_agrees_with_differences(block: str, training: bool) -> None:
+def test_gradient_with_a_fixed_dropout_mask_agrees_with_finite_differences(block: str, training: bool) -> None:
+    """The random stream of the layers is reset before each pass, so that the mask is the same."""
     rng = np.random.default_rng(0)
     model, loss = small_model(block), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
@@ -47,7 +48,7 @@ def test_gradient_under_one_mask_agrees_with_differences(block: str, training: b
 
     def value() -> float:
         for name, array in model.buffers.items():
-            array[...] = before[name]  # the same stream again
+            array[...] = before[name]  # so that the layer draws the same mask again
         return loss(model.forward(x, training), t)
 
     assert_same_gradient(dx, differences(value, x))
@@ -55,7 +56,8 @@ def test_gradient_under_one_mask_agrees_with_differences(block: str, training: b
         assert_same_gradient(grads[name], differences(value, array))
 
 
-def test_masks_follow_the_layers_stream() -> None:
+def test_dropout_layer_uses_the_next_stream_of_its_seed_in_each_training_pass() -> None:
+    """The masks of three passes equal those of `fs.dropout`. The layers of a model have different seeds."""
     model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25), rng=0)
     x = np.ones((8, 16), np.float32)
     assert np.array_equal(model.forward(x), x)
@@ -73,7 +75,8 @@ def test_masks_follow_the_layers_stream() -> None:
 
 
 @pytest.mark.parametrize("how", ["state_dict", "deepcopy", "file"])
-def test_a_resumed_run_equals_one_that_did_not_stop(how: str, tmp_path: Path) -> None:
+def test_training_resumed_from_a_copy_equals_uninterrupted_training(how: str, tmp_path: Path) -> None:
+    """The model has dropout and batch norm. It is copied after 10 of 20 steps, as a state dict, an object or a file."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((20, 16, WIDTH)).astype(np.float32), rng.integers(0, OUT, (20, 16))
     loss = nn.SoftmaxNLL()
@@ -90,8 +93,8 @@ def test_a_resumed_run_equals_one_that_did_not_stop(how: str, tmp_path: Path) ->
             model.backward(dy)
             opt.step(model.grads)
 
-    straight, opt = fresh()
-    train(straight, opt, range(20))
+    uninterrupted, opt = fresh()
+    train(uninterrupted, opt, range(20))
     first, first_opt = fresh()
     train(first, first_opt, range(10))
     if how == "deepcopy":
@@ -108,13 +111,13 @@ def test_a_resumed_run_equals_one_that_did_not_stop(how: str, tmp_path: Path) ->
     second_opt = fs.AdamW(second.params, lr=0.01)
     second_opt.load_state_dict(first_opt.state_dict())
     train(second, second_opt, range(10, 20))
-    expected, found = straight.state_dict(), second.state_dict()
+    expected, found = uninterrupted.state_dict(), second.state_dict()
     assert list(found) == list(expected)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
     assert expected["2.stream"][1] == expected["3.1.stream"][1] == expected["3.2.num_batches"][0] == 20
 
 
-def test_vanilla_dropout_scales_in_prediction() -> None:
+def test_vanilla_dropout_layer_multiplies_by_the_kept_fraction_in_prediction() -> None:
     model = nn.Sequential(nn.Dropout(0.25, mode="vanilla"), rng=0)
     x = np.ones((50, 50), np.float32)
     assert (model.predict(x) == 0.75).all()
@@ -122,7 +125,7 @@ def test_vanilla_dropout_scales_in_prediction() -> None:
 
 
 def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
-    """One linear layer follows the masks, so mean and variance are known."""
+    """The model is one linear layer after dropout, so the mean and the variance have formulas."""
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
     found = model.predict_samples(x, 4000, key=7)
@@ -132,8 +135,9 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     assert found.draws == 4000
 
 
-@pytest.mark.parametrize("block", ["behind a kept output", "with batch norm", "in a residual"])
-def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
+@pytest.mark.parametrize("block", ["after a tanh", "with batch norm", "in a residual"])
+def test_predict_samples_depends_only_on_the_key_and_the_row_number_and_changes_no_state(block: str) -> None:
+    """Row k has the same masks in inputs of different lengths. Equal rows at different places have other masks."""
     model = small_model(block)
     x = np.random.default_rng(0).standard_normal((1500, WIDTH))
     before, plain = model.state_dict(), model.predict(x)
@@ -141,7 +145,7 @@ def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
     again = model.predict_samples(x[:1100], 5, fs.Key(3))
     np.testing.assert_allclose(again.mean, whole.mean[:1100], rtol=1e-12)
     assert not np.allclose(model.predict_samples(x, 5, key=4).mean, whole.mean)
-    assert (whole.variance > 0).any(axis=1).mean() > 0.8  # a few rows draw the same masks five times
+    assert (whole.variance > 0).any(axis=1).mean() > 0.8  # the variance is 0 if a row draws one mask five times
     twice = np.concatenate([x[:500]] * 3)
     rows = model.predict_samples(twice, 5, key=3).mean
     assert not np.allclose(rows[:500], rows[500:1000])  # the same input under other masks
@@ -150,7 +154,7 @@ def test_samples_depend_on_the_key_and_the_row_alone(block: str) -> None:
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_layers_of_one_model_have_independent_masks() -> None:
+def test_dropout_layers_of_one_model_have_independent_masks() -> None:
     two = [nn.Dropout(0.5), nn.Dropout(0.5)]
     in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
     for layers, rest in ((two, 0), ([in_a_block], 1)):
@@ -159,8 +163,8 @@ def test_layers_of_one_model_have_independent_masks() -> None:
         assert 0.23 < kept < 0.27
 
 
-def test_a_sample_has_one_mask_over_all_its_parts() -> None:
-    """There are more rows than one pass takes."""
+def test_predict_samples_draws_one_mask_for_an_input_of_several_passes() -> None:
+    """The input has more rows than the model processes in one pass."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
     assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))

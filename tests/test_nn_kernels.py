@@ -1,4 +1,4 @@
-"""ReLU with a bias and softmax with its loss: bit for bit their transcriptions, and exact."""
+"""The kernels of ReLU with a bias and of the softmax loss have the bits of their NumPy references, and are accurate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def relu(x: Array, bias: Array | None) -> Array:
 
 
 def exponential(x: Array) -> Array:
-    """Sum the series of the kernels, for x <= 0."""
+    """Return exp(x) for x <= 0, computed with the power series of the kernels."""
     double = x.dtype == np.float64
     t, terms, lowest = x.dtype.type, 14 if double else 8, -746 if double else -104
     high, low = ("0x1.62e42fefa38p-1", "0x1.ef35793c7673p-45") if double else ("0x1.63p-1", "-0x1.bd0106p-13")
@@ -39,7 +39,10 @@ def exponential(x: Array) -> Array:
 
 
 def total(p: Array) -> Array:
-    """Return the sum of each row: in sixteen lanes if there are at least 32 elements, then the rest, in order."""
+    """Return the sum of each row, added in the order of the kernels.
+
+    If a row has 32 or more elements, 16 lanes each add up every 16th element. Then the lanes and the rest are added.
+    """
     n = p.shape[1]
     whole = n // 16 * 16 if n >= 32 else 0
     lanes, total = np.zeros((len(p), 16)), np.zeros(len(p))
@@ -64,7 +67,8 @@ def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
 
 @every_dtype
 @pytest.mark.parametrize("width", WIDTHS)
-def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
+def test_relu_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, width: int) -> None:
+    """The kernel runs in place, with and without a bias. It writes nothing outside the arrays."""
     x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
     dy = np.arange(1, 5 * width + 1, dtype=dtype).reshape(5, width)
     for machine in machines((1,)):
@@ -85,7 +89,8 @@ def test_relu_is_the_formula_bit_for_bit(dtype: Any, width: int) -> None:
 
 @every_dtype
 @pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
-def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, int]) -> None:
+def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: tuple[int, int]) -> None:
+    """The kernel returns the loss of each row, and the gradient of the mean loss."""
     rng = np.random.default_rng(1)
     z = (rng.standard_normal(shape) * rng.choice([1e-3, 1, 30, 300], shape)).astype(dtype)
     labels = rng.integers(0, shape[1], shape[0])
@@ -100,8 +105,8 @@ def test_softmax_is_its_transcription_bit_for_bit(dtype: Any, shape: tuple[int, 
 
 
 @every_dtype
-def test_the_exponential_is_exact_to_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """The transcription, which has the kernel's bits, is compared with a type of more digits."""
+def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any) -> None:
+    """The NumPy reference, which has the bits of the kernel, is compared with NumPy's exp in long double."""
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
@@ -118,12 +123,14 @@ def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad:
     _core.softmax_loss(z, labels, losses, gradient)
     assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
     assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
-    z[1, 35] = -np.inf  # class 35 has probability 0; it is not the label of this row
+    z[1, 35] = -np.inf  # class 35, which is not the label of this row, has probability 0
     _core.softmax_loss(z, labels, losses, gradient)
-    assert gradient[1, 35] == 0 and np.isfinite(losses).all() and np.isfinite(gradient).all()
+    assert gradient[1, 35] == 0
+    assert np.isfinite(losses).all()
+    assert np.isfinite(gradient).all()
 
 
-def test_a_label_that_is_no_class_is_found_before_anything_is_written() -> None:
+def test_softmax_kernel_finds_a_wrong_label_before_it_writes() -> None:
     for bad in (-1, 4, 2**62, -(2**63)):
         losses, gradient = np.full(3, 7.0), np.full((3, 4), 7.0)
         assert _core.softmax_loss(np.zeros((3, 4)), np.array([0, 3, bad]), losses, gradient) == 2
@@ -170,8 +177,11 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 
 
 @every_dtype
-def test_bias_is_added_exactly_once(dtype: Any) -> None:
-    """In a Sequential the ReLU adds the bias of the Linear before it; outputs and gradients have the same bits."""
+def test_relu_that_adds_the_bias_of_linear_gives_the_bits_of_separate_layers(dtype: Any) -> None:
+    """In a Sequential, a ReLU after a Linear adds the bias of the Linear.
+
+    The outputs and gradients have the bits of calls of the single layers.
+    """
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)
     for p in model.params.values():
@@ -190,7 +200,7 @@ def test_bias_is_added_exactly_once(dtype: Any) -> None:
 
 
 class Turned(nn.Layer):
-    """A layer whose output and gradient are in Fortran order."""
+    """A layer that returns its input and its gradient in Fortran order."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return np.asfortranarray(x)

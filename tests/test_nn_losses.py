@@ -1,4 +1,4 @@
-"""The losses: values against torch, extreme inputs, refusals. Their gradients are checked in test_nn."""
+"""Losses agree with torch, are accurate for extreme inputs, and refuse wrong arguments. `test_nn` checks gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from fusedstep.nn.losses import classes, elementwise
 N, OUT = 6, 4
 
 
-def test_losses_equal_torchs(torch: Any) -> None:
+def test_losses_and_their_gradients_equal_those_of_torch(torch: Any) -> None:
+    """The inputs are float64."""
     f, rng = torch.nn.functional, np.random.default_rng(0)
     z = 4 * rng.standard_normal((N, OUT))
     labels, soft = rng.integers(0, OUT, N), rng.dirichlet(np.ones(OUT), N)
@@ -36,7 +37,8 @@ def test_losses_equal_torchs(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_extreme_logits_stay_finite_and_exact(dtype: Any) -> None:
+def test_losses_and_sigmoid_of_extreme_logits_are_finite_and_accurate(dtype: Any) -> None:
+    """The logits reach 1e4 and -1e4. The exact losses are computed by hand."""
     z = np.array([[1e4, -1e4], [-1e4, 1e4], [88.0, -89.0], [0.0, 0.0]], dtype)
     nll, labels = nn.SoftmaxNLL(), np.array([0, 0, 1, 1])
     assert nll(z, labels) == pytest.approx((0 + 2e4 + 177 + math.log(2)) / 4, rel=1e-6)
@@ -46,7 +48,9 @@ def test_extreme_logits_stay_finite_and_exact(dtype: Any) -> None:
     assert np.isfinite(bce.gradient(z, t)).all()
     sigmoid = nn.Sequential(nn.Sigmoid(), dtype=dtype)
     y = sigmoid.forward(z)
-    assert y[0, 0] == 1.0 and 0 <= y[0, 1] < 1e-37 and y[3, 0] == 0.5
+    assert y[0, 0] == 1.0
+    assert 0 <= y[0, 1] < 1e-37
+    assert y[3, 0] == 0.5
     assert y[2, 1] == pytest.approx(math.exp(-89 if dtype == np.float64 else -87.7), rel=0.1)
     assert np.allclose(nn.softmax(z).sum(axis=1), 1)
 
@@ -73,18 +77,18 @@ def test_extreme_logits_stay_finite_and_exact(dtype: Any) -> None:
         (nn.MulticlassHinge(), np.array([0, 9]), r"MulticlassHinge: targets must be labels from 0 to 2; got 9"),
     ],
 )
-def test_losses_refuse_targets_that_do_not_fit(loss: nn.Loss, targets: Any, message: str) -> None:
+def test_losses_refuse_targets_of_wrong_shape_dtype_or_range(loss: nn.Loss, targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss(np.ones((2, 3)), targets)
 
 
 @pytest.mark.parametrize("outputs", [np.ones(3), np.ones((0, 3)), np.ones((2, 3), int), [[1.0, 2.0]]])
-def test_losses_refuse_outputs_that_are_no_rows_of_floats(outputs: Any) -> None:
+def test_losses_refuse_outputs_that_are_not_a_float_matrix_with_rows(outputs: Any) -> None:
     with pytest.raises(ValueError, match=r"SoftmaxNLL: outputs must be float32 or float64 of shape \(n, k\)"):
         nn.SoftmaxNLL()(outputs, np.array([0]))
 
 
-def test_loss_handles_batches_and_dtypes_in_turn() -> None:
+def test_one_loss_object_accepts_batches_of_different_sizes_and_dtypes() -> None:
     rng, loss = np.random.default_rng(0), nn.SoftmaxNLL()
     for n, k, dtype in [(4, 3, "f"), (4, 7, "f"), (1, 3, "d"), (4, 3, "d"), (9, 3, "f")]:
         z, labels = rng.standard_normal((n, k)).astype(dtype), rng.integers(0, k, n).astype(np.uint8)
@@ -93,7 +97,7 @@ def test_loss_handles_batches_and_dtypes_in_turn() -> None:
         assert loss.gradient(z, labels).dtype == np.dtype(dtype)
 
 
-def test_vector_of_targets_is_accepted_for_one_column() -> None:
+def test_losses_accept_a_vector_of_targets_if_outputs_have_one_column() -> None:
     y, t = np.array([[1.0], [2.0]]), np.array([0.0, 1.0])
     assert nn.MeanSquaredError()(y, t) == nn.MeanSquaredError()(y, t[:, None]) == 1.0
     assert nn.BinaryCrossEntropy()(y, t) == nn.BinaryCrossEntropy()(y, t[:, None])

@@ -1,4 +1,4 @@
-"""Sequential: memory, refusals, copies, states, and layers with buffers."""
+"""The memory, copies and state dicts of a Sequential, its refusals, and layers with buffers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
     return nn.Sequential(*layers, nn.Linear(WIDTH, OUT), dtype=dtype, rng=rng)
 
 
-def test_parameters_and_gradients_lie_in_one_arena_each() -> None:
+def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -> None:
+    """Each arena is contiguous and begins at a multiple of 64 bytes."""
     model = small_model(nn.ReLU, dtype=np.float32)
     for arena, views in ((model.arena, model.params), (model.grad_arena, model.grads)):
         assert arena.flags.c_contiguous and arena.ctypes.data % 64 == 0
@@ -34,7 +35,8 @@ def test_parameters_and_gradients_lie_in_one_arena_each() -> None:
 
 
 @pytest.mark.thread_unsafe
-def test_a_training_step_allocates_nothing_after_the_first() -> None:
+def test_second_training_step_allocates_less_than_one_activation() -> None:
+    """The second step reuses the arrays of the first step."""
     rng = np.random.default_rng(0)
     model, loss = small_model(nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, dtype=np.float32), nn.SoftmaxNLL()
     x, labels = rng.random((4096, WIDTH)).astype(np.float32), rng.integers(0, OUT, 4096)
@@ -48,11 +50,12 @@ def test_a_training_step_allocates_nothing_after_the_first() -> None:
     step()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # one activation is 80 KiB; the loss allocates and frees a few numbers per row
+    # One activation has 80 KiB. The loss allocates and frees a few numbers per row.
     assert peak < 72 * 1024
 
 
-def test_memory_is_reused_by_batch_size_and_bounded() -> None:
+def test_model_reuses_the_output_array_of_a_batch_size_and_keeps_at_most_eight() -> None:
+    """Each batch size has its own output array in a layer."""
     model = small_model(nn.ReLU)
     big, small = np.ones((N, WIDTH)), np.ones((2, WIDTH))
     first = model.forward(big)
@@ -63,7 +66,7 @@ def test_memory_is_reused_by_batch_size_and_bounded() -> None:
     assert len(model.layers[0]._y) <= 8  # type: ignore[attr-defined]
 
 
-def test_predict_takes_any_rows_and_returns_new_memory() -> None:
+def test_predict_accepts_any_number_of_rows_and_returns_a_new_array() -> None:
     model = small_model(nn.Tanh)
     x = np.random.default_rng(0).standard_normal((2500, WIDTH))
     whole = model.predict(x)
@@ -76,7 +79,7 @@ def test_predict_takes_any_rows_and_returns_new_memory() -> None:
     assert model.predict([[1, 2, 3, 4, 5]]).dtype == np.float64
 
 
-def test_backward_without_forward_is_refused_also_after_predict() -> None:
+def test_backward_is_refused_without_a_forward_pass_and_after_predict() -> None:
     model = small_model()
     with pytest.raises(RuntimeError, match="must be called after a forward pass"):
         model.backward(np.zeros((N, OUT)))
@@ -94,7 +97,7 @@ def test_backward_returns_the_input_gradient_only_if_asked() -> None:
     assert dx is not None and dx.shape == (N, WIDTH)
 
 
-def test_strided_inputs_are_read_right() -> None:
+def test_forward_of_a_strided_input_equals_forward_of_its_copy() -> None:
     model = small_model(nn.ReLU)
     x = np.random.default_rng(0).standard_normal((WIDTH, 2 * N)).T[::2]
     assert not x.flags.c_contiguous and not x.flags.f_contiguous
@@ -161,9 +164,7 @@ def test_strided_inputs_are_read_right() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
-    call: Any, error: type[Exception], message: str
-) -> None:
+def test_models_layers_and_softmax_refuse_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
     model = small_model(nn.ReLU)
     model.forward(np.ones((N, WIDTH)))
     with pytest.raises(error, match=message):
@@ -171,7 +172,7 @@ def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
 
 
 @pytest.mark.parametrize("renew", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_copies_have_arenas_of_their_own(renew: Any) -> None:
+def test_change_of_a_copied_model_does_not_change_the_original(renew: Any) -> None:
     model = small_model(nn.Tanh)
     x = np.random.default_rng(0).standard_normal((N, WIDTH))
     expected = model.predict(x)
@@ -181,7 +182,7 @@ def test_copies_have_arenas_of_their_own(renew: Any) -> None:
     assert not twin.predict(x).any() and np.array_equal(model.predict(x), expected)
 
 
-def test_state_dict_is_a_copy_and_loading_is_all_or_nothing() -> None:
+def test_state_dict_is_a_copy_and_load_state_dict_with_a_wrong_shape_changes_nothing() -> None:
     model = small_model(nn.ReLU)
     state = model.state_dict()
     model.arena[:] = 7
@@ -194,7 +195,7 @@ def test_state_dict_is_a_copy_and_loading_is_all_or_nothing() -> None:
     assert all(np.array_equal(state[name], array) for name, array in model.params.items())
 
 
-def test_a_model_loads_its_own_arrays_in_another_order() -> None:
+def test_load_state_dict_accepts_the_arrays_of_the_model_under_exchanged_names() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), rng=0)
     before = model.state_dict()
     own = {**model.params}
@@ -204,7 +205,7 @@ def test_a_model_loads_its_own_arrays_in_another_order() -> None:
 
 
 class Scale(nn.Layer):
-    """A layer with a trained vector, a saved vector and a different pass in training."""
+    """A layer with a trained vector `gain`, and a saved vector `seen` that counts the rows of training passes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -232,9 +233,11 @@ class Scale(nn.Layer):
         return np.asarray(dy * self.params["gain"])
 
 
-def test_layers_with_buffers_are_trained_and_saved() -> None:
+def test_buffers_of_a_user_layer_are_saved_and_its_parameters_get_gradients() -> None:
+    """`Scale` has a parameter `gain`, and a buffer `seen` that counts rows in training."""
     model = nn.Sequential(nn.Linear(3, 4), Scale(4), nn.ReLU(), dtype=np.float64, rng=0)
-    assert list(model.params) == ["0.weight", "0.bias", "1.gain"] and list(model.buffers) == ["1.seen"]
+    assert list(model.params) == ["0.weight", "0.bias", "1.gain"]
+    assert list(model.buffers) == ["1.seen"]
     model.forward(np.ones((5, 3)), training=True)
     model.forward(np.ones((5, 3)))
     assert model.state_dict()["1.seen"] == 5
@@ -244,7 +247,7 @@ def test_layers_with_buffers_are_trained_and_saved() -> None:
 
 
 class Unfinished(nn.Layer):
-    """A layer without config and forward."""
+    """A layer without the methods `config`, `forward` and `backward`."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's layers between the package's: none of their methods is skipped, and none of their arrays is overwritten."""
+"""Models call all methods of layers that a user wrote, and do not overwrite the arrays of these layers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IN_PLACE = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, nn.Dropout]
 
 
 class Doubled(nn.Linear):
-    """A Linear with a forward pass of its own."""
+    """A Linear whose forward pass returns twice the usual output."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return 2 * super().forward(x, training)
 
 
 class Identity(nn.Layer):
-    """The simplest layer: it returns its input."""
+    """A layer that returns its input."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return x
@@ -53,7 +53,10 @@ def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind:
 
 
 @pytest.mark.parametrize("behind", IN_PLACE)
-def test_output_that_a_layer_keeps_is_unchanged_if_the_next_layer_returns_its_input(behind: type[nn.Layer]) -> None:
+def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(
+    behind: type[nn.Layer],
+) -> None:
+    """The gradients equal the gradients of a model without the layer `Identity`."""
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
@@ -84,7 +87,7 @@ def test_backward_is_refused_after_a_forward_pass_that_failed() -> None:
 
 
 class Rounded(Identity):
-    """A layer whose output and gradient have another type than the model's."""
+    """A layer that returns its input and its gradient as float16."""
 
     def forward(self, x: Array, training: bool) -> Array:
         return x.astype(np.float16)
@@ -92,7 +95,8 @@ class Rounded(Identity):
     backward = forward
 
 
-def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
+def test_linear_accepts_float16_input_in_a_float32_model() -> None:
+    """The layer `Rounded` between two Linear layers returns float16. All numbers are exact in float16."""
     x = np.trunc(4 * batch())  # exact in half precision
     layers = nn.Linear(4, 3), nn.Linear(3, 2)
     plain, mixed = (
@@ -101,11 +105,12 @@ def test_linear_accepts_every_dtype_that_fits_into_the_models() -> None:
     for model in (plain, mixed):
         model.arena[...] = np.arange(model.arena.size) % 3
         model.backward(np.sign(model.forward(x.astype(np.float32), training=True)))
-    assert plain.grad_arena.any() and np.array_equal(plain.grad_arena, mixed.grad_arena)
+    assert plain.grad_arena.any()
+    assert np.array_equal(plain.grad_arena, mixed.grad_arena)
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """The model is a single layer, and its last output is its next input."""
+    """The model has a single layer. Each call gets the output of the call before."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):
@@ -117,7 +122,7 @@ def test_model_accepts_its_own_output_as_input() -> None:
 
 
 class Twice(nn.Sequential):
-    """A model with a method and an attribute of its own."""
+    """A subclass of Sequential with an attribute that its forward pass uses."""
 
     factor = 1.0
 
@@ -128,9 +133,11 @@ class Twice(nn.Sequential):
 @pytest.mark.parametrize(
     "renew", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.astype(np.float64)]
 )
-def test_a_copy_of_a_model_is_of_its_class(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
+def test_copy_of_a_model_has_its_class_and_attributes(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
     model = Twice(nn.Linear(4, 3), nn.ReLU(), dtype=np.float64, rng=0)
     model.factor = 2.0
     again = renew(model)
-    assert type(again) is Twice and np.array_equal(again.predict(batch()), model.predict(batch()))
-    assert not np.shares_memory(again.arena, model.arena) and again.predict(batch()).any()
+    assert type(again) is Twice
+    assert np.array_equal(again.predict(batch()), model.predict(batch()))
+    assert again.predict(batch()).any()
+    assert not np.shares_memory(again.arena, model.arena)

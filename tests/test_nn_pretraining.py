@@ -1,4 +1,4 @@
-"""Greedy layer-wise pre-training."""
+"""Greedy layer-wise pre-training with `nn.pretrain`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X = (load_digits().data[:400] / 16).astype(np.float32)
 
 
 def reconstructed(stack: nn.PretrainedStack, x: np.ndarray) -> np.ndarray:
-    """Encode and decode by the formula, in NumPy."""
+    """Encode and decode x with NumPy formulas."""
     for layer in stack.layers:
         x = np.tanh(x @ layer.weight + layer.bias)
     for layer in reversed(stack.layers):
@@ -24,24 +24,28 @@ def reconstructed(stack: nn.PretrainedStack, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def test_error_is_that_of_the_reconstructed_input() -> None:
+def test_error_of_a_pretrained_stack_is_the_mean_squared_error_of_its_reconstruction() -> None:
     (stack,) = nn.pretrain(X, [24, 12], nn.Tanh, epochs=10)
     assert [layer.weight.shape for layer in stack.layers] == [(64, 24), (24, 12)]
     assert stack.error == pytest.approx(np.mean((X - reconstructed(stack, X)) ** 2), rel=1e-4)
     assert stack.error < 0.6 * X.var(axis=0).mean()
 
 
-def test_best_stacks_of_every_layer_are_continued() -> None:
+def test_pretrain_extends_the_best_stacks_of_each_layer_and_sorts_them_by_error() -> None:
+    """Each of two layers tries three candidates. The argument `keep` limits the number of stacks."""
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
     errors = [stack.error for stack in kept]
-    assert len(kept) == 2 and errors == sorted(errors) and kept[0].layers[0].candidate == 1
+    assert len(kept) == 2
+    assert errors == sorted(errors)
+    assert kept[0].layers[0].candidate == 1
     every = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=9)
-    assert len(every) == 9 and len({(s.layers[0].candidate, s.layers[1].candidate) for s in every}) == 9
+    assert len(every) == 9
+    assert len({(s.layers[0].candidate, s.layers[1].candidate) for s in every}) == 9
     assert [s.error for s in every] == sorted(s.error for s in every)
 
 
-def test_equal_candidates_start_differently_and_a_seed_repeats_the_result() -> None:
+def test_equal_candidates_get_different_weights_and_the_same_seed_repeats_the_result() -> None:
     one, other = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
     assert not np.array_equal(one.layers[0].weight, other.layers[0].weight)
     again = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
@@ -49,7 +53,9 @@ def test_equal_candidates_start_differently_and_a_seed_repeats_the_result() -> N
     assert not np.array_equal(nn.pretrain(X, [8], epochs=1, seed=1)[0].layers[0].weight, one.layers[0].weight)
 
 
-def test_penalty_makes_auto_encoders_sparse_and_noise_changes_the_weights() -> None:
+def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them() -> None:
+    """The target of the penalty is a mean activation of 0.05."""
+
     def mean_rate(**settings: Any) -> float:
         layer = nn.pretrain(X, [16], epochs=20, **settings)[0].layers[0]
         return float((1 / (1 + np.exp(-(X @ layer.weight + layer.bias)))).mean())
@@ -58,13 +64,14 @@ def test_penalty_makes_auto_encoders_sparse_and_noise_changes_the_weights() -> N
     assert mean_rate(noise=0.3) != mean_rate()
 
 
-def test_a_candidate_that_diverges_is_not_the_best() -> None:
+def test_pretrain_ranks_a_diverging_candidate_last() -> None:
+    """The learning rate 1e30 diverges. The error of this candidate is inf."""
     with np.errstate(all="ignore"):
         best, worst = nn.pretrain(X, [8], None, candidates=[{"lr": 1e30}, {"lr": 1e-3}], keep=2, epochs=2)
     assert best.layers[0].candidate == 1 and math.isinf(worst.error)
 
 
-def test_input_is_not_changed_and_may_be_read_only() -> None:
+def test_pretrain_accepts_a_read_only_input_and_does_not_change_it() -> None:
     x = X.copy()
     x.flags.writeable = False
     nn.pretrain(x, [8], epochs=1, noise=0.1)
@@ -84,6 +91,6 @@ def test_input_is_not_changed_and_may_be_read_only() -> None:
         ({"widths": [0]}, "Linear: out_features must be an integer >= 1; got 0"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_pretrain_refuses_wrong_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         nn.pretrain(**{"x": X, "widths": [8], **options})

@@ -1,4 +1,4 @@
-"""Saved models: the same predictions, the same bytes, and refusal of other files."""
+"""Loaded models have the predictions of the saved models. Equal models give equal bytes. Other files are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def trained_model() -> nn.TrainedModel:
     return nn.TrainedModel(model, "classification", np.arange(5.0), np.full(5, 2.0), names, ["w", "x", "ä", "z"])
 
 
-def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
+def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_path: Path) -> None:
+    """The model standardizes the inputs. Inputs of a wrong shape and nan are refused."""
     trained, path = trained_model(), tmp_path / "m.safetensors"
     nn.save(path, trained)
     loaded = nn.load(path)
@@ -33,14 +34,15 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     assert np.array_equal(loaded.predict_proba(X), trained.predict_proba(X))
     logits = trained.model.predict((X - np.arange(5)) / 2)
     assert np.array_equal(trained.predict_proba(X), nn.softmax(logits))
-    assert loaded.feature_names == trained.feature_names and loaded.description() == trained.description()
+    assert loaded.feature_names == trained.feature_names
+    assert loaded.description() == trained.description()
     with pytest.raises(ValueError, match=r"X must be finite numbers of shape \(n, 5\); got shape \(20, 4\)"):
         loaded.predict(X[:, 1:])
     with pytest.raises(ValueError, match=r"got shape \(20, 5\) with nan or inf"):
         loaded.predict(X * np.nan)
 
 
-def test_saved_regression_predicts_in_the_targets_units(tmp_path: Path) -> None:
+def test_loaded_regression_model_predicts_in_the_units_of_the_target(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     nn.save(
         tmp_path / "r",
@@ -52,7 +54,8 @@ def test_saved_regression_predicts_in_the_targets_units(tmp_path: Path) -> None:
         loaded.predict_proba([[1, 2]])
 
 
-def test_a_model_gives_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
+def test_saving_twice_writes_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:
+    """A save fails if an attribute of the model has a wrong value."""
     path = tmp_path / "m.safetensors"
     nn.save(path, trained_model())
     first = path.read_bytes()
@@ -65,11 +68,12 @@ def test_a_model_gives_the_same_bytes_and_a_failed_save_keeps_the_old_file(tmp_p
         with pytest.raises(ValueError, match=f"TrainedModel: {name} must be "):
             nn.save(path, broken)
         setattr(broken, name, before)
-    assert path.read_bytes() == first and [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+    assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
 class Tanh(nn.Tanh):
-    """A layer with the name of one of the package's layers."""
+    """A user's layer with the name of a layer of fusedstep."""
 
     def _apply(self, x: np.ndarray, y: np.ndarray) -> None:
         np.multiply(2, np.tanh(x), out=y)
@@ -83,7 +87,8 @@ def test_save_refuses_a_layer_that_load_does_not_know(own: nn.Layer, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_files_without_a_model_are_refused(tmp_path: Path) -> None:
+def test_load_refuses_files_that_do_not_contain_a_model(tmp_path: Path) -> None:
+    """The files are missing, text, of another program, or have a wrong description."""
     from safetensors.numpy import save_file
 
     with pytest.raises(FileNotFoundError, match="none"):
@@ -123,7 +128,7 @@ def model_tensors() -> dict[str, np.ndarray]:
     return {**arrays, "input.mean": np.arange(5.0), "input.scale": np.full(5, 2.0)}
 
 
-LIES = {
+WRONG = {
     "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
     "its layers must be a list": (description(layers={"type": "Linear"}), {}),
@@ -146,15 +151,16 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("words", LIES)
-def test_descriptions_that_contradict_the_file_are_refused(words: str, tmp_path: Path) -> None:
-    about, arrays = LIES[words]
+@pytest.mark.parametrize("words", WRONG)
+def test_load_refuses_a_model_description_that_contradicts_the_file(words: str, tmp_path: Path) -> None:
+    about, arrays = WRONG[words]
     safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
     with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
         nn.load(tmp_path / "m")
 
 
-def test_a_description_of_more_than_the_file_holds_allocates_nothing(tmp_path: Path) -> None:
+def test_load_refuses_layers_larger_than_the_file_without_allocating_them(tmp_path: Path) -> None:
+    """The description says that a layer has 3,000,000 outputs."""
     about = layer(in_features=5, out_features=3_000_000)
     safetensors.save_file(model_tensors(), tmp_path / "m", {"fusedstep": about})
     tracemalloc.start()
@@ -166,7 +172,8 @@ def test_a_description_of_more_than_the_file_holds_allocates_nothing(tmp_path: P
         tracemalloc.stop()
 
 
-def test_states_that_are_not_arrays_are_refused_and_change_nothing() -> None:
+def test_load_state_dict_refuses_wrong_arrays_and_changes_nothing() -> None:
+    """The state is None, has a masked array, or has a negative counter."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
     for bad, error, words in (
@@ -182,15 +189,17 @@ def test_states_that_are_not_arrays_are_refused_and_change_nothing() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
-def test_a_symbolic_link_is_replaced_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text("mine")
+def test_save_replaces_a_symbolic_link_and_does_not_change_its_target(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("unchanged")
     (tmp_path / "m").symlink_to(tmp_path / "elsewhere")
     nn.save(tmp_path / "m", trained_model())
-    assert (tmp_path / "elsewhere").read_text() == "mine"
-    assert not (tmp_path / "m").is_symlink() and nn.load(tmp_path / "m").task == "classification"
+    assert (tmp_path / "elsewhere").read_text() == "unchanged"
+    assert not (tmp_path / "m").is_symlink()
+    assert nn.load(tmp_path / "m").task == "classification"
 
 
 def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
+    """`save` and `load` also accept paths as bytes."""
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -201,7 +210,7 @@ def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
     assert nn.load(os.fsencode(tmp_path / "m")).classes == trained_model().classes
 
 
-def test_saved_network_is_loaded_as_a_network(tmp_path: Path) -> None:
+def test_saved_sequential_is_loaded_as_a_sequential_with_equal_predictions(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm(3), nn.Tanh(), nn.Linear(3, 1), rng=0)
     model.forward(np.linspace(0, 1, 8, dtype=np.float32).reshape(4, 2), training=True)
     nn.save(tmp_path / "model", model)
@@ -217,7 +226,7 @@ def test_save_refuses_an_object_that_is_not_a_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_columns_of_a_table_are_found_by_name() -> None:
+def test_trained_model_finds_columns_of_a_data_frame_by_name() -> None:
     pandas = pytest.importorskip("pandas")
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
@@ -229,7 +238,7 @@ def test_columns_of_a_table_are_found_by_name() -> None:
         trained.predict(frame.assign(c=0))
 
 
-def test_repr_of_a_trained_model_has_a_few_lines() -> None:
+def test_repr_of_a_trained_model_has_at_most_five_lines() -> None:
     assert repr(trained_model()) == (
         "TrainedModel(classification into 4 classes: w, x, ä, z\n"
         "  inputs: 5 features: a, b, c, d, e\n"
@@ -239,4 +248,5 @@ def test_repr_of_a_trained_model_has_a_few_lines() -> None:
     names = [f"a long name of column {i}" for i in range(300)]
     large = nn.TrainedModel(model, "regression", np.zeros(300), np.ones(300), names, target_name="price")
     assert repr(large).startswith("TrainedModel(regression of 'price'\n")
-    assert len(repr(large).splitlines()) <= 5 and max(map(len, repr(large).splitlines())) <= 120
+    assert len(repr(large).splitlines()) <= 5
+    assert max(map(len, repr(large).splitlines())) <= 120

@@ -1,4 +1,4 @@
-"""Batches and the training loop."""
+"""`nn.Batches` and the training loop `nn.Trainer`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ LOSSES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_batches_hold_every_row_once(merge: bool) -> None:
+def test_each_epoch_of_batches_has_every_row_once(merge: bool) -> None:
+    """With `merge_single`, a last batch of one row is merged into the batch before."""
     for n in range(1, 30):
         for size in range(1, 35):
             x = np.arange(float(n))[:, None]
@@ -32,7 +33,8 @@ def test_batches_hold_every_row_once(merge: bool) -> None:
             sizes = []
             for batch in batches.epoch(order):
                 assert batch.weights is not None
-                assert (batch.x[:, 0] == batch.targets).all() and (batch.weights == batch.targets + 1).all()
+                assert (batch.x[:, 0] == batch.targets).all()
+                assert (batch.weights == batch.targets + 1).all()
                 sizes.append(len(batch.x))
             assert np.concatenate([batch.targets for batch in batches.epoch(order)]).tolist() == order.tolist()
             assert np.concatenate([batch.targets for batch in batches.epoch()]).tolist() == list(range(n))
@@ -48,7 +50,8 @@ def test_batches_refuse_arrays_of_other_lengths() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_row_of_weight_n_counts_like_n_rows(name: str, rng: np.random.Generator) -> None:
+def test_row_with_weight_n_has_the_effect_of_n_equal_rows(name: str, rng: np.random.Generator) -> None:
+    """The loss with weights equals the loss of repeated rows. The gradient agrees with finite differences."""
     kind, make = LOSSES[name]
     loss = kind()
     outputs, targets, weights = rng.standard_normal((5, 3)), make(rng), np.array([2.0, 0.0, 1.0, 3.0, 1.0])
@@ -60,7 +63,9 @@ def test_a_row_of_weight_n_counts_like_n_rows(name: str, rng: np.random.Generato
 
 @pytest.mark.parametrize("unit", [1e-320, 1e-310, 1e-40, 1e39, 1e307])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_only_the_ratios_of_weights_count(dtype: Any, unit: float, rng: np.random.Generator) -> None:
+def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
+    dtype: Any, unit: float, rng: np.random.Generator
+) -> None:
     outputs, weights = rng.standard_normal((3, 2)).astype(dtype), np.array([1.0, 2.0, 5.0])
     loss, targets = nn.MeanSquaredError(), np.zeros((3, 2))
     value, gradient = loss.value_and_gradient(outputs, targets, weights)
@@ -84,16 +89,19 @@ def small(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batch
     return nn.Trainer(model, nn.MeanSquaredError(), opt, **options), nn.Batches(x, x.sum(axis=1), size=4)
 
 
-def test_an_epoch_is_a_step_per_batch_and_returns_the_mean_over_rows() -> None:
+def test_epoch_takes_a_step_per_batch_and_returns_the_mean_loss_over_rows() -> None:
+    """A second trainer takes the same steps one by one."""
     trainer, batches = small(of_optimizer={"momentum": 0.5})
     twin, _ = small(of_optimizer={"momentum": 0.5})
     values = [twin.step(batch) for batch in batches.epoch()]
     mean = trainer.epoch(batches.epoch())
-    assert mean == pytest.approx(np.average(values, weights=[4, 4, 2])) and trainer.steps == 3
+    assert mean == pytest.approx(np.average(values, weights=[4, 4, 2]))
+    assert trainer.steps == 3
     assert np.array_equal(trainer.model.arena, twin.model.arena)
 
 
-def test_gradients_are_taken_at_the_look_ahead_point() -> None:
+def test_trainer_computes_gradients_of_nag_at_the_look_ahead_point() -> None:
+    """The gradients equal those of a second model whose parameters are at the look-ahead point."""
     trainer, batches = small(fs.NAG)
     batch = next(batches.epoch())
     trainer.step(batch)
@@ -110,6 +118,7 @@ def test_gradients_are_taken_at_the_look_ahead_point() -> None:
 
 
 def test_decay_by_rows_divides_the_decay_by_the_rows_of_a_batch() -> None:
+    """With row weights, the sum of the weights replaces the number of rows."""
     trainer, batches = small(of_optimizer={"weight_decay": 0.8}, decay_by_rows=True)
     twin, _ = small(of_optimizer={"weight_decay": 0.2})
     batch = next(batches.epoch())
@@ -119,7 +128,7 @@ def test_decay_by_rows_divides_the_decay_by_the_rows_of_a_batch() -> None:
     assert not np.allclose(trainer.model.arena, twin.model.arena, rtol=1e-6)
 
 
-def test_no_step_is_taken_from_a_loss_that_is_not_finite() -> None:
+def test_trainer_takes_no_step_if_the_loss_is_not_finite() -> None:
     trainer, batches = small()
     before = trainer.model.arena.copy()
     bad = [batch._replace(targets=batch.targets + np.inf) for batch in batches.epoch()]
@@ -135,7 +144,9 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_around_encloses_the_gradient_but_not_the_step() -> None:
+def test_context_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
+    """The context adds 1 to all parameters while the gradient is computed."""
+
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
         trainer.model.arena += 1
@@ -150,7 +161,7 @@ def test_around_encloses_the_gradient_but_not_the_step() -> None:
     np.testing.assert_allclose(trainer.model.arena, twin.model.arena - 1, rtol=1e-12)
 
 
-def test_an_optimizer_of_other_parameters_is_refused() -> None:
+def test_trainer_refuses_an_optimizer_of_other_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(ValueError, match="Trainer: optimizer must have the model's parameters by name"):
         nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))
@@ -164,23 +175,26 @@ def test_trainer_refuses_an_object_that_is_not_a_loss(loss: Any) -> None:
 
 
 def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batches]:
-    """Return a trainer that learns y = 3 x, and its batches."""
+    """Return a trainer that fits y = 3 x, and its batches."""
     x = np.linspace(-1, 1, 20)[:, None]
     model = nn.Sequential(nn.Linear(1, 1), dtype=np.float64, rng=0)
     trainer = nn.Trainer(model, nn.MeanSquaredError(), optimizer(model.params, **options))
     return trainer, nn.Batches(x, 3 * x, size=6)
 
 
-def test_fit_equals_epochs_with_the_same_orders_and_changes() -> None:
+def test_fit_equals_a_loop_of_epochs_with_the_same_orders_and_batch_changes() -> None:
+    """The argument `change` keeps two of the four batches of an epoch."""
     (fitting, batches), (stepping, same) = (line(lr=0.1, momentum=0.5) for _ in range(2))
     orders, change = [np.random.default_rng(i).permutation(20) for i in range(3)], lambda found: list(found)[:2]
     turn = iter(orders)
     losses = list(fitting.fit(batches, 3, order=lambda: next(turn), change=change))
-    assert losses == [stepping.epoch(change(same.epoch(order))) for order in orders] and fitting.steps == 6
+    assert losses == [stepping.epoch(change(same.epoch(order))) for order in orders]
+    assert fitting.steps == 6
     np.testing.assert_array_equal(fitting.model.arena, stepping.model.arena)
 
 
 def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_schedule() -> None:
+    """The validation loss never improves, so the schedule must reduce the learning rate."""
     plateau = schedules.ReduceOnPlateau(0.1, patience=0)
     for schedule in (plateau, schedules.warmup(plateau, 2)):
         trainer, batches = line(lr=schedule, ema_decay=0.9)
@@ -200,6 +214,8 @@ def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_sc
 
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
+    """The first training diverges. In the second training, `stop` returns True at step 6."""
+
     def validate(loss: float) -> float:
         validated.append(loss)
         return loss
@@ -207,7 +223,9 @@ def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs:
     validated: list[float] = []
     trainer, batches = line(lr=1e200)
     losses = list(trainer.fit(batches, epochs, validate=validate))
-    assert not np.isfinite(losses[-1]) and len(losses) == 1 and trainer.steps < 4 and not validated
+    assert not np.isfinite(losses[-1]) and len(losses) == 1
+    assert trainer.steps < 4
+    assert not validated, "an epoch with a loss that is not finite must not be validated"
     trainer, batches = line(lr=0.1)
     losses = list(trainer.fit(batches, epochs, stop=lambda loss: trainer.steps == 6, validate=validate))
     assert (len(losses), trainer.steps, validated) == ((2, 6, losses[:1]) if epochs > 1 else (1, 4, losses))

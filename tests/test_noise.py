@@ -1,4 +1,4 @@
-"""Gaussian noise and Monte Carlo moments."""
+"""Gaussian noise, and mean and variance of Monte Carlo draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.machines import machines
 
 @every_dtype
 @pytest.mark.parametrize("offset", [0, 1, 2, 3, 255, 2**32 - 3, 2**34 - 600, 2**63 - 1])
-def test_noise_is_the_reference_bit_for_bit(dtype: Any, offset: int) -> None:
+def test_gaussian_noise_has_the_bits_of_the_numpy_reference(dtype: Any, offset: int) -> None:
     for n in (0, 1, 2, 3, 30, 257, 60007):
         z = reference.normals(KEY.seed, KEY.stream, offset, n, dtype)
         x, std = values(n, dtype), np.dtype(dtype).type(0.3)
@@ -28,7 +28,7 @@ def test_noise_is_the_reference_bit_for_bit(dtype: Any, offset: int) -> None:
         assert_same_bits(y, x + z * std)
 
 
-def test_noise_is_accurate() -> None:
+def test_gaussian_noise_agrees_with_the_box_muller_formula() -> None:
     w = reference.words(KEY.seed, KEY.stream, 0, 200000).astype(np.float64)
     radius, angle = np.sqrt(-2 * np.log((w[0::2] + 0.5) / 2**32)), 2 * np.pi * w[1::2] / 2**32
     exact = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).reshape(-1)
@@ -39,7 +39,7 @@ def test_noise_is_accurate() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """Only the reference is called here. It gives the same bits as the kernels, so their noise is finite too."""
+    """The test calls the NumPy reference. The kernels have the same bits, so their noise is finite, too."""
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
         u = (t(65536) * t(w[0] >> 16) + t(w[0] & 0xFFFF) + t(0.5)) * t(2.0**-32)
@@ -52,7 +52,8 @@ def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None
 # Monte Carlo
 
 
-def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
+def test_dropout_moments_equal_mean_and_variance_of_the_draws() -> None:
+    """NumPy computes mean and variance of the 50 recorded draws. Equal keys give equal results."""
     x = np.array([1.0, -2.0, 1e6]).astype(np.float32)
     seen: list[Array] = []
 
@@ -70,7 +71,7 @@ def test_moments_of_a_random_function_are_those_of_its_draws() -> None:
     np.testing.assert_allclose(one_less.variance, outputs.var(axis=0, ddof=1), rtol=1e-12)
 
 
-def test_digits_of_moments_do_not_cancel_and_an_output_buffer_may_be_reused() -> None:
+def test_dropout_moments_are_accurate_for_a_large_mean_and_a_reused_output_array() -> None:
     buffer = np.zeros(1)
 
     def f(key: fs.Key) -> Array:

@@ -1,4 +1,4 @@
-"""The global norm, clipping and skipping: the same bits for every split, and exact for nan and inf."""
+"""The norm of all gradients, clipping and skipping. The bits do not depend on the split into arrays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
 
 
 @every_dtype
-def test_norm_has_the_same_bits_for_every_split_and_machine(dtype: Any, rng: np.random.Generator) -> None:
+def test_gradient_norm_has_the_same_bits_for_every_split_into_arrays_isa_and_thread_count(
+    dtype: Any, rng: np.random.Generator
+) -> None:
+    """The reference is the NumPy formula for one array."""
     flat = numbers(rng, SIZE, dtype)
     want = _reference.norm([flat], [SIZE])
     for pieces in (1, 3, 300):
@@ -42,14 +45,14 @@ def test_norm_has_the_same_bits_for_every_split_and_machine(dtype: Any, rng: np.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 33, 4096, 4097, SIZE])
-def test_the_sum_of_squares_is_the_square_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
+def test_square_root_of_sum_of_squares_has_the_bits_of_the_norm(dtype: Any, n: int, rng: np.random.Generator) -> None:
     x = numbers(rng, n, dtype)
     for machine in MACHINES:
         with running(machine):
             assert math.sqrt(_core.sum_of_squares(x)) == _reference.norm([x], [n]), machine
 
 
-def test_the_sum_of_squares_refuses_other_arrays() -> None:
+def test_sum_of_squares_refuses_strided_and_integer_arrays() -> None:
     with pytest.raises(ValueError, match="sum_of_squares: x must be C-contiguous"):
         _core.sum_of_squares(np.ones(8)[::2])
     with pytest.raises(TypeError, match="sum_of_squares: x must be float32 or float64"):
@@ -57,7 +60,9 @@ def test_the_sum_of_squares_refuses_other_arrays() -> None:
 
 
 @every_dtype
-def test_norm_is_right_for_strided_and_missing_gradients(dtype: Any, rng: np.random.Generator) -> None:
+def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_reference(
+    dtype: Any, rng: np.random.Generator
+) -> None:
     flat = numbers(rng, SIZE, dtype)
     lengths = cuts(rng, 30)
     wide = np.repeat(flat, 3)[::3]
@@ -67,7 +72,7 @@ def test_norm_is_right_for_strided_and_missing_gradients(dtype: Any, rng: np.ran
     assert info.grad_norm == _reference.norm(strided, lengths)
 
 
-def test_norm_is_that_of_the_unscaled_gradients() -> None:
+def test_reported_norm_is_the_norm_after_division_by_grad_scale() -> None:
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])], clip_norm=10.0, grad_scale=0.5)
     assert (info.grad_norm, info.clip_coef) == (10.0, 10.0 / (10.0 + 1e-6))
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])])
@@ -77,9 +82,10 @@ def test_norm_is_that_of_the_unscaled_gradients() -> None:
 @every_dtype
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
 @every_class
-def test_clipping_is_scaling_by_the_coefficient(
+def test_clipped_step_has_the_bits_of_a_step_with_scaled_gradients(
     cls: Any, clip_norm: float, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The NumPy reference scales the gradients by clip_coef / grad_scale."""
     p, g = numbers(rng, 5000, dtype), numbers(rng, 5000, dtype)
     opt = cls([p.copy()], lr=0.1)
     state, group = {n: a.copy() for n, a in opt.state[0].items()}, opt.groups[0]
@@ -90,6 +96,7 @@ def test_clipping_is_scaling_by_the_coefficient(
 
 
 def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> None:
+    """The reference is `torch.nn.utils.clip_grad_norm_` for float64 gradients."""
     for clip_norm in (0.1, 1e6):
         grads = [numbers(rng, n, np.float64) for n in (7, 1000, 3)]
         params = [np.zeros_like(g) for g in grads]
@@ -108,6 +115,7 @@ def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> Non
 @every_dtype
 @every_class
 def test_skipped_step_changes_no_byte(cls: Any, dtype: Any, bad: float, where: int, rng: np.random.Generator) -> None:
+    """One element of one gradient is inf or nan. `zero_grads` still zeroes the gradients of a skipped step."""
     params = [numbers(rng, n, dtype) for n in (70, 5000, 3)]
     opt = cls(params, ema_decay=0.9, weight_decay=0.1)
     grads = [np.ones_like(p) for p in params]
@@ -123,7 +131,7 @@ def test_skipped_step_changes_no_byte(cls: Any, dtype: Any, bad: float, where: i
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_skipping_finds_a_bad_element_in_a_strided_gradient(dtype: Any) -> None:
+def test_skip_nonfinite_finds_a_nan_in_a_strided_gradient(dtype: Any) -> None:
     p = np.zeros((40, 50), dtype)
     g = np.ones((50, 40), dtype).T
     g[39, 49] = np.nan
@@ -131,6 +139,7 @@ def test_skipping_finds_a_bad_element_in_a_strided_gradient(dtype: Any) -> None:
 
 
 def test_a_norm_that_overflows_does_not_skip_the_step(rng: np.random.Generator) -> None:
+    """The squares of the gradients overflow in float64, but the gradients and their norm are finite."""
     p, q, g = np.zeros(1000), np.zeros(3, np.float32), 1e200 * rng.standard_normal(1000)
     grads = [g, np.ones(3, np.float32)]
     info = sgd([p, q]).step(grads, skip_nonfinite=True)
@@ -152,7 +161,7 @@ def test_float32_gradients_do_not_overflow_the_norm() -> None:
     np.testing.assert_allclose(p, -0.5, rtol=1e-6)
 
 
-def test_non_finite_norms_change_parameters_as_in_torch_unless_skipped() -> None:
+def test_clipping_by_a_nan_or_infinite_norm_changes_parameters_as_in_torch() -> None:
     for bad, others in ((np.nan, np.nan), (np.inf, 0.0)):
         p = np.zeros(2)
         sgd([p]).step([np.array([bad, 1.0])], clip_norm=1.0)
@@ -162,6 +171,7 @@ def test_non_finite_norms_change_parameters_as_in_torch_unless_skipped() -> None
 @pytest.mark.parametrize("pieces", [3, 300])
 @every_class
 def test_a_clipped_step_has_the_same_bits_for_every_split(cls: Any, pieces: int, rng: np.random.Generator) -> None:
+    """One array of 100,003 elements is compared with 3 and 300 arrays of the same elements."""
     p, g = (numbers(rng, SIZE, np.float32) for _ in range(2))
     lengths = cuts(rng, pieces)
     one, many = [p.copy()], split(p.copy(), lengths)
@@ -172,7 +182,7 @@ def test_a_clipped_step_has_the_same_bits_for_every_split(cls: Any, pieces: int,
     assert np.concatenate(many).tobytes() == one[0].tobytes()
 
 
-def test_every_class_takes_the_options_of_a_step() -> None:
+def test_step_of_every_optimizer_accepts_clipping_and_skip_nonfinite() -> None:
     for cls in CLASSES:
         info = cls([np.zeros(3)]).step([np.ones(3)], clip_norm=1.0, clip_value=1.0, skip_nonfinite=True)
         assert repr(info).startswith("StepInfo(step=1, grad_norm=1.73")

@@ -1,4 +1,4 @@
-"""LAMB and LARS: norms of whole parameters, with the same bits for any threads, place and split."""
+"""LAMB and LARS use norms of whole parameters. Their bits do not depend on threads, layouts and other parameters."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_rules_with_norms_have_the_transcriptions_bits(
+def test_lamb_and_lars_have_the_bits_of_their_numpy_references(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """Parameters, states and averages are compared after three steps, with options of decay, clipping and scaling."""
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
     thorough = stages in ("plain", "decoupled-all")
@@ -62,7 +63,7 @@ def test_rules_with_norms_have_the_transcriptions_bits(
 
 
 @every_class
-def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np.random.Generator) -> None:
+def test_lamb_and_lars_step_a_parameter_independently_of_other_parameters(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 9001)).astype(np.float32)
     alone, beside = p.copy(), p.copy()
     cls([alone]).step([g])
@@ -71,7 +72,9 @@ def test_step_of_a_parameter_does_not_depend_on_its_neighbours(cls: Any, rng: np
 
 
 @every_class
-def test_gradients_of_any_strides_and_of_16_bits_are_stepped_right(cls: Any, rng: np.random.Generator) -> None:
+def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
+    cls: Any, rng: np.random.Generator
+) -> None:
     p, g = rng.standard_normal((2, 300, 40)).astype(np.float32)
     plain, strided, half = p.copy(), p.copy(), p.copy()
     rounded = g.astype(np.float16)
@@ -84,7 +87,8 @@ def test_gradients_of_any_strides_and_of_16_bits_are_stepped_right(cls: Any, rng
     assert half.tobytes() == want.tobytes()
 
 
-def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generator) -> None:
+def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.random.Generator) -> None:
+    """If the parameter is 0, the step is about lr in each element."""
     p, g = rng.standard_normal((2, 1000))
     for scale in (1.0, 1e-3):
         moved, size = scale * p, float(np.linalg.norm(scale * p))
@@ -97,7 +101,8 @@ def test_the_step_of_lamb_has_the_length_of_the_parameter(rng: np.random.Generat
 
 @pytest.mark.torch
 @every_class
-def test_rules_with_norms_have_the_same_bits_in_torch(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+def test_lamb_and_lars_give_tensors_the_bits_of_arrays(cls: Any, torch: Any, rng: np.random.Generator) -> None:
+    """Three steps clip by the norm of all gradients."""
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

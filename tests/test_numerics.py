@@ -1,4 +1,4 @@
-"""docs/numerics.md: its figures follow from measurements, and its bounds hold for other numbers too."""
+"""The figures of docs/numerics.md equal the measurements of its script, and its bounds hold for other numbers."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ import make_numerics  # noqa: E402
 
 sys.path.pop(0)
 
-long_double = pytest.mark.skipif(bool(np.finfo(np.longdouble).eps > 1e-18), reason="no longer type than float64 here")
+long_double = pytest.mark.skipif(
+    bool(np.finfo(np.longdouble).eps > 1e-18), reason="long double has no more digits than float64 on this platform"
+)
 
 
 @long_double
-def test_the_page_is_what_the_script_writes() -> None:
+def test_numerics_page_equals_the_output_of_make_numerics() -> None:
     assert DOCS.joinpath("numerics.md").read_text("utf-8") == make_numerics.page()
 
 
 @long_double
 @every_dtype
 @every_class
-def test_steps_stay_within_their_bounds(cls: Any, dtype: Any) -> None:
+def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
-    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+    assert found.step <= make_numerics.bound(promised.step)
+    assert found.state <= make_numerics.bound(promised.state)
     assert max(found) > 0.1, "an error of 0 means that nothing was measured"
 
 
@@ -42,13 +45,15 @@ def test_steps_stay_within_their_bounds(cls: Any, dtype: Any) -> None:
 @pytest.mark.nightly
 @every_dtype
 @every_class
-def test_steps_stay_within_their_bounds_for_many_numbers(cls: Any, dtype: Any) -> None:
+def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page_for_3_million_numbers(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=2, size=3_000_000)
-    assert found.step <= make_numerics.bound(promised.step) and found.state <= make_numerics.bound(promised.state)
+    assert found.step <= make_numerics.bound(promised.step)
+    assert found.state <= make_numerics.bound(promised.state)
 
 
 @every_class
 def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
+    """A momentum in float32 is compared with float64. Its error is at most 10 ULPs of the largest gradient."""
     grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
     unit = np.spacing(np.max(np.abs(grads)))
     for options in variants(cls):
@@ -66,6 +71,7 @@ def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, 
 @every_dtype
 @every_class_of_this_rate
 def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+    """All parameters stay denormal during three steps, and have the bits of the NumPy reference."""
     info = np.finfo(dtype)
     smallest = np.ldexp(1.0, info.minexp - info.nmant)
     start = (rng.integers(-10_000, 10_000, 500) * smallest).astype(dtype)
@@ -79,7 +85,7 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
-    """Round float64 to this number of binary digits, ties to even; too large values become infinite."""
+    """Round float64 to this number of binary digits, with ties to even. Numbers above `largest` become infinite."""
     exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
     unit = np.ldexp(1.0, exponent - digits + 1)
     rounded = np.rint(x / unit) * unit
@@ -90,10 +96,10 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_16_bits_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """The parameters are all 65,536 numbers.
+    """The parameters are all 65,536 numbers of the dtype.
 
-    The gradients are all numbers, and multiples of the parameter's unit in the last place. A step subtracts half of
-    the gradient.
+    The first gradients are also all numbers of the dtype. The other gradients are multiples of the parameter's unit in
+    the last place. A step subtracts half of the gradient.
     """
     import fusedstep.torch as ft
 
@@ -122,7 +128,9 @@ def test_16_bits_are_rounded_to_nearest_even(
 
 @every_dtype
 @pytest.mark.parametrize("ratio", make_numerics.RATIOS)
-def test_batch_statistics_do_not_cancel(dtype: Any, ratio: float) -> None:
-    """The bound is four roundings in the data's type, and four ulps of the mean in float64."""
+def test_errors_of_batch_statistics_stay_small_if_the_mean_is_much_larger_than_the_deviation(
+    dtype: Any, ratio: float
+) -> None:
+    """The bound is four roundings in the dtype of the data, and four ULPs of the mean in float64."""
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

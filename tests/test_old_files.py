@@ -1,7 +1,8 @@
-"""Files that version 0.1.0 wrote (see tests/data/write.py) load, and later steps have the bits of that version.
+"""Files of version 0.1.0 can be loaded, and later steps have the bits of that version.
 
-Later versions compute averages in another order, so that averages are exact for beta 0 and 1, and squares may overflow.
-Therefore second moments (Adam, RMSprop, Adadelta) and averages of parameters may differ in the last bits.
+tests/data/write.py wrote the files. Two results may differ in the last bits from version 0.1.0: second moments (Adam,
+RMSprop, Adadelta) and averages of parameters. Later versions compute them in another order. The new order makes
+averages exact for beta 0 and 1, and allows squares that overflow.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Return True if later versions compute the steps of a case in another order."""
+    """Return True if later versions than 0.1.0 compute the steps of a case in another order."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 
@@ -46,6 +47,7 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
 def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0."""
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -58,13 +60,14 @@ def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
 
 @pytest.fixture(scope="module")
 def tensors(torch: Any) -> Any:
-    """Parameters and states of every case, as torch saved them."""
+    """Return the parameters and states of every case, which torch saved."""
     with gzip.open(FOLDER / "tensors.pt.gz") as file:
         return torch.load(file, weights_only=True)
 
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
 def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0."""
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
@@ -74,7 +77,7 @@ def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -
         assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_models_of_earlier_versions_predict_the_same() -> None:
+def test_loaded_models_of_earlier_versions_have_the_predictions_of_that_version() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

@@ -1,4 +1,4 @@
-"""Hyperparameters are declared once: signature, check, docstring, and generated files that are up to date."""
+"""A declared hyperparameter appears in the signature, the checks, the docstring and the generated files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Halved(fs.optim.Optimizer):
-    """Gradient descent with a rate of its own.
+    """Gradient descent with its own default learning rate.
 
     Notes
     -----
@@ -42,7 +42,7 @@ class Halved(fs.optim.Optimizer):
 
 
 class Quartered(Halved):
-    """The same with other defaults."""
+    """A subclass with other defaults."""
 
     lr = Option(0.25, checks.rate, "A smaller one.")
     decay = Option("decoupled", checks.decay_form, "How it decays.", by_name=True)
@@ -52,7 +52,7 @@ COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None, 
 COMMON += "state_dtype=None, rounding=None, master_weights=False, seed=0"
 
 
-def test_declared_options_make_the_signature() -> None:
+def test_signature_of_an_optimizer_has_its_declared_options() -> None:
     def plain(cls: Any) -> str:
         parameters = inspect.signature(cls).parameters.values()
         return str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters]))
@@ -63,6 +63,7 @@ def test_declared_options_make_the_signature() -> None:
 
 
 def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
+    """`Halved` declares its options in the class body. Wrong values, names and positions are refused."""
     w = np.ones(3)
     opt = Halved([{"params": [w], "momentum": 0.75}], 0.125, slow=True)
     shown = {name: opt.groups[0][name] for name in ("lr", "momentum", "slow", "start", "weight_decay", "decay")}
@@ -91,7 +92,8 @@ def test_declared_option_has_a_line_in_the_docstring() -> None:
     assert 'decay : {"l2", "decoupled", "proximal"}\n    How it decays.\n' in (Quartered.__doc__ or "")
 
 
-def test_declaration_decides_which_values_the_kernel_gets() -> None:
+def test_option_declarations_determine_the_hyperparameters_that_a_kernel_gets() -> None:
+    """`eps` is passed as `inside` if the flag `hat` is True, and otherwise as `outside`."""
     options = {
         "betas": Option((0.5, 0.75), checks.betas, ""),
         "eps": Option(0.25, checks.positive, "", in_kernel=under_a_flag("inside", "hat", otherwise="outside")),
@@ -114,8 +116,8 @@ def test_every_hyperparameter_of_a_kernel_comes_from_an_option(cls: Any) -> None
 
 
 @every_class
-def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
-    """Docstrings and the reference are not counted."""
+def test_source_of_an_optimizer_has_at_most_50_lines(cls: Any) -> None:
+    """Docstrings, blank lines and the method `reference` are not counted."""
     source = Path(inspect.getfile(cls)).read_text("utf-8")
     uncounted: set[int] = set()
     for node in ast.walk(ast.parse(source)):
@@ -128,7 +130,7 @@ def test_an_optimizer_is_at_most_50_lines(cls: Any) -> None:
     assert len(lines) <= 50, len(lines)
 
 
-def test_generated_files_are_up_to_date() -> None:
+def test_files_generated_by_make_catalogue_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("catalogue", ROOT / "python" / "make_catalogue.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -138,9 +140,11 @@ def test_generated_files_are_up_to_date() -> None:
         assert not old, f"python python/make_catalogue.py writes {old}"
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]])
-def test_type_checkers_see_what_a_user_may_write_and_refuse_mistakes(command: list[str]) -> None:
-    """The nox session "types" runs the same check, if the type checkers are not installed here."""
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]], ids=["mypy", "basedpyright"]
+)
+def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: list[str]) -> None:
+    """If a type checker is not installed, the test is skipped. The nox session "types" runs the same check."""
     if importlib.util.find_spec(command[-1]) is None:
         pytest.skip(f"{command[-1]} is not installed")
     environment = os.environ | {"MYPYPATH": "python"}
@@ -153,7 +157,8 @@ def test_declared_option_is_not_an_attribute_of_the_class() -> None:
     opt: Any = Halved([np.ones(3)])
     with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
         _ = opt.momentum
-    assert not hasattr(Halved, "momentum") and isinstance(Halved.options["momentum"], Option)
+    assert not hasattr(Halved, "momentum")
+    assert isinstance(Halved.options["momentum"], Option)
 
 
 def test_repr_of_an_optimizer_shows_rates_decays_and_groups() -> None:

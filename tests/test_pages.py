@@ -1,4 +1,4 @@
-"""The pages of the documentation: every block of Python runs and prints the text below it."""
+"""Every block of Python code in the documentation runs, and prints the text below it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
-# Page: its least number of blocks, and the packages that it needs.
+# For each page: the least number of its code blocks, and the packages that it needs.
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
@@ -23,10 +23,11 @@ PAGES = {
     "howto/narrow.md": (3, ("ml_dtypes",)),
 }
 TORCH_PAGES = {"torch.md": 5}
-ELSEWHERE = {"integrations.md", "distributed.md"}  # test_integrations_docs, test_distributed_checkpoints, test_dask
+# Other tests run these pages: test_integrations_docs, test_distributed_checkpoints and test_dask.
+ELSEWHERE = {"integrations.md", "distributed.md"}
 
 
-def test_every_page_with_code_is_run() -> None:
+def test_every_documentation_page_with_python_code_has_a_test() -> None:
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.parts}
     with_code = {page for page in pages if "```python" in (DOCS / page).read_text("utf-8")}
     assert with_code == PAGES.keys() | TORCH_PAGES.keys() | ELSEWHERE
@@ -42,7 +43,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the blocks of a page in order. Their output must be the text below them; numbers may differ by 30%."""
+    """Run the blocks of a page in order. Each block must print the text below it. Numbers may differ by 30%."""
     text = (DOCS / page).read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```python") >= at_least
@@ -59,7 +60,9 @@ def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.Capt
 
 @pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
 @pytest.mark.parametrize("page", PAGES)
-def test_page_runs_and_prints_what_it_shows(page: str, alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_code_of_a_page_prints_the_text_that_the_page_shows(
+    page: str, alone: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     at_least, needs = PAGES[page]
     for name in needs:
         pytest.importorskip(name)
@@ -67,7 +70,7 @@ def test_page_runs_and_prints_what_it_shows(page: str, alone: None, capsys: pyte
 
 
 @pytest.mark.parametrize("page", TORCH_PAGES)
-def test_page_on_torch_runs_and_prints_what_it_shows(
+def test_python_code_of_a_torch_page_prints_the_text_that_the_page_shows(
     page: str, torch: Any, alone: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_blocks_print_their_text(page, TORCH_PAGES[page], capsys)

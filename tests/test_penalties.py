@@ -1,4 +1,4 @@
-"""Penalties on activations: values and gradients, and that they only act in training."""
+"""Penalties on activations have the values and gradients of their formulas, and act only in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ FORMULAS: dict[type[nn.ActivityPenalty], Any] = {
 
 @pytest.mark.parametrize("kind", FORMULAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_penalty_and_gradient_agree_with_the_formula(kind: type[nn.ActivityPenalty], dtype: Any) -> None:
+def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
+    kind: type[nn.ActivityPenalty], dtype: Any
+) -> None:
     h = np.random.default_rng(0).random((6, 5)).astype(dtype)
     model = nn.Sequential(kind(0.3), dtype=dtype)
     assert np.array_equal(model.forward(h, training=True), h)
@@ -33,7 +35,10 @@ def test_penalty_and_gradient_agree_with_the_formula(kind: type[nn.ActivityPenal
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_penalties_of_two_layers_add_up_and_their_gradients_flow_back(kind: type[nn.ActivityPenalty]) -> None:
+def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_differences(
+    kind: type[nn.ActivityPenalty],
+) -> None:
+    """The model has a penalty after each of two hidden layers."""
     rng = np.random.default_rng(1)
     layers = [nn.Linear(4, 5), nn.Sigmoid(), kind(0.2), nn.Linear(5, 3), nn.Sigmoid(), kind(0.1), nn.ReLU()]
     model, loss = nn.Sequential(*layers, nn.Linear(3, 2), dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -49,7 +54,8 @@ def test_penalties_of_two_layers_add_up_and_their_gradients_flow_back(kind: type
     assert_same_gradient(dx.copy(), differences(value, x))
     for name, array in model.params.items():
         assert_same_gradient(grads[name], differences(value, array))
-    assert model.penalty == pytest.approx(sum(layer.penalty for layer in layers)) and model.penalty > 0
+    assert model.penalty == pytest.approx(sum(layer.penalty for layer in layers))
+    assert model.penalty > 0
 
 
 def test_penalty_does_nothing_with_weight_0_or_outside_training() -> None:
@@ -57,10 +63,11 @@ def test_penalty_does_nothing_with_weight_0_or_outside_training() -> None:
     for weight, training in ((0.0, True), (1.0, False)):
         model = nn.Sequential(nn.L1Activity(weight), dtype=np.float64)
         model.forward(x, training=training)
-        assert model.penalty == 0 and np.array_equal(model.backward(dy, need_dx=True), dy)
+        assert model.penalty == 0
+        assert np.array_equal(model.backward(dy, need_dx=True), dy)
 
 
-def test_a_penalty_inside_a_residual_block_counts() -> None:
+def test_model_penalty_includes_penalties_inside_residual_blocks() -> None:
     block = nn.Residual(nn.Linear(4, 4), nn.ReLU(), nn.L1Activity(1.0), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(3, 4), block, rng=0)
     model.forward(np.ones((5, 3), np.float32) + np.arange(5, dtype=np.float32)[:, None], training=True)
@@ -68,7 +75,7 @@ def test_a_penalty_inside_a_residual_block_counts() -> None:
 
 
 def activity(penalty: nn.ActivityPenalty | None, hidden: type[nn.Layer]) -> Array:
-    """Train a small auto-encoder; return the hidden activations."""
+    """Train a small auto-encoder. Return the hidden activations."""
     x = np.random.default_rng(0).random((64, 8)).astype(np.float32)
     layers = [nn.Linear(8, 16), hidden(), *([penalty] if penalty else [])]
     model, loss = nn.Sequential(*layers, nn.Linear(16, 8), rng=0), nn.MeanSquaredError()
@@ -82,22 +89,25 @@ def activity(penalty: nn.ActivityPenalty | None, hidden: type[nn.Layer]) -> Arra
     return encoder.predict(x)
 
 
-def test_l1_leaves_fewer_units_active() -> None:
+def test_l1_activity_penalty_reduces_the_number_of_active_units() -> None:
     plain, sparse = activity(None, nn.ReLU), activity(nn.L1Activity(0.02), nn.ReLU)
     assert (sparse > 0).mean() < 0.6 * (plain > 0).mean()
 
 
-def test_kl_moves_every_unit_to_the_target_rate() -> None:
+def test_kl_penalty_brings_the_mean_activation_of_every_unit_to_rho() -> None:
     rates = activity(nn.KLActivity(0.5, rho=0.1), nn.Sigmoid).mean(axis=0)
     assert np.abs(rates - 0.1).max() < 0.03 < np.abs(activity(None, nn.Sigmoid).mean(axis=0) - 0.1).max()
 
 
-def test_kl_is_finite_for_dead_and_saturated_units() -> None:
+def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
     model = nn.Sequential(nn.KLActivity(1.0, 0.1), dtype=np.float32)
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
-    assert np.isfinite(model.penalty) and slope is not None and np.isfinite(slope).all()
-    assert (slope[:, 0] < 0).all() and (slope[:, 1] > 0).all()  # the first should grow, the second should fall
+    assert np.isfinite(model.penalty)
+    assert slope is not None
+    assert np.isfinite(slope).all()
+    assert (slope[:, 0] < 0).all(), "the gradient must increase the activation 0"
+    assert (slope[:, 1] > 0).all(), "the gradient must decrease the activation 1"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,6 @@ def test_kl_is_finite_for_dead_and_saturated_units() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(call: Any, message: str) -> None:
+def test_activity_penalties_refuse_wrong_arguments(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

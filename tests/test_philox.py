@@ -1,4 +1,4 @@
-"""The random stream: known answers, keys, and statistical tests."""
+"""The random streams of Philox: known answers, keys, and statistical tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def numbers(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN)
-def test_blocks_equal_the_known_answers_of_random123(counter: str, key: str, output: str) -> None:
+def test_philox_blocks_equal_the_known_answers_of_random123(counter: str, key: str, output: str) -> None:
     c, k, out = numbers(counter), numbers(key), numbers(output)
     assert reference.philox4x32(np.array(c), np.array(k)).tolist() == out
     for isa in _core.available_isas():
@@ -40,7 +40,7 @@ def test_blocks_equal_the_known_answers_of_random123(counter: str, key: str, out
 
 
 @pytest.mark.parametrize("index", [0, 1, 63, 64, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
-def test_blocks_match_the_reference(index: int) -> None:
+def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
     seed, stream = 0x0123456789ABCDEF, 0xFEDCBA9876543210
     counter = np.array([index & 0xFFFFFFFF, index >> 32, stream & 0xFFFFFFFF, stream >> 32], np.uint64)
     expected = reference.philox4x32(counter, np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64))
@@ -52,7 +52,8 @@ def test_blocks_match_the_reference(index: int) -> None:
 # Keys
 
 
-def test_keys_differ_and_continue_after_the_state_is_loaded() -> None:
+def test_keys_of_philox_are_distinct_and_continue_after_its_state_is_loaded() -> None:
+    """The next key is the same after loading a state dict, copying or pickling."""
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -66,6 +67,7 @@ def test_keys_differ_and_continue_after_the_state_is_loaded() -> None:
 
 
 def test_threads_draw_distinct_keys() -> None:
+    """Eight threads draw 500 keys each. The streams of the keys are 0 to 3,999."""
     rng, keys = fs.Philox(1), []
     workers = [threading.Thread(target=lambda: keys.extend([rng.key() for _ in range(500)])) for _ in range(8)]
     for worker in workers:
@@ -75,7 +77,7 @@ def test_threads_draw_distinct_keys() -> None:
     assert sorted(key.stream for key in keys) == list(range(4000))
 
 
-def test_last_stream_is_followed_by_an_overflow_error() -> None:
+def test_philox_raises_overflow_error_after_the_last_stream() -> None:
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -121,14 +123,14 @@ def test_key_is_frozen_and_holds_python_integers() -> None:
         key.seed = 8  # type: ignore[misc]
 
 
-# Statistics. If the stream is good, each z is a normal deviate, and |z| < 5 with probability 1 - 6e-7. Seeds are fixed,
-# so a test passes in every run or fails in every run.
+# Statistics. If the numbers of a stream are random, each z is a normal deviate, and |z| < 5 with probability 1 - 6e-7.
+# The seeds are fixed, so a test passes in every run or fails in every run.
 BOUND = 5.0
 STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 2**64 - 1), fs.Key(7).fold(3)]
 
 
 def z_of(mask: Any, p: float) -> float:
-    """Return the difference of the mean of independent {0, 1} from p, in standard deviations."""
+    """Return (mean of the mask - p) / standard deviation, for a mask of independent elements 0 and 1."""
     return (mask.mean() - p) * math.sqrt(mask.size / (p * (1 - p)))
 
 
@@ -138,10 +140,10 @@ def kept_probability(p: float) -> float:
 
 @pytest.mark.parametrize("p", [1 / 65536, 0.001, 0.1, 0.25, 0.5, 0.9])
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_kept_share_of_a_mask_is_the_probability(key: fs.Key, p: float) -> None:
+def test_fraction_of_kept_elements_is_1_minus_p(key: fs.Key, p: float) -> None:
     kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
     assert abs(z_of(kept, q)) < BOUND
-    for position in range(8):  # in the block
+    for position in range(8):  # a block of random numbers gives 8 elements of the mask
         assert abs(z_of(kept[position::8], q)) < BOUND
 
 
@@ -163,7 +165,8 @@ def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_runs_of_equal_bits_have_the_expected_lengths(key: fs.Key) -> None:
+def test_lengths_of_runs_of_equal_mask_elements_have_the_expected_frequencies(key: fs.Key) -> None:
+    """A run has length n with probability 2^-n."""
     kept = fs.dropout_mask(N, 0.5, key)
     changes = np.flatnonzero(kept[1:] != kept[:-1])
     lengths = np.diff(changes)
@@ -173,16 +176,16 @@ def test_runs_of_equal_bits_have_the_expected_lengths(key: fs.Key) -> None:
     assert lengths.max() < 40
 
 
-def test_streams_and_seeds_are_uncorrelated() -> None:
+def test_masks_of_different_streams_and_seeds_are_uncorrelated() -> None:
     keys = [*STREAMS, *(fs.Key(seed, stream) for seed in range(4) for stream in range(2, 5)), fs.Key(3).fold(0)]
     masks = [fs.dropout_mask(1 << 16, 0.5, key) for key in keys]
     for a, b in itertools.combinations(masks, 2):
         assert abs(z_of(a == b, 0.5)) < BOUND
-        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # one block apart
+        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # 8 elements are one block of random numbers
 
 
 def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
-    """The first halves over many seeds, and over many streams, are as random as one stream."""
+    """The first words of 20,000 consecutive seeds, or of 20,000 consecutive streams, have random highest bits."""
     for seed, stream in ((1, 0), (0, 1)):
         words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)
         for column in range(4):
@@ -193,7 +196,7 @@ def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("key", STREAMS[:3], ids=str)
-def test_normals_have_the_normal_distribution(key: fs.Key, dtype: Any) -> None:
+def test_gaussian_noise_has_the_moments_and_frequencies_of_the_normal_distribution(key: fs.Key, dtype: Any) -> None:
     z = fs.gaussian_noise(N, 1.0, key, dtype=dtype).astype(np.float64)
     moments = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96)}  # mean and variance of z^k
     for k, (mean, variance) in moments.items():

@@ -1,4 +1,7 @@
-"""Arrays and groups that change while a step fetches gradients: each case is right or refused, in its own process."""
+"""Arrays and groups change while a step reads the gradients. The step is then correct, or it is refused.
+
+Each case runs in its own process, because a fault could end the process.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class World:
         self.start = [p.copy() for p in self.params]
 
     def goes_on(self) -> None:
-        """Check that later steps equal those of a second optimizer with the same state."""
+        """Assert that later steps equal the steps of a second optimizer with the same state."""
         twins = [p.copy() for p in self.params]
         twin = fs.Adam(twins, lr=0.1, ema_decay=0.9)
         twin.load_state_dict(self.opt.state_dict())
@@ -40,7 +43,7 @@ class World:
 
 
 class Offer:
-    """An object that runs code when it exports its memory."""
+    """A gradient that calls `act` when a step reads its memory through DLPack."""
 
     def __init__(self, array: Any, act: Callable[[], object] = lambda: None) -> None:
         self.array, self.act = array, act
@@ -81,7 +84,9 @@ ACTS: dict[str, Callable[[World], object]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_step_is_right_or_refused_if_properties_of_gradients_run_code(name: str) -> None:
+def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_it_is_read(name: str) -> None:
+    """The gradient calls `ACTS[name]`. Either all parameters are stepped or none is."""
+
     def case(taken: int, at: int, zero: bool) -> None:
         import warnings
 
@@ -109,7 +114,7 @@ def test_step_is_right_or_refused_if_properties_of_gradients_run_code(name: str)
 
 
 class Bad(Offer):
-    """An object that returns a wrong capsule."""
+    """A gradient whose DLPack methods return the given device, and the capsule that `capsule` makes."""
 
     def __init__(self, capsule: Callable[[], Any], device: Any = (1, 0)) -> None:
         self.capsule, self.device = capsule, device
@@ -122,7 +127,7 @@ class Bad(Offer):
 
 
 class Managed(ctypes.Structure):
-    """DLManagedTensor of DLPack before 1.0."""
+    """The struct DLManagedTensor of DLPack before version 1.0."""
 
     _fields_ = [
         ("data", ctypes.c_void_p),
@@ -147,7 +152,7 @@ NEW.restype, NEW.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p,
 
 
 def capsule(name: bytes = b"dltensor", shape: tuple[int, ...] | None = (5,), strides: Any = None, **fields: Any) -> Any:
-    """Return a capsule over sixteen numbers with a shape of five."""
+    """Return a DLPack capsule of five of the sixteen numbers in `MEMORY`. Arguments replace fields of the struct."""
     axes = None if shape is None else (ctypes.c_int64 * 70)(*shape)
     steps = None if strides is None else (ctypes.c_int64 * 70)(*strides)
     usual = {"data": ctypes.addressof(MEMORY), "device_type": 1, "ndim": 1, "code": 2, "bits": 32, "lanes": 1}
@@ -166,7 +171,7 @@ RIGHT = {
 }
 WRONG: dict[str, Callable[[], Any]] = {
     "another name": lambda: capsule(b"something"),
-    "a used one": lambda: capsule(b"used_dltensor"),
+    "a used capsule": lambda: capsule(b"used_dltensor"),
     "no name": lambda: NEW(1, None, None),
     "None": lambda: None,
     "a number": lambda: 3.0,
@@ -186,7 +191,8 @@ WRONG: dict[str, Callable[[], Any]] = {
 }
 
 
-def test_capsules_of_every_layout_are_read() -> None:
+def test_dlpack_gradients_of_every_layout_give_the_step_of_numpy_arrays() -> None:
+    """These gradients are read-only, so `zero_grads` refuses them."""
     for name, make in RIGHT.items():
         w = World()
         numbers = {"no strides": range(5), "strides": range(0, 10, 2), "an offset": range(2, 7)}
@@ -200,7 +206,9 @@ def test_capsules_of_every_layout_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_capsules_are_refused(name: str) -> None:
+def test_step_refuses_wrong_dlpack_capsules(name: str) -> None:
+    """Later steps with correct gradients work."""
+
     def case() -> None:
         w = World()
         with pytest.raises((ValueError, TypeError), match=r"Adam.step: grads\[1\]"):
@@ -212,7 +220,7 @@ def test_wrong_capsules_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("device", [None, (), (2, 0), ("cpu", 0), 1, (2**40, 0)])
-def test_wrong_devices_of_dlpack_are_refused(device: Any) -> None:
+def test_step_refuses_wrong_dlpack_devices(device: Any) -> None:
     def case() -> None:
         w = World()
         with pytest.raises(ValueError, match=r"Adam.step: grads\[1\]"):
@@ -222,7 +230,7 @@ def test_wrong_devices_of_dlpack_are_refused(device: Any) -> None:
 
 
 class Growing(dict[str, Any]):
-    """A dict that changes when it is read."""
+    """A dict that loses its entries when an entry is read, and gets an entry when its length is asked for."""
 
     def __getitem__(self, key: str) -> Any:
         self.clear()
@@ -234,7 +242,7 @@ class Growing(dict[str, Any]):
 
 
 class Key(str):
-    """A name that runs code when it is compared."""
+    """A name that clears the dict `table` when it is compared."""
 
     table: dict[Any, Any] = {}
 
@@ -246,7 +254,9 @@ class Key(str):
         return hash(str(self))
 
 
-def test_mappings_and_lists_of_other_types_are_stepped_or_refused() -> None:
+def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
+    """Some of these collections change while the step reads them. A refused step changes no parameter."""
+
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:
         p = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
         opt = fs.SGD(p, lr=0.5)
@@ -279,6 +289,6 @@ def test_mappings_and_lists_of_other_types_are_stepped_or_refused() -> None:
         assert survives(lambda m=make, r=right: case(m, r))  # type: ignore[misc]
 
 
-def test_short_stress_test_finds_no_fault() -> None:
-    """`python tests/stress_snapshot.py` takes longer."""
+def test_stress_test_of_half_a_second_finds_no_fault() -> None:
+    """`python tests/stress_snapshot.py` runs the same test for a longer time."""
     assert survives(lambda: stress(arrays, 0.5))

@@ -1,4 +1,7 @@
-"""Products of small matrices on fusedstep's threads: exact, the same bits for any threads, no writes outside."""
+"""Products of small matrices on fusedstep's threads have accurate results and the same bits for any number of threads.
+
+A product writes nothing outside its result.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # larger shapes have several tiles
+    (64, 64, 256),  # this product and larger products are computed in several tiles
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -36,7 +39,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Return True if threads share products on this CPU, or on the CPU whose kernels OpenBLAS uses."""
+    """Return True if threads share a product on this CPU, or with the OpenBLAS kernels for the type of CPU `core`."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -63,8 +66,8 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
     return rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
 
 
-def exact(out: Array, a: Array, b: Array) -> bool:
-    """Return True if each sum is within the bound of k rounded products in any order.
+def within_bound(out: Array, a: Array, b: Array) -> bool:
+    """Return True if the error of each sum is within the bound for k rounded products that are added in any order.
 
     The exact sums are computed in a wider type: float64, or longdouble for float64.
     """
@@ -74,7 +77,8 @@ def exact(out: Array, a: Array, b: Array) -> bool:
     return bool((error <= (a.shape[1] + 1) * np.finfo(out.dtype).eps / 2 * sizes).all())
 
 
-def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
+def fenced_product(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
+    """Return the product of a and b. Assert that nothing is written outside the result."""
     flat, memory = guarded(a.shape[0] * b.shape[1], a.dtype, start)
     out = flat.reshape(a.shape[0], b.shape[1])
     out[...] = np.nan
@@ -85,39 +89,40 @@ def in_place(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) ->
 
 @every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_is_exact(dtype: Any, shape: tuple[int, int, int]) -> None:
+def test_error_of_a_product_is_within_the_bound_of_its_roundings(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
-    assert exact(in_place(a, b, False, 1), a, b)
+    assert within_bound(fenced_product(a, b, False, 1), a, b)
 
 
 @where_shared
 @every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_has_the_same_bits_for_any_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
+def test_product_has_the_same_bits_for_every_number_of_threads(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
-    alone = in_place(a, b, False, 1)
+    alone = fenced_product(a, b, False, 1)
     for machine in machines():
         for by_rows in (False, True):
-            assert_same_bits(in_place(a, b, by_rows, 0, start=1), alone, machine)
+            assert_same_bits(fenced_product(a, b, by_rows, 0, start=1), alone, machine)
 
 
 @every_dtype
-def test_strides_that_blas_supports_are_not_copied(dtype: Any) -> None:
-    a, b = matrices(70, 80, 190, dtype)  # several tiles along both axes
+def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None:
+    """The factors are in C or Fortran order, or are slices of larger matrices."""
+    a, b = matrices(70, 80, 190, dtype)  # the product has several tiles along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
     for x in (a, np.asfortranarray(a), wide_a[:, 10:90], tall[:, 10:90]):
         for y in (b, np.asfortranarray(b), wide_b[::2][:80], b.T.copy().T):
-            assert exact(in_place(x, y, False, 1), a, b)
+            assert within_bound(fenced_product(x, y, False, 1), a, b)
     row, column = a[:1], np.lib.stride_tricks.as_strided(b, (80, 1), (b.strides[0], 8888))
-    assert exact(in_place(row, b, False, 1), row, b)
-    assert exact(in_place(a, column, False, 1), a, column)
+    assert within_bound(fenced_product(row, b, False, 1), row, b)
+    assert within_bound(fenced_product(a, column, False, 1), a, column)
 
 
 @every_dtype
-def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any) -> None:
-    """`matmul` still returns the product."""
+def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_writes_nothing(dtype: Any) -> None:
+    """`_core.product` returns False. The functions of `_blas` then return the product of NumPy."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
     misaligned[...] = a
@@ -146,12 +151,12 @@ def test_product_declines_what_numpy_must_compute_and_writes_nothing(dtype: Any)
             continue  # NumPy refuses it
         for product in (_blas.by_rows, _blas.by_columns):
             assert product(x, y, out, 0) is out
-            assert exact(out, np.asarray(x), np.asarray(y))
+            assert within_bound(out, np.asarray(x), np.asarray(y))
             out[...] = 7.5
 
 
-def test_a_factor_may_share_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its last output, so NumPy copies it first."""
+def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
+    """The input of a network with a single `Linear` may be its last output. NumPy copies the input first."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -165,11 +170,12 @@ def test_a_factor_may_share_memory_with_the_result() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(0, marks=where_shared)])
-def test_infinities_and_nans_affect_only_their_own_channel(threads: int) -> None:
+def test_nan_and_inf_in_a_product_affect_only_their_row_and_column(threads: int) -> None:
     a, b = matrices(40, 64, 200, np.float64)
     a[3, 5], b[7, 150] = np.nan, np.inf
-    out = in_place(a, b, False, threads)
-    assert np.isnan(out[3]).all() and not np.isfinite(out[:, 150]).any()
+    out = fenced_product(a, b, False, threads)
+    assert np.isnan(out[3]).all()
+    assert not np.isfinite(out[:, 150]).any()
     rest = np.delete(np.delete(out, 3, 0), 150, 1)
     assert np.isfinite(rest).all()
 
@@ -182,7 +188,7 @@ def refused(a: Any, b: Any, out: Any) -> str:
     return str(caught.value)
 
 
-def test_refusals_name_the_argument() -> None:
+def test_product_names_the_argument_that_it_refuses() -> None:
     a, b = matrices(4, 5, 6, np.float32)
     out = np.zeros((4, 6), np.float32)
     read_only = out.copy()
@@ -197,7 +203,7 @@ def test_refusals_name_the_argument() -> None:
     assert "product: out must be writeable" in refused(a, b, read_only)
 
 
-def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = matrices(70, 80, 90, np.float64)
     monkeypatch.setattr(_core, "product", lambda *arguments: False)
     out = np.empty((70, 90))
@@ -206,7 +212,7 @@ def test_without_openblas_numpy_multiplies(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """On other CPUs OpenBLAS copies factors, and a tile takes up to four times its share of the product's time."""
+    """OpenBLAS copies the factors on Haswell. All tiles then take up to four times as long as one call."""
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -264,8 +270,10 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 @compiles
 @pytest.mark.parametrize("integer", ["int", "long long"])
 @pytest.mark.parametrize(("prefix", "suffix"), [("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")])
-def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, integer: str, tmp_path: Path) -> None:
-    """The suffix of a name does not show the size of the integers: Fedora's libopenblas64 has no suffix."""
+def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
+    prefix: str, suffix: str, integer: str, tmp_path: Path
+) -> None:
+    """The suffix of a name does not show the size of the integers. Fedora's libopenblas64 has no suffix."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
@@ -273,7 +281,7 @@ def test_openblas_is_found_under_every_known_name(prefix: str, suffix: str, inte
     subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
 
 
-# Writes the number of its thread, 1 or 2, in the order of their first calls.
+# A library whose products contain the number of the thread that computed them. The first thread that calls is number 1.
 WHO_MULTIPLIES = """
 #include <stdatomic.h>
 static atomic_int threads = 0;
@@ -312,8 +320,8 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
-def test_each_thread_writes_its_own_rows_or_columns(tmp_path: Path) -> None:
-    """The limit of fusedstep also holds for products."""
+def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
+    """Rows and columns are shared in tiles. A limit of one thread also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
@@ -337,18 +345,19 @@ for m, k, n in ((1, 1, 1), (64, 64, 256), (65, 257, 129), (200, 100, 300), (33, 
 
 
 @compiles
-def test_threads_share_products_as_on_a_cpu_with_avx_512(tmp_path: Path) -> None:
-    """The test library reports such a CPU, so the test runs on any CPU."""
+def test_products_shared_by_1_to_8_threads_are_correct(tmp_path: Path) -> None:
+    """The test uses its own BLAS, which reports a CPU with AVX-512. So the test runs on any CPU."""
     macros = ("-DPREFIX=", "-DSUFFIX=", "-DInt=int", '-DCONFIG="OpenBLAS"')
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
 
-def test_core_declines_products_without_openblas() -> None:
+def test_product_returns_false_without_openblas() -> None:
     subprocess.run([sys.executable, "-c", MULTIPLY, "none"], check=True)
 
 
 @pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
-def test_networks_train_without_numpys_library(file: str | None) -> None:
+def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> None:
+    """The path of NumPy's library is missing or wrong."""
     script = (
         "import sys, numpy as np\n"
         f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"
@@ -360,8 +369,8 @@ def test_networks_train_without_numpys_library(file: str | None) -> None:
 
 
 @where_shared
-def test_limit_of_openblas_is_respected() -> None:
-    """A limit of NumPy's threads also limits the threads that replace them."""
+def test_product_uses_no_more_threads_than_openblas_may() -> None:
+    """OPENBLAS_NUM_THREADS limits the threads of NumPy, and also the threads of fusedstep that replace them."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"
         "_core.force_threads(4)\n"
@@ -372,9 +381,9 @@ def test_limit_of_openblas_is_respected() -> None:
     assert printed(script, OPENBLAS_NUM_THREADS="1", FUSEDSTEP_BACKEND="threads") == "1\n"
 
 
-def test_several_threads_may_compute_products_at_once() -> None:
+def test_several_python_threads_can_compute_products_at_once() -> None:
     a, b = matrices(64, 256, 256, np.float64)
-    want, results = in_place(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
+    want, results = fenced_product(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
 
     def multiply(out: Array) -> None:
         for _ in range(20):
@@ -385,10 +394,12 @@ def test_several_threads_may_compute_products_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(exact(out, a, b) for out in results)
+    assert all(within_bound(out, a, b) for out in results)
     assert not shares() or all(out.tobytes() == want.tobytes() for out in results)
 
 
-def test_small_networks_stay_on_one_core() -> None:
+def test_batches_of_small_networks_are_computed_by_one_core() -> None:
+    """The arguments are the batch size and the size of the largest weight matrix."""
     assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
-    assert not _blas.stays_on_one_core(65, 1) and not _blas.stays_on_one_core(1, 256 * 256)
+    assert not _blas.stays_on_one_core(65, 1)
+    assert not _blas.stays_on_one_core(1, 256 * 256)

@@ -1,4 +1,4 @@
-"""For any arrays at any addresses: the bits of the transcription, or an error without any change."""
+"""A call with arrays of any layout and address gives the bits of the NumPy reference, or an error without changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Subclass(np.ndarray[Any, Any]):
 
 
 class Arena:
-    """The memory of a call, from which arrays are taken, side by side or overlapping."""
+    """The memory from which the arrays of a call are taken. Arrays may be side by side or overlap."""
 
     def __init__(self, seed: int, dtype: Any, size: int = 1 << 14) -> None:
         self.memory = numbers(np.random.default_rng(seed), size, dtype)
@@ -55,7 +55,7 @@ class Arena:
 
 @st.composite
 def arrays(draw: Any, arena: Arena, shape: tuple[int, ...], dtype: Any, dense: bool, odd: bool = True) -> Array:
-    """Draw an array, sometimes with a possible fault."""
+    """Draw an array. If `odd` is True, it sometimes has one of the properties in `FLAWS`."""
     flaw = draw(st.sampled_from([None] * 9 + FLAWS)) if odd else None
     if flaw == "dtype":
         dtype = draw(st.sampled_from([*DTYPES, np.dtype("f2"), np.dtype("i4"), np.dtype(">f4")]))
@@ -82,7 +82,7 @@ SEEN: Counter[str] = Counter()
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Make a test of a property. It fails if all cases are accepted or all are refused."""
+    """Return a test of a property. The test fails if fewer than a tenth of the cases are accepted, or refused."""
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -95,16 +95,16 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
 
 
 def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
-    """Assert that a call writes the oracle's results or, if it raises, changes no byte.
+    """Assert that a call writes the expected results or, if the call raises an exception, changes no byte.
 
-    `wanted` returns pairs (array, values) of the written memory. All other bytes must not change.
+    `wanted` computes the expected results with NumPy, and returns pairs (array, values). No other byte may change.
     """
     before = arena.place.copy()
     want = None
     try:
         with np.errstate(all="ignore"):
             want = wanted()
-    except Exception:  # the oracle raises for unsuitable arrays; the kernel must refuse them
+    except Exception:  # NumPy cannot compute with these arrays, so the kernel must refuse them
         pass
     try:
         call()
@@ -149,7 +149,7 @@ def stepped(opt: Any, grads: list[Any], options: dict[str, Any], clip_norm: floa
 
 
 def in_memory_order(g: Array, p: Array) -> Array:
-    """Return the gradient's elements in the memory order of the parameter."""
+    """Return the elements of a gradient in the order that the elements of the parameter have in memory."""
     axes = sorted(range(p.ndim), key=lambda d: -abs(p.strides[d]) if p.shape[d] > 1 else 0)
     return np.asarray(g).transpose(axes).ravel()
 
@@ -158,7 +158,8 @@ SWITCHES = [(cls, options) for cls in CLASSES for options in variants(cls)]
 
 
 @holds
-def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
+def test_every_step_has_the_bits_of_the_numpy_reference_or_is_refused_without_changes(data: Any) -> None:
+    """Parameters, gradients, the optimizer and its options are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     count = draw(st.integers(1, 3))
@@ -198,7 +199,8 @@ def test_any_step_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
 
 
 @holds
-def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
+def test_dropout_and_noise_have_the_bits_of_the_numpy_reference_or_are_refused_without_changes(data: Any) -> None:
+    """Input, output, key and offset are drawn by Hypothesis. The arrays may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     x = draw(arrays(arena, draw(shapes(most=4097)), dtype, dense=draw(st.booleans())))
@@ -222,7 +224,7 @@ def test_any_dropout_and_noise_has_the_transcriptions_bits_or_is_refused(data: A
 
 
 class Normalisation:
-    """A call of batch normalisation with all arrays in one arena, and its transcription."""
+    """The arguments of a batch normalisation, with all arrays in one arena, and the results of the NumPy reference."""
 
     def __init__(self, draw: Any, arena: Arena, dtype: Any) -> None:
         shape = draw(shapes(most=1025, least_axes=2))
@@ -243,7 +245,7 @@ class Normalisation:
 
     @staticmethod
     def in_c_order(a: Array, draw: Any, arena: Arena) -> Array:
-        """Return the array unchanged in some cases, otherwise in C order, which is the only accepted one."""
+        """Return the array in C order, which is the only accepted order. In some cases, return the array unchanged."""
         strides = dense_strides(a.shape, tuple(range(a.ndim)), a.itemsize)
         if draw(st.integers(0, 9)) == 0 or not a.flags.forc or type(a) is not np.ndarray:
             return a
@@ -282,7 +284,8 @@ class Normalisation:
 
 
 @holds
-def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> None:
+def test_batch_norm_has_the_bits_of_the_numpy_reference_or_is_refused_without_changes(data: Any) -> None:
+    """The arrays of the forward and the backward pass are drawn by Hypothesis, and may overlap."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype, size=1 << 15)
     call, saved = Normalisation(draw, arena, dtype), []
@@ -298,7 +301,8 @@ def test_any_batch_norm_has_the_transcriptions_bits_or_is_refused(data: Any) -> 
 
 
 @holds
-def test_any_batch_statistics_have_the_transcriptions_bits_or_are_refused(data: Any) -> None:
+def test_batch_statistics_have_the_bits_of_the_numpy_reference_or_are_refused_without_changes(data: Any) -> None:
+    """The array and the axis are drawn by Hypothesis."""
     draw, dtype = data.draw, data.draw(st.sampled_from(DTYPES))
     arena = Arena(draw(st.integers(0, 99)), dtype)
     shape = draw(shapes(most=4097, least_axes=2))

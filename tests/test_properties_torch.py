@@ -1,4 +1,4 @@
-"""For any tensors at any addresses: the bits of the step on arrays, or an error without any change."""
+"""Steps of tensors with random layouts have the bits of steps on arrays, or raise an error and change nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FLAWS = [None] * 6 + ["repeated", "gaps", "alias", "expanded"]
 
 
 class Arena:
-    """One storage, from which parameters and gradients are cut."""
+    """One storage. All parameters and gradients of an example are views of it."""
 
     def __init__(self, torch: ModuleType, seed: int, dtype: Any) -> None:
         self.torch, self.memory, self.free = torch, numbers(np.random.default_rng(seed), 1 << 14, dtype), 0
         self.tensor = torch.from_numpy(self.memory)
 
     def cut(self, draw: Any, shape: tuple[int, ...], dense: bool) -> Any:
-        """Draw a tensor with any dense order, or with gaps and repetitions; sometimes overlapping another one."""
+        """Draw a view of the storage. It may have gaps or repeated elements, and may overlap earlier views."""
         flaw = draw(st.sampled_from(FLAWS))
         strides = draw(layouts(shape, 1, dense and flaw not in ("repeated", "gaps")))
         strides = tuple(abs(s) for s in strides)
@@ -43,11 +43,14 @@ class Arena:
         return self.tensor.as_strided(shape, strides, at)
 
 
-def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
+def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_without_changes(
+    torch: ModuleType,
+) -> None:
+    """The reference is the step on arrays. test_properties.py compares that step with the NumPy reference."""
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls in TORCHS]
     if not classes:
-        pytest.skip("no optimizers there yet")
+        pytest.skip("fusedstep.torch has no optimizers")
     seen: Counter[str] = Counter()
 
     @given(st.data())
@@ -84,10 +87,13 @@ def test_any_step_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: Mo
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_any_dropout_of_tensors_has_the_transcriptions_bits_or_is_refused(torch: ModuleType) -> None:
+def test_every_dropout_of_tensors_has_the_bits_of_dropout_of_a_copy_or_is_refused_without_changes(
+    torch: ModuleType,
+) -> None:
+    """The reference is dropout of a dense copy with the same seed. Because p = 0.5, kept elements must be 2 * x."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
-        pytest.skip("no layers there yet")
+        pytest.skip("fusedstep.torch has no layers")
     accepted: list[bool] = []
 
     @given(st.data())

@@ -1,4 +1,4 @@
-"""Rules that torch lacks, against the formulas of their papers and of their authors' code, written here again."""
+"""Optimizers that torch lacks are compared with formulas from the papers and the code of their authors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Step = Callable[[Array, Array, int], Array]
 
 
 def ademamix(betas: tuple[float, float, float], alpha: float, warmup: int, lr: float, weight_decay: float) -> Step:
-    """Pagliardini et al. 2024, algorithm 1, with the schedules of section 3 as they are printed there."""
+    """Return a step of algorithm 1 in Pagliardini et al. (2024), with the schedules of section 3."""
     b1, b2, b3 = betas
     m1, m2, v = 0.0, 0.0, 0.0
 
@@ -39,7 +39,7 @@ def ademamix(betas: tuple[float, float, float], alpha: float, warmup: int, lr: f
 def schedule_free(
     lr: float, beta: float, weight_decay: float, warmup: int, r: float, beta2: float | None, weight_lr_power: float
 ) -> Step:
-    """Defazio et al. 2024, algorithm 1 with three sequences; the weights of the average as in the authors' code."""
+    """Return a step of algorithm 1 in Defazio et al. (2024), with the weights of the average from the authors' code."""
     x: Any = None
     z: Any = None
     v, total, largest = 0.0, 0.0, 0.0
@@ -65,7 +65,7 @@ def schedule_free(
 
 
 def lamb(betas: tuple[float, float], lr: float, weight_decay: float) -> Step:
-    """You et al. 2020, algorithm 2."""
+    """Return a step of algorithm 2 in You et al. (2020)."""
     b1, b2 = betas
     m, v = 0.0, 0.0
 
@@ -80,7 +80,7 @@ def lamb(betas: tuple[float, float], lr: float, weight_decay: float) -> Step:
 
 
 def lars(lr: float, momentum: float, weight_decay: float, trust: float) -> Step:
-    """You et al. 2017, algorithm 1."""
+    """Return a step of algorithm 1 in You et al. (2017)."""
     v = 0.0
 
     def step(p: Array, g: Array, t: int) -> Array:
@@ -99,7 +99,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
         {"lr": 0.01, "betas": (0.8, 0.95, 0.99), "alpha": 5.0, "weight_decay": 0.1},
         lambda: ademamix((0.8, 0.95, 0.99), 5.0, 0, 0.01, 0.1),
     ),
-    "AdEMAMix that warms up": (
+    "AdEMAMix with warm-up": (
         fs.AdEMAMix,
         {"lr": 0.01, "betas": (0.8, 0.95, 0.99), "alpha": 5.0, "alpha_warmup": 60, "beta3_warmup": 60},
         lambda: ademamix((0.8, 0.95, 0.99), 5.0, 60, 0.01, 0.0),
@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
         {"lr": 0.05, "momentum": 0.8, "weight_decay": 0.1},
         lambda: schedule_free(0.05, 0.8, 0.1, 0, 0.0, None, 2.0),
     ),
-    "SGDScheduleFree that warms up": (
+    "SGDScheduleFree with warm-up": (
         fs.SGDScheduleFree,
         {"lr": 0.05, "warmup_steps": 20, "r": 0.5, "weight_lr_power": 1.5},
         lambda: schedule_free(0.05, 0.9, 0.0, 20, 0.5, None, 1.5),
@@ -133,8 +133,8 @@ CASES: dict[str, tuple[Any, dict[str, Any], Callable[[], Step]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_100_steps_agree_with_what_was_published(name: str, rng: np.random.Generator) -> None:
-    """The problem is a quadratic whose gradient is computed at the optimizer's parameters, with noise."""
+def test_100_steps_agree_with_the_published_algorithm(name: str, rng: np.random.Generator) -> None:
+    """The optimizer and the published algorithm minimize a quadratic. Equal noise is added to their gradients."""
     cls, options, make = CASES[name]
     curvature, goal = rng.uniform(0.5, 1.5, 30), rng.standard_normal(30)
     mine, want, published = np.zeros(30), np.zeros(30), make()

@@ -1,4 +1,4 @@
-"""Wrong arguments are refused with a helpful message, before a byte is written."""
+"""Optimizers refuse wrong arguments with a message that names the argument, before a byte is written."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_optimizer_refuses_an_unknown_option(cls: Any) -> None:
 
 
 @every_class
-def test_parameters_that_share_memory_are_refused(cls: Any) -> None:
+def test_optimizer_refuses_parameters_that_share_memory(cls: Any) -> None:
     whole, label = ones(10), f"{cls.__name__}: params["
     with assert_refused(ValueError, label, "must not share memory with params["):
         cls([whole, whole])
@@ -81,7 +81,7 @@ def test_parameters_that_share_memory_are_refused(cls: Any) -> None:
     assert (whole == 1).all()
 
 
-# For each kind of hyperparameter: values that it must not have, and the requirement in the message.
+# For each check of hyperparameters: values that it refuses, and the requirement in the error message.
 NEEDS: dict[Any, tuple[list[Any], str]] = {
     _checks.non_negative: ([-1, -1e-300, np.float32(-1)], "at least 0"),
     _checks.fraction: ([-0.1, 1, 1.5], "at least 0 and below 1"),
@@ -94,7 +94,8 @@ NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
 
 
 @every_class
-def test_wrong_hyperparameters_are_refused_by_name(cls: Any) -> None:
+def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> None:
+    """Each hyperparameter gets values out of range, values that are not finite, and objects of other types."""
     p = ones(3)
     for name, check in cls._all_checks().items():
         what = f"{cls.__name__}: {name} must be"
@@ -128,7 +129,7 @@ def test_wrong_hyperparameters_are_refused_by_name(cls: Any) -> None:
 
 
 @every_class
-def test_wrong_options_of_the_optimizer_are_refused_by_name(cls: Any) -> None:
+def test_optimizer_refuses_wrong_ema_decay_num_threads_and_unknown_options(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
         with assert_refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
             cls([ones(3)], ema_decay=value)
@@ -139,7 +140,7 @@ def test_wrong_options_of_the_optimizer_are_refused_by_name(cls: Any) -> None:
         cls([ones(3)], momentumm=0.9)
 
 
-def test_options_that_contradict_each_other_are_refused() -> None:
+def test_optimizer_refuses_nesterov_without_momentum_or_with_dampening() -> None:
     for cls in CLASSES:
         if {"nesterov", "dampening"} <= cls.checks.keys():
             for more in ({}, {"momentum": 0.9, "dampening": 0.1}):
@@ -148,7 +149,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 
 @every_class
-def test_schedules_are_checked_at_the_step(cls: Any) -> None:
+def test_step_refuses_a_wrong_learning_rate_from_a_schedule(cls: Any) -> None:
     bad = (-1.0, ValueError, "at least 0"), (np.nan, ValueError, "finite"), ("a", TypeError, "a number")
     for value, error, need in bad:
         p = ones(3)
@@ -158,7 +159,7 @@ def test_schedules_are_checked_at_the_step(cls: Any) -> None:
         assert (p == 1).all() and opt.steps == 0
 
 
-def test_messages_name_class_call_argument_need_and_value() -> None:
+def test_error_message_names_class_method_argument_requirement_and_value() -> None:
     opt = fs.AdamW({"layer1.weight": ones(2), "layer2.weight": ones(128, 64)})
     with pytest.raises(ValueError) as caught:
         opt.step([ones(2), ones(128, 64, dtype=np.float64)])

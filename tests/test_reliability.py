@@ -1,4 +1,4 @@
-"""docs/reliability.md: every test that it names exists."""
+"""Every test and every script that docs/reliability.md names exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 TABLE = HERE.parent.joinpath("docs", "reliability.md").read_text("utf-8")
 
 
-def test_every_row_names_its_test() -> None:
+def test_every_test_that_reliability_md_names_exists() -> None:
     named = re.findall(r"`(test_\w+)::(test_\w+)`", TABLE)
     assert len(named) > 40
     for file, test in named:
@@ -18,8 +18,8 @@ def test_every_row_names_its_test() -> None:
         assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{test}"
 
 
-def test_ci_runs_every_script_that_the_page_names() -> None:
-    """The test is skipped without .ci, which the source distribution does not contain."""
+def test_ci_runs_every_script_that_reliability_md_names() -> None:
+    """Without noxfile.py, which the source distribution does not contain, nothing is compared."""
     scripts = set(re.findall(r"`(\.ci/\w+\.sh)`", TABLE))
     sessions = HERE.parent / "noxfile.py"
     assert scripts
@@ -28,7 +28,7 @@ def test_ci_runs_every_script_that_the_page_names() -> None:
         assert scripts <= {f".ci/{name}.sh" for name in run}
 
 
-def test_rows_without_a_test_are_marked_as_not_guarded() -> None:
+def test_rows_of_reliability_md_without_a_test_are_marked_as_not_guarded() -> None:
     lines = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) > 40 and all(len(row) == 4 for row in rows)

@@ -1,4 +1,7 @@
-"""Gradients of some rows: only these rows are touched, and sums of one row have an order."""
+"""A gradient may contain only some rows of a parameter. A step reads and writes only these rows.
+
+If a row occurs more than once, its gradients are added up in their order.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,15 @@ SHAPE = (3000, 17)
 
 
 def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[int, ...] = SHAPE) -> fs.Rows:
-    """Return gradients of rows in any order, many of them more than once."""
+    """Return gradients of random rows. Many rows occur more than once."""
     return fs.Rows(rng.integers(0, shape[0] // 2, n) * 2, rng.standard_normal((n, *shape[1:])).astype(dtype))
 
 
 def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the gradient as an array, with values added up in their order, and the rows that have a gradient."""
+    """Return the gradient as a dense array, and the indices of the rows that have a gradient.
+
+    Gradients of the same row are added up in their order.
+    """
     dense = np.zeros(shape, rows.values.dtype)
     for i, value in zip(rows.indices, rows.values, strict=True):
         dense[i] = dense[i] + value if dense[i].any() else value
@@ -33,7 +39,10 @@ def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 @every_dtype
 @every_class
-def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(
+    cls: Any, dtype: Any, rng: np.random.Generator
+) -> None:
+    """NumPy steps an array that contains only the rows with a gradient, after scaling and clipping by value."""
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
         with running(machine):
@@ -52,7 +61,7 @@ def test_rows_have_the_bits_of_a_parameter_of_these_rows(cls: Any, dtype: Any, r
             assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
 
 
-def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator) -> None:
+def test_sgd_subtracts_rows_given_in_any_order_and_any_number(rng: np.random.Generator) -> None:
     for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
         table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
         fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
@@ -62,42 +71,51 @@ def test_rows_in_any_order_and_number_are_stepped_right(rng: np.random.Generator
 
 
 @every_class
-def test_one_step_accepts_rows_and_arrays(cls: Any, rng: np.random.Generator) -> None:
-    """Gradients are given by name or by position; the norm is over all of them."""
+def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
+    cls: Any, rng: np.random.Generator
+) -> None:
+    """The parameters have names. One gradient has rows, one is an array, and one is None."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
     info = opt.step({"table": rows, "w": g, "alone": None}, clip_norm=0.5)
     dense, touched = summed(rows, (40, 5))
     norm = np.sqrt((dense**2).sum() + (g**2).sum())
-    assert info.grad_norm == pytest.approx(norm, rel=1e-12) and info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
-    assert (alone == before).all() and opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
-    assert len(touched) < 40 and not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
+    assert info.grad_norm == pytest.approx(norm, rel=1e-12)
+    assert info.clip_coef == pytest.approx(0.5 / norm, rel=1e-5)
+    assert (alone == before).all()
+    assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
+    assert len(touched) < 40
+    assert not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
 
 
 @every_class
-def test_rows_that_are_not_finite_are_skipped(cls: Any) -> None:
+def test_step_is_skipped_if_a_row_is_not_finite(cls: Any) -> None:
     table = np.ones((4, 2))
     opt = cls([table])
     rows = fs.Rows([1, 2], np.array([[1.0, np.inf], [1.0, 1.0]]))
     assert opt.step([rows], skip_nonfinite=True, zero_grads=True).skipped
-    assert (table == 1).all() and not rows.values.any() and opt._plan.tensor_steps == [0]
+    assert (table == 1).all()
+    assert not rows.values.any(), "zero_grads must zero the rows"
+    assert opt._plan.tensor_steps == [0]
 
 
 @every_class
-def test_run_of_rows_resumes_from_a_checkpoint(cls: Any, rng: np.random.Generator) -> None:
+def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator) -> None:
+    """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     steps = [rows_of(rng, np.float32) for _ in range(4)]
-    whole, half = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
-    opt, first = cls([whole]), cls([half])
+    uninterrupted, resumed = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    opt, first = cls([uninterrupted]), cls([resumed])
     for rows in steps:
         opt.step([rows])
     for rows in steps[:2]:
         first.step([rows])
-    rest = cls([half])
+    rest = cls([resumed])
     rest.load_state_dict(first.state_dict())
     for rows in steps[2:]:
         rest.step([rows])
-    assert whole.tobytes() == half.tobytes() and rest._plan.tensor_steps == [4]
+    assert uninterrupted.tobytes() == resumed.tobytes()
+    assert rest._plan.tensor_steps == [4]
 
 
 @pytest.mark.parametrize(
@@ -122,12 +140,13 @@ def test_run_of_rows_resumes_from_a_checkpoint(cls: Any, rng: np.random.Generato
          r"values must be an array of 2 rows, .* got shape \(1, 2\)"),
     ],
 )  # fmt: skip
-def test_mistakes_are_refused_by_name(make: Any, error: Any, message: str) -> None:
+def test_step_refuses_wrong_rows_and_optimizers_that_cannot_use_rows(make: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_a_refusal_changes_nothing(rng: np.random.Generator) -> None:
+def test_step_with_wrong_rows_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
+    """The second gradient is wrong, or the rows share memory with the parameter."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -151,6 +170,7 @@ CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
+    """Parameters and states are compared after 100 steps with sparse gradients."""
     torch.manual_seed(0)
     mine, other = (torch.nn.Embedding(50, 6, sparse=True) for _ in range(2))
     other.load_state_dict(mine.state_dict())
@@ -175,7 +195,8 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
 
 
 @pytest.mark.torch
-def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
+def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
+    """SGD clips by the norm and skips nan. Optimizers with momentum, decay or averages refuse sparse gradients."""
     table = torch.nn.Parameter(torch.ones(5, 2))
     index, values = torch.tensor([[1, 1, 3]]), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     table.grad = torch.sparse_coo_tensor(index, values, (5, 2), check_invariants=True)
@@ -199,7 +220,7 @@ def test_torch_clips_skips_and_refuses_sparse_gradients(torch: Any) -> None:
 
 
 @pytest.mark.torch
-def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
+def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> None:
     model = torch.nn.Embedding(5, 2, sparse=True)
     opt, seen = ours("SparseAdam")(model.parameters()), []
     opt.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
@@ -209,7 +230,8 @@ def test_torchs_hooks_see_a_step_of_rows(torch: Any) -> None:
     assert (seen[0][1] != before[1]).all() and torch.equal(seen[0][2:], before[2:])
 
 
-def test_dense_gradients_beside_rows_are_stepped_each_time() -> None:
+def test_dense_parameter_is_stepped_in_every_step_with_rows() -> None:
+    """Row 1 of the second parameter takes the same steps. The other rows of the second parameter do not change."""
     d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
     opt = fs.SGD([d, e], lr=0.125)
     g = np.ones(5, np.float32)
@@ -234,6 +256,7 @@ def bits(*arrays: Any) -> list[bytes]:
     ],
 )
 def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, message: str) -> None:
+    """States and step numbers also do not change."""
     w, table, state = np.ones(3), np.ones((4, 2)), []
     opt = cls([w, table])
     opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])
@@ -241,11 +264,16 @@ def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, 
     before = bits(w, table, *state)
     with pytest.raises(ValueError, match=rf"^{cls.__name__}\.step: grads\[1\] {message}"):
         opt.step([np.ones(3), rows(table)], zero_grads=True)
-    assert bits(w, table, *state) == before and opt.steps == 1 and opt._plan.tensor_steps == [1, 1]
+    assert bits(w, table, *state) == before
+    assert opt.steps == 1
+    assert opt._plan.tensor_steps == [1, 1]
 
 
 class Resizing:
-    """A gradient that changes other memory when a step fetches its memory, after the step has checked the rows."""
+    """A gradient that resizes another array when a step reads the gradient for the second time.
+
+    The step has already checked the rows at this moment.
+    """
 
     def __init__(self, gradient: Array, other: Array) -> None:
         self.gradient, self.other, self.asked = gradient, other, 0
@@ -260,7 +288,7 @@ class Resizing:
         return self.gradient.__dlpack__(**options)
 
 
-def test_values_that_are_freed_during_a_step_are_refused() -> None:
+def test_step_refuses_rows_whose_values_are_freed_during_the_step() -> None:
     values, w = np.ones((1, 2)), np.ones(3)
     opt = fs.SGD([w, np.ones((4, 2))])
     with pytest.raises(ValueError, match=r"grads\[1\] must be unchanged during the step"):
@@ -275,7 +303,7 @@ def test_a_schedule_is_called_once_in_a_step_of_rows() -> None:
     assert asked == [1]
 
 
-def test_rows_that_cannot_be_zeroed_are_refused_before_the_step() -> None:
+def test_zero_grads_refuses_read_only_and_strided_rows_before_the_step() -> None:
     table, read_only = np.ones((4, 2)), np.ones((1, 2))
     read_only.flags.writeable = False
     for values in (read_only, np.ones((1, 4))[:, ::2]):
@@ -331,6 +359,7 @@ def freed_indices(torch: Any) -> Any:
 def test_refused_sparse_gradients_leave_all_tensors_unchanged(
     name: str, make: Any, message: str, zero_grads: bool, torch: Any
 ) -> None:
+    """Each refused step is followed by a step with a valid sparse gradient."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours(name)([w, table], lr=0.1, zero_grads=zero_grads)
     for _ in range(2):  # the first step makes the states
@@ -339,30 +368,35 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
         states = [{n: torch.as_tensor(v).clone() for n, v in entry.items()} for entry in opt.state.values()]
         with pytest.raises((RuntimeError, ValueError), match=rf"^{name}\.step: grads\[1\] {message}"):
             opt.step()
-        assert bits(*(t.detach() for t in (w, table))) == before and (w.grad == 1).all() and table.grad.is_sparse
+        assert bits(*(t.detach() for t in (w, table))) == before
+        assert (w.grad == 1).all()
+        assert table.grad.is_sparse
         for entry, want in zip(opt.state.values(), states, strict=True):
             assert all(torch.equal(torch.as_tensor(entry[n]), v) for n, v in want.items())
         table.grad = coo(torch, [1], torch.ones(1, 2))
         opt.step()
-    assert (w.detach() < 1).all() and (table.detach()[1] < 1).all() and (table.detach()[2:] == 1).all()
+    assert (w.detach() < 1).all() and (table.detach()[1] < 1).all()
+    assert (table.detach()[2:] == 1).all()
 
 
 @pytest.mark.torch
-def test_a_refused_dense_gradient_leaves_the_rows_unchanged(torch: Any) -> None:
+def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any) -> None:
+    """The dense gradient has no memory. The sparse gradient before it is valid."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)
     w.grad.untyped_storage().resize_(0)
     with pytest.raises((RuntimeError, ValueError), match=r"grads\[1\]"):
         opt.step()
-    assert (table == 1).all() and (w == 1).all() and all(not e["sum"].any() for e in opt.state.values() if e)
+    assert (table == 1).all() and (w == 1).all()
+    assert all(not e["sum"].any() for e in opt.state.values() if e)
     w.grad = torch.ones(3)
     opt.step()
     assert [float(e["step"]) for e in opt.state.values()] == [1, 1]
 
 
 @pytest.mark.torch
-def test_values_with_torchs_negative_bit_are_read_as_negated(torch: Any) -> None:
+def test_sparse_values_with_the_negative_bit_of_torch_are_read_as_negated(torch: Any) -> None:
     table = torch.nn.Parameter(torch.zeros(4, 2))
     table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
     ours("SGD")([table], lr=1.0).step()
@@ -370,11 +404,13 @@ def test_values_with_torchs_negative_bit_are_read_as_negated(torch: Any) -> None
 
 
 @pytest.mark.torch
-def test_sparse_gradients_are_zeroed_with_the_dense_ones(torch: Any) -> None:
+def test_zero_grads_zeroes_sparse_and_dense_torch_gradients(torch: Any) -> None:
     model = torch.nn.Embedding(5, 2, sparse=True)
     w = torch.nn.Parameter(torch.ones(2))
     opt = ours("SGD")([model.weight, w], lr=0.1, zero_grads=True)
     (model(torch.tensor([1, 2])) * w).sum().backward()
     gradient = model.weight.grad
     opt.step()
-    assert model.weight.grad is gradient and not gradient.to_dense().any() and not w.grad.any()
+    assert model.weight.grad is gradient
+    assert not gradient.to_dense().any()
+    assert not w.grad.any()

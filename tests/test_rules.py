@@ -1,4 +1,4 @@
-"""Every rule has the bits of its NumPy transcription: with all options, lengths, starts, on every machine."""
+"""Every optimizer has the bits of its NumPy reference for all options, lengths, instruction sets and thread counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def assert_bits_of_the_oracle(
     machines: list[Machine],
     rng: np.random.Generator,
 ) -> None:
-    """Compare three steps with the oracle's on every machine; one element in fifty is special."""
+    """Compare three steps with NumPy for every given combination of instruction set, backend and thread count.
+
+    One gradient element in fifty is special: zero, denormal, inf or nan.
+    """
     around, step_options = STAGES[stages]
     options = {"lr": 0.3, **options, **around}
     start = split(numbers(rng, sum(lengths), dtype), lengths)
@@ -55,7 +58,7 @@ def assert_bits_of_the_oracle(
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all", "decoupled-all", "proximal-all"])
 @every_variant
-def test_every_variant_has_the_same_bits_on_every_instruction_set(
+def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
@@ -64,7 +67,7 @@ def test_every_variant_has_the_same_bits_on_every_instruction_set(
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_every_stage_has_the_same_bits_around_every_rule(
+def test_options_of_decay_clipping_scaling_and_averages_give_the_bits_of_numpy_for_every_optimizer(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
@@ -73,22 +76,24 @@ def test_every_stage_has_the_same_bits_around_every_rule(
 @every_dtype
 @pytest.mark.parametrize("stages", ["plain", "l2-all"])
 @every_class
-def test_every_number_of_threads_and_both_backends_have_the_same_bits(
+def test_step_has_the_same_bits_for_every_number_of_threads_and_both_backends(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
     assert_bits_of_the_oracle(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 
 @every_variant
-def test_200_steps_of_one_gradient_have_the_same_bits(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """The averages converge: variances are rounded to zero or below, powers of the betas become zero."""
+def test_200_steps_with_the_same_gradient_have_the_bits_of_numpy(
+    cls: Any, options: Options, rng: np.random.Generator
+) -> None:
+    """After many equal gradients, centred variances are rounded to 0 or below, and powers of the betas become 0."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
     actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")
 
 
 @every_class_of_this_rate
-def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generator) -> None:
+def test_step_with_learning_rate_zero_changes_no_parameter(cls: Any, rng: np.random.Generator) -> None:
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
         assert_bits_of_the_oracle(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
         options = {**STAGES[stages][0], "lr": 0.0}
@@ -99,7 +104,7 @@ def test_a_learning_rate_of_zero_moves_nothing(cls: Any, rng: np.random.Generato
 
 
 @every_class
-def test_one_optimizer_steps_float32_and_float64_as_separate_ones_do(cls: Any, rng: np.random.Generator) -> None:
+def test_optimizer_of_float32_and_float64_arrays_equals_separate_optimizers(cls: Any, rng: np.random.Generator) -> None:
     arrays = [numbers(rng, n, t) for n in (70, 5000, 3) for t in (np.float32, np.float64)]
     grads = [numbers(rng, a.size, a.dtype) for a in arrays]
     alone = [a.copy() for a in arrays]
@@ -109,7 +114,7 @@ def test_one_optimizer_steps_float32_and_float64_as_separate_ones_do(cls: Any, r
         assert a.tobytes() == mixed.tobytes()
 
 
-def test_tests_cover_every_flag_and_every_kernel() -> None:
+def test_variants_of_the_tests_cover_every_flag_and_every_kernel() -> None:
     compiled = dict.fromkeys(RULES, 0)
     for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))

@@ -1,4 +1,4 @@
-"""The runtime: instruction sets, threads, forks, imports, and unchanged settings of the process."""
+"""Instruction sets, threads, forks and imports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROBE = "import fusedstep as fs; from fusedstep import _core; print(fs.isa(), _c
 
 
 @pytest.mark.thread_unsafe
-def test_instruction_sets_are_chosen_by_name() -> None:
+def test_set_isa_selects_an_instruction_set_by_name_and_refuses_unknown_names() -> None:
     for name in _core.available_isas():
         fs.set_isa(name)
         assert fs.isa() == name
@@ -51,14 +51,15 @@ def test_environment_variables_are_read_at_the_import() -> None:
         ("FUSEDSTEP_NUM_THREADS", "two", "must be a whole number"),
     ],
 )
-def test_a_bad_environment_variable_is_named(name: str, value: str, need: str) -> None:
+def test_import_error_names_a_wrong_environment_variable(name: str, value: str, need: str) -> None:
     done = python("import fusedstep", **{name: value})
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: environment variable {name}='{value}': ") and need in last
+    assert last.startswith(f"ImportError: environment variable {name}='{value}': ")
+    assert need in last
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
-    (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, but it is no library
+    (tmp_path / "libgomp.so.1").write_bytes(b"")  # the loader finds this file first, and cannot load it
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
         LD_LIBRARY_PATH=str(tmp_path),
@@ -69,7 +70,7 @@ def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="needs libgomp.so.1")
-def test_openmp_library_is_shared_with_the_package_that_loaded_it() -> None:
+def test_openmp_backend_is_used_if_another_package_has_loaded_libgomp() -> None:
     again = "; import ctypes; ctypes.CDLL('libgomp.so.1'); fs.num_threads(); print(_core.backend())"
     assert python(PROBE + again).stdout.split()[1::2] == ["threads", "openmp"]
     done = python(PROBE + again, FUSEDSTEP_BACKEND="threads")
@@ -77,7 +78,7 @@ def test_openmp_library_is_shared_with_the_package_that_loaded_it() -> None:
 
 
 @pytest.mark.thread_unsafe
-def test_threads_are_limited_by_the_user_and_the_machine() -> None:
+def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> None:
     limit = fs.num_threads()
     fs.set_num_threads(1)
     assert fs.num_threads() == 1
@@ -93,7 +94,7 @@ def test_threads_are_limited_by_the_user_and_the_machine() -> None:
 @pytest.mark.parametrize(
     ("quotas", "openmp", "want"), [([1.5], "", 2), ([0.2], "", 1), ([9.0], "3,2", 3), ([], "x", 8)]
 )
-def test_a_quota_is_rounded_up_to_whole_threads(
+def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
     quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_threads, "quotas", lambda: quotas)
@@ -131,7 +132,8 @@ def test_kernels_keep_denormals(dtype: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -> None:
+def test_forked_child_steps_with_one_thread_and_the_parent_with_all(backend: str, rng: np.random.Generator) -> None:
+    """The child also forks a process and waits for its end."""
     _core.set_backend(backend)
     _core.force_threads(4)
     p, g = rng.standard_normal((2, 200_000))
@@ -145,11 +147,12 @@ def test_a_forked_child_steps_serially(backend: str, rng: np.random.Generator) -
     assert in_child(step_on)
     mine = p.copy()
     opt.step([g])
-    assert fs.num_threads() == 4 and (p != mine).any(), "the parent goes on in parallel"
+    assert fs.num_threads() == 4, "the parent must keep its threads"
+    assert (p != mine).any()
 
 
 class Meanwhile:
-    """A gradient that runs code when a step fetches its memory."""
+    """A gradient that calls `act` when a step reads its memory through DLPack."""
 
     def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
         self.gradient, self.act = gradient, act
@@ -163,7 +166,7 @@ class Meanwhile:
 
 
 def elsewhere(act: Callable[[], Any]) -> str:
-    """Call in another thread; return the error's text."""
+    """Call `act` in another thread. Return the message of its RuntimeError, or an empty string."""
     errors: list[str] = []
 
     def call() -> None:
@@ -180,6 +183,7 @@ def elsewhere(act: Callable[[], Any]) -> str:
 
 @every_class
 def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
+    """While a step reads its gradient, another thread tries to step, to change a group, and to load a state."""
     g, said = [np.ones(3)], []
     opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))
     state = opt.state_dict()
@@ -205,7 +209,7 @@ def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
     assert opt.params[0].tobytes() == twin.params[0].tobytes()
 
 
-def test_an_error_of_the_users_list_of_gradients_is_raised() -> None:
+def test_step_raises_the_error_of_a_list_of_gradients_that_cannot_be_iterated() -> None:
     class Failing(list[Any]):
         def __iter__(self) -> Iterator[Any]:
             raise ZeroDivisionError
@@ -226,6 +230,7 @@ def test_an_error_of_a_gradients_dlpack_method_names_the_gradient() -> None:
 @pytest.mark.thread_unsafe
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
 def test_step_releases_the_gil() -> None:
+    """A second Python thread waits for a lock. It can run only if a step releases the GIL."""
     p, g = np.zeros(1_000_000), np.ones(1_000_000)
     opt, gate, ran = fs.Adam([p]), threading.Lock(), []
     gate.acquire()
@@ -254,6 +259,7 @@ def test_import_does_not_enable_the_gil() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_threads_may_step_their_own_optimizers_at_once(backend: str, rng: np.random.Generator) -> None:
+    """Six Python threads take 20 steps each, from equal parameters. All must have the bits of a single thread."""
     _core.set_backend(backend)
     _core.force_threads(2)
     start, g = rng.standard_normal((2, 100_000))
@@ -299,7 +305,7 @@ CGROUPS: dict[str, tuple[str, dict[str, str], list[float]]] = {
 
 
 @pytest.mark.parametrize("case", CGROUPS)
-def test_quotas_of_control_groups_are_read(case: str, tmp_path: Path) -> None:
+def test_cpu_quotas_are_read_from_control_groups(case: str, tmp_path: Path) -> None:
     lines, files, want = CGROUPS[case]
     root = tree(tmp_path / "root", files)
     cgroups = tmp_path / "cgroup"

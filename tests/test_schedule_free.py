@@ -1,4 +1,7 @@
-"""Schedule-free rules: the points of gradients and of evaluation, and the statistics of batch norm there."""
+"""Schedule-free optimizers: the parameters y, their average x, and the statistics of batch norm at the average.
+
+The gradient is computed at y = share x + (1 - share) z. The optimizer steps z, and x is the mean of z over the steps.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ every_rule = pytest.mark.parametrize(("cls", "options", "share"), OPTIONS)
 
 
 def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator) -> tuple[Any, Array, Array]:
-    """Return an optimizer after some steps, its parameters y, and the mean x of z over the steps."""
+    """Take steps. Return the optimizer, its parameters y, and the mean x of its state z over the steps."""
     y = rng.standard_normal(50)
     opt = cls([y], **options)
     x = np.zeros(50)
@@ -30,10 +33,10 @@ def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator)
 
 
 @every_rule
-def test_averaged_swaps_in_the_mean_of_z(
+def test_averaged_replaces_schedule_free_parameters_by_the_mean_of_z(
     cls: Any, options: dict[str, Any], share: float, rng: np.random.Generator
 ) -> None:
-    """With a constant rate, x is the plain mean of z after each step."""
+    """With a constant learning rate, the average x is the mean of the state z over the steps."""
     opt, y, x = run(cls, options, 20, rng)
     kept, z = y.copy(), opt.state[0]["z"].copy()
     with opt.averaged():
@@ -43,7 +46,9 @@ def test_averaged_swaps_in_the_mean_of_z(
 
 
 @every_rule
-def test_averages_before_the_first_step_are_the_parameters(cls: Any, options: dict[str, Any], share: float) -> None:
+def test_schedule_free_averages_before_the_first_step_are_the_parameters(
+    cls: Any, options: dict[str, Any], share: float
+) -> None:
     opt = cls([y := np.ones(3)], **options)
     assert opt.has_averages and not fs.SGD([np.ones(3)]).has_averages
     with opt.averaged():
@@ -51,7 +56,9 @@ def test_averages_before_the_first_step_are_the_parameters(cls: Any, options: di
 
 
 @every_rule
-def test_averaged_prefers_the_average_of_ema_decay(cls: Any, options: dict[str, Any], share: float) -> None:
+def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(
+    cls: Any, options: dict[str, Any], share: float
+) -> None:
     opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
     opt.step([np.ones(3)])
     ema = opt.ema[0].copy()
@@ -61,9 +68,10 @@ def test_averaged_prefers_the_average_of_ema_decay(cls: Any, options: dict[str, 
 
 @every_rule
 @pytest.mark.torch
-def test_averages_in_torch_are_those_of_the_numpy_api(
+def test_schedule_free_averages_of_tensors_equal_those_of_arrays(
     cls: Any, options: dict[str, Any], share: float, torch: Any, rng: np.random.Generator
 ) -> None:
+    """One parameter gets no gradient. A step inside `averaged` is refused."""
     import fusedstep.torch
 
     y, idle = rng.standard_normal(50).astype(np.float32), np.ones(3, np.float32)
@@ -86,7 +94,8 @@ def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
     return model, np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)
 
 
-def test_batch_norm_statistics_are_measured_at_the_averages() -> None:
+def test_measure_batch_norm_inside_averaged_uses_the_averaged_weights() -> None:
+    """The statistics are means over two batches. `momentum` of the layer does not change."""
     model, x = model_of_batch_norm()
     opt = fs.SGDScheduleFree(model.params, lr=0.5)
     for _ in range(5):
@@ -101,7 +110,7 @@ def test_batch_norm_statistics_are_measured_at_the_averages() -> None:
 
 
 @pytest.mark.parametrize("batches", [[], [np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)]], ids=len)
-def test_statistics_are_as_before_if_they_cannot_be_measured(batches: list[Array]) -> None:
+def test_measure_batch_norm_with_wrong_batches_changes_no_statistics(batches: list[Array]) -> None:
     model, x = model_of_batch_norm()
     model.forward(x, training=True)
     before = {name: a.tobytes() for name, a in model.buffers.items()}

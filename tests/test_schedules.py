@@ -1,4 +1,4 @@
-"""The schedules: values, refusals, huge steps, pickling, agreement with torch."""
+"""Schedules return the rates of their formulas and of torch, accept huge steps, refuse mistakes, and can be pickled."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ IDS = [type(schedule).__name__ for schedule, _ in FORMULAS]
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_rates_follow_the_formula(schedule: Any, formula: Any) -> None:
+def test_schedule_returns_the_rates_of_its_formula(schedule: Any, formula: Any) -> None:
     for t in range(1, 60):
         assert schedule(t) == pytest.approx(formula(t), rel=1e-14, abs=1e-16)
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:7] + FORMULAS[8:], ids=IDS[:7] + IDS[8:])
-def test_the_first_step_has_the_first_rate(schedule: Any, formula: Any) -> None:
+def test_schedule_returns_the_given_rate_at_step_1(schedule: Any, formula: Any) -> None:
     assert schedule(1) == 0.3
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_huge_steps_neither_fail_nor_leave_the_range(schedule: Any, formula: Any) -> None:
+def test_rates_of_huge_step_numbers_are_between_0_and_lr(schedule: Any, formula: Any) -> None:
     for t in HUGE:
         assert 0.0 <= schedule(t) <= 0.3
     assert schedule(np.int64(5)) == schedule(5)
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
-def test_steps_below_one_and_fractions_are_refused(schedule: Any, formula: Any) -> None:
+def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, formula: Any) -> None:
     for t in (0, -3):
         with pytest.raises(ValueError, match=f"t must be an integer >= 1; got {t}"):
             schedule(t)
@@ -59,6 +59,7 @@ def test_steps_below_one_and_fractions_are_refused(schedule: Any, formula: Any) 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:8], ids=IDS[:8])
 def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(schedule: Any, formula: Any) -> None:
+    """`eval(repr(schedule))` gives an equal schedule."""
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert eval(repr(schedule), vars(s)) == schedule
     with pytest.raises(AttributeError):
@@ -89,12 +90,12 @@ def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(sched
         (lambda: s.ReduceOnPlateau(1, min_lr=2), r"min_lr must be at most lr \(1\); got 2"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(make: Any, message: str) -> None:
+def test_schedules_refuse_wrong_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_a_warmup_needs_a_schedule() -> None:
+def test_warmup_refuses_a_number_in_place_of_a_schedule() -> None:
     with pytest.raises(TypeError, match=r"warmup: schedule must be a function of the step; got 0\.1"):
         s.warmup(0.1, 5)  # type: ignore[arg-type]
 
@@ -107,22 +108,23 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     ends = list(itertools.accumulate(lengths))
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
-    # exact for huge steps too: the k-th cycle, of length 3 * 2**k, ends at 3 * (2**(k+1) - 1)
-    assert eta.ends_cycle(3 * (2**200 - 1)) and not eta.ends_cycle(3 * (2**200 - 1) + 1)
+    # Cycle k, of length 3 * 2**k, ends at step 3 * (2**(k+1) - 1). This is exact for huge steps, too.
+    assert eta.ends_cycle(3 * (2**200 - 1))
+    assert not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
 
-def test_plateau_lowers_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
+def test_reduce_on_plateau_reduces_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
-    # The first metric is the best. After 2-4, which are not better, the rate is halved; 5-6 are the cooldown. After 7-9
-    # the rate is min_lr, because half of 0.5 is less.
+    # Metric 1 is the best. Metrics 2 to 4 are not better, so the rate is halved. Metrics 5 and 6 are in the cooldown.
+    # After metrics 7 to 9, the rate is min_lr, because half of 0.5 is less than min_lr.
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
     assert eta(10**9) == 0.3
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("level", [5.0, -5.0, 0.0, math.nan])
-def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
+def test_reduce_on_plateau_reduces_the_rate_if_the_metric_is_constant(mode: str, level: float) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=3, mode=mode)
     for _ in range(5):
         eta.observe(level)
@@ -130,13 +132,13 @@ def test_flat_metric_of_any_sign_is_a_plateau(mode: str, level: float) -> None:
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_improving_metric_of_any_sign_is_not_a_plateau(mode: str) -> None:
+def test_reduce_on_plateau_keeps_the_rate_while_the_metric_improves(mode: str) -> None:
     eta = s.ReduceOnPlateau(1.0, patience=0, mode=mode)
     for metric in np.linspace(3, -3, 40) * (1 if mode == "min" else -1):
         assert eta.observe(float(metric)) == 1.0
 
 
-def test_plateau_resumes_from_its_state() -> None:
+def test_reduce_on_plateau_resumes_from_its_state() -> None:
     metrics = [3.0, 2.0, 2.5, 2.4, 2.3, 1.9, 2.0, 2.0, 2.0, 2.0]
     whole = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
     first = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
@@ -164,7 +166,7 @@ def test_plateau_resumes_from_its_state() -> None:
         ),
     ],
 )
-def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], message: str) -> None:
+def test_reduce_on_plateau_refuses_a_wrong_state_and_changes_nothing(state: dict[str, float], message: str) -> None:
     eta = s.ReduceOnPlateau(1.0)
     before = eta.state_dict()
     with pytest.raises(ValueError, match=message):
@@ -172,7 +174,8 @@ def test_a_bad_state_is_refused_and_changes_nothing(state: dict[str, float], mes
     assert eta.state_dict() == before
 
 
-def test_rates_agree_with_torch(torch: Any) -> None:
+def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
+    """The learning rates of torch's schedulers are read before each step."""
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:
@@ -194,7 +197,7 @@ def test_rates_agree_with_torch(torch: Any) -> None:
         assert [ours(t) for t in range(1, steps + 1)] == pytest.approx(rates(theirs, steps), rel=1e-12)
 
 
-def test_plateau_agrees_with_torch_on_positive_metrics(torch: Any) -> None:
+def test_reduce_on_plateau_agrees_with_torch_for_positive_metrics(torch: Any) -> None:
     metrics = 1 + np.random.default_rng(0).random(200)
     for mode in ("min", "max"):
         opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)

@@ -1,4 +1,4 @@
-"""docs/scope.md: every name and every file in it exists, and the files use the names."""
+"""Every name and every file in docs/scope.md exists, and the files use the names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sys.path.pop(0)
 ROWS = [row for rows in make_scope.sections().values() for row in rows]
 
 
-def test_the_page_is_what_the_script_writes() -> None:
+def test_scope_page_equals_the_output_of_make_scope() -> None:
     assert ROOT.joinpath("docs", "scope.md").read_text("utf-8") == make_scope.page()
     assert len(ROWS) > 60 and len({row.technique for row in ROWS}) == len(ROWS)
 
@@ -46,6 +46,8 @@ def test_names_of_a_row_exist_and_its_files_use_them(row: make_scope.Row) -> Non
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )
-def test_missing_name_is_detected(name: str, error: type[Exception], message: str) -> None:
+def test_resolve_raises_an_error_for_a_name_that_does_not_exist(
+    name: str, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         make_scope.resolve(name)

@@ -1,4 +1,4 @@
-"""Samplers: the path of coordinate descent, finer grids, storages and workers."""
+"""Optuna samplers: the points of coordinate descent and of finer grids, storages and workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRID = {"x": [0, 1, 2, 3, 4], "y": [0, 1, 2, 3]}
 
 
 def bowl(trial: Any) -> float:
-    """Evaluate a problem of interacting parameters with its minimum at (3, 1)."""
+    """Return the value of a function of x and y, which has the minimum at (3, 1)."""
     x, y = trial.suggest_int("x", 0, 4), trial.suggest_int("y", 0, 3)
     return float((x - 3) ** 2 + (y - 1) ** 2 + 0.5 * (x - 3) * (y - 1))
 
@@ -34,11 +34,12 @@ def points(study: Any) -> list[tuple[Any, ...]]:
 
 
 def test_coordinate_descent_tries_the_expected_points() -> None:
+    """The search tries all values of one parameter, continues at the best point, and changes to the other parameter."""
     sampler = CoordinateDescentSampler(GRID, start={"x": 0, "y": 3})
     study = optuna.create_study(sampler=sampler)
     study.optimize(bowl, n_trials=11)
     assert points(study)[:5] == [(0, 3), (1, 3), (2, 3), (3, 3), (4, 3)]  # along x, from the start
-    # The least value is 2.5 at (2, 3). The search goes on along y from there, where (2, 3) is known.
+    # The least value is 2.5 at (2, 3). From (2, 3), whose value is known, the search continues along y.
     assert points(study)[5:8] == [(2, 0), (2, 1), (2, 2)]
     assert points(study)[8:] == [(0, 1), (1, 1), (3, 1)]  # from (2, 1) along x again
     assert study.best_params == {"x": 3, "y": 1}
@@ -50,7 +51,7 @@ def test_coordinate_descent_can_maximise() -> None:
     assert study.best_params == {"x": 3, "y": 1}
 
 
-def test_search_restarts_and_ends_when_the_grid_is_exhausted() -> None:
+def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> None:
     study = optuna.create_study(sampler=CoordinateDescentSampler(GRID))
     study.optimize(bowl, n_trials=1000)
     assert sorted(points(study)) == sorted(itertools.product(*GRID.values()))
@@ -59,7 +60,9 @@ def test_search_restarts_and_ends_when_the_grid_is_exhausted() -> None:
     assert len(study.trials) == 21
 
 
-def test_failed_and_pruned_trials_are_neither_chosen_nor_repeated() -> None:
+def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials() -> None:
+    """Trials with x = 3 are pruned, and other trials with y = 1 fail with nan."""
+
     def broken(trial: Any) -> float:
         value = bowl(trial)
         if trial.params["x"] == 3:
@@ -90,24 +93,26 @@ def test_coordinate_descent_accepts_all_kinds_of_values() -> None:
 # multi-resolution
 
 
-def test_levels_halve_the_spacing_about_the_best() -> None:
+def test_multi_resolution_sampler_halves_the_spacing_around_the_best_point() -> None:
+    """The optimum is at x = 5.1."""
     space = {"x": Float(0.0, 16.0)}
     study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=5, levels=3))
     study.optimize(lambda trial: (trial.suggest_float("x", 0, 16) - 5.1) ** 2, n_trials=1000)
     found = [x for (x,) in points(study)]
     assert sorted(found[:5]) == [0, 4, 8, 12, 16]
-    assert sorted(found[5:7]) == [2, 6]  # 0, 2, 4, 6, 8 about 4: three are known
-    assert sorted(found[7:9]) == [5, 7] and len(found) == 9  # 4, 5, 6, 7, 8 about 6
+    assert sorted(found[5:7]) == [2, 6]  # the grid around 4 is 0, 2, 4, 6, 8, and 0, 4 and 8 are known
+    assert sorted(found[7:9]) == [5, 7]  # the grid around 6 is 4, 5, 6, 7, 8, and 4, 6 and 8 are known
+    assert len(found) == 9
 
 
-def test_a_logarithmic_range_is_halved_in_its_logarithm() -> None:
+def test_multi_resolution_sampler_halves_the_spacing_of_logarithms_for_a_logarithmic_range() -> None:
     study = optuna.create_study(sampler=MultiResolutionGridSampler({"lr": SPACE["lr"]}, points=3, levels=2))
     study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1.0, log=True), n_trials=100)
     assert sorted(lr for (lr,) in points(study)) == pytest.approx([1e-4, 1e-3, 1e-2, 1.0])
 
 
 @pytest.mark.parametrize("per_axis", [2, 3, 4, 5])
-def test_finer_grids_approach_the_optimum(per_axis: int) -> None:
+def test_multi_resolution_sampler_approaches_the_optimum(per_axis: int) -> None:
     study = optuna.create_study(sampler=MultiResolutionGridSampler(SPACE, points=per_axis, levels=10))
     study.optimize(valley, n_trials=1000)
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.01)
@@ -115,7 +120,8 @@ def test_finer_grids_approach_the_optimum(per_axis: int) -> None:
     assert len(set(points(study))) == len(points(study))
 
 
-def test_search_over_integers_and_choices_ends_without_levels() -> None:
+def test_multi_resolution_sampler_over_integers_and_choices_ends_by_itself() -> None:
+    """The study ends with fewer than 500 trials. It finds the optimum, and repeats no point."""
     space = {"n": Int(1, 100), "step": Int(0, 20, step=5), "log": Int(1, 64, log=True), "kind": Categorical(["a", "b"])}
     study = optuna.create_study(sampler=MultiResolutionGridSampler(space, points=3))
 
@@ -129,7 +135,7 @@ def test_search_over_integers_and_choices_ends_without_levels() -> None:
     assert study.best_params == {"n": 37, "step": 15, "log": 11, "kind": "b"}
 
 
-# both
+# both samplers
 
 
 SAMPLERS = {
@@ -139,7 +145,8 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_resumed_study_equals_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
+def test_resumed_study_tries_the_points_of_an_uninterrupted_study(name: str, tmp_path: Path) -> None:
+    """The study is stored in a journal file, and resumed twice."""
     make, f, n = SAMPLERS[name]
     whole = optuna.create_study(sampler=make())
     whole.optimize(f, n_trials=n)
@@ -152,7 +159,7 @@ def test_a_resumed_study_equals_one_that_was_not_stopped(name: str, tmp_path: Pa
     assert points(study) == points(whole)
 
 
-def test_a_database_keeps_points_exactly() -> None:
+def test_study_resumed_from_a_database_repeats_no_point() -> None:
     make, f, n = SAMPLERS["multiresolution"]
     storage = optuna.storages.RDBStorage("sqlite:///:memory:")
     for _ in range(2):
@@ -163,7 +170,7 @@ def test_a_database_keeps_points_exactly() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
-    """As with several workers, several trials run at once and end in another order."""
+    """Four trials run at the same time, as with several workers. They end in reverse order."""
     make, f, _ = SAMPLERS[name]
     study, other = (optuna.create_study(sampler=make()) for _ in range(2))
     for _ in range(4):
@@ -177,7 +184,8 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_results_of_other_samplers_are_used(name: str) -> None:
+def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
+    """The sampler uses the values of trials that the user enqueued. Its next point is the same."""
     make, f, _ = SAMPLERS[name]
     first = optuna.create_study(sampler=make())
     first.optimize(f, n_trials=6)
@@ -190,7 +198,7 @@ def test_results_of_other_samplers_are_used(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_can_be_pickled(name: str) -> None:
+def test_pickled_sampler_tries_the_same_points(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     studies = [optuna.create_study(sampler=sampler) for sampler in (make(), pickle.loads(pickle.dumps(make())))]
     for study in studies:
@@ -199,7 +207,8 @@ def test_samplers_can_be_pickled(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_wrong_suggestions_in_a_trial_are_refused(name: str) -> None:
+def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(name: str) -> None:
+    """An unknown parameter, a wrong range, two objectives and an incomplete enqueued trial are refused."""
     make, f, _ = SAMPLERS[name]
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: a suggested parameter must be one of \['x', "):
@@ -244,9 +253,7 @@ def test_wrong_suggestions_in_a_trial_are_refused(name: str) -> None:
         (lambda: MultiResolutionGridSampler(SPACE, 2000), ValueError, r"at most 1,000,000 points; got 4,000,000"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
-    make: Any, error: type[Exception], message: str
-) -> None:
+def test_samplers_refuse_wrong_arguments(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

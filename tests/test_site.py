@@ -1,4 +1,4 @@
-"""The documentation site and the files that describe the project: complete, without dead links."""
+"""The documentation site and the files that describe the project are complete and have no dead links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md
 VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
 KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Their names are public in their package, or other pages describe them (the command line, ONNX).
+# Modules that the reference does not list. Their package lists their names, or another page describes them.
 NOT_LISTED = {
     "fusedstep",
     "fusedstep.cli",
@@ -29,7 +29,7 @@ NOT_LISTED = {
 
 
 def public_modules() -> set[str]:
-    """Return the packages and files without an underscore that list their public names."""
+    """Return the public modules that define `__all__`. No part of a public name begins with an underscore."""
     source = ROOT / "python"
     listing = [path for path in source.joinpath("fusedstep").rglob("*.py") if "__all__" in path.read_text("utf-8")]
     names = [".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for path in listing]
@@ -42,7 +42,7 @@ def test_api_reference_lists_every_public_module() -> None:
 
 
 def test_api_reference_lists_every_function_of_the_root() -> None:
-    """A class or function of the root that is in no listed module needs its own line."""
+    """A class or function of `fusedstep` that is in no listed module needs its own line."""
     text = (DOCS / "api" / "index.md").read_text("utf-8")
     modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]
     owned = {name for module in modules for name in module.__all__} | {
@@ -61,13 +61,13 @@ def test_links_to_files_exist(page: Path) -> None:
             assert (page.parent / path).exists(), link
 
 
-def test_version_is_the_same_everywhere() -> None:
+def test_citation_pyproject_and_changelog_have_the_version_of_the_package() -> None:
     assert f"\nversion: {fs.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
     assert f'\nversion = "{fs.__version__}"\n' in (ROOT / "pyproject.toml").read_text("utf-8")
     assert f"\n## {fs.__version__} - " in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_changelog_keeps_its_form() -> None:
+def test_changelog_has_only_headings_of_the_expected_forms() -> None:
     headings = re.findall(r"^(##+ .*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert headings[0] == "## Unreleased"
     for heading in headings[1:]:

@@ -1,4 +1,4 @@
-"""Beyond 2^31: elements of one tensor, of all together, of dropout and batch norm; steps; a million tensors."""
+"""Tensors of more than 2^31 elements, step numbers above 2^31, and a million tensors give correct results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ GIB = 1 << 30
 
 
 def needs(gib: float) -> None:
-    """Skip the test if there is too little free memory."""
+    """Skip the test if fewer than `gib` + 2 GiB of memory are free."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
     except OSError:
-        pytest.skip("/proc/meminfo, which says what memory is free, is not here")
+        pytest.skip("/proc/meminfo, which contains the size of free memory, does not exist")
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     if free < (gib + 2) * GIB:
-        pytest.skip(f"{gib + 2:.0f} GiB of free memory are needed, there are {free / GIB:.0f}")
+        pytest.skip(f"the test needs {gib + 2:.0f} GiB of free memory; {free / GIB:.0f} GiB are free")
 
 
 def blocks(*arrays: Array) -> Iterator[tuple[int, list[Array]]]:
-    """Cut flat arrays into blocks; the number of the block makes their values differ."""
+    """Cut flat arrays into blocks. Yield the number and the arrays of each block."""
     for k, first in enumerate(range(0, arrays[0].size, BLOCK)):
         yield k, [a[first : first + BLOCK] for a in arrays]
 
@@ -40,7 +40,7 @@ def values(rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.nightly
-def test_a_tensor_of_more_than_2_to_the_31_elements_is_stepped_right(values: Array) -> None:
+def test_step_of_a_tensor_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
     needs(16)
     p, g = np.empty(SIZE, np.float32), np.empty(SIZE, np.float32)
     for k, (a, b) in blocks(p, g):
@@ -54,8 +54,8 @@ def test_a_tensor_of_more_than_2_to_the_31_elements_is_stepped_right(values: Arr
 
 
 @pytest.mark.nightly
-def test_tensors_of_more_than_2_to_the_31_elements_together_are_stepped_right(values: Array) -> None:
-    """The gradients are one broadcast row; the norm is that of all elements."""
+def test_step_of_tensors_of_more_than_2_to_the_31_elements_in_total_is_correct(values: Array) -> None:
+    """Each gradient is one row, broadcast to the shape of the parameter. The norm is over all elements."""
     needs(8)
     rows = SIZE // BLOCK // 3
     params = [np.zeros((rows, BLOCK), np.float32) for _ in range(3)]
@@ -63,13 +63,14 @@ def test_tensors_of_more_than_2_to_the_31_elements_together_are_stepped_right(va
     g = [np.broadcast_to(values, p.shape) for p in params]
     info = fs.SGD(params, lr=1.0).step(g, clip_norm=1.0)
     squares = (3 * rows + 5) * float(values.astype(np.float64) @ values)
-    assert sum(p.size for p in params) > 1 << 31 and info.grad_norm == pytest.approx(squares**0.5, rel=1e-12)
+    assert sum(p.size for p in params) > 1 << 31
+    assert info.grad_norm == pytest.approx(squares**0.5, rel=1e-12)
     want = -(values * np.float32(info.clip_coef))
     assert all((row == want).all() for p in params for row in p)
 
 
 @pytest.mark.nightly
-def test_dropout_of_more_than_2_to_the_31_elements_is_right(values: Array) -> None:
+def test_dropout_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
     needs(8)
     x, key = np.empty(SIZE, np.float32), fs.Key(3, 1)
     for k, (a,) in blocks(x):
@@ -80,7 +81,7 @@ def test_dropout_of_more_than_2_to_the_31_elements_is_right(values: Array) -> No
 
 
 @pytest.mark.nightly
-def test_batch_norm_of_more_than_2_to_the_31_elements_is_right(values: Array) -> None:
+def test_batch_norm_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
     needs(8)
     x = np.empty(SIZE, np.float32)
     total = 0.0
@@ -105,6 +106,7 @@ def test_batch_norm_of_more_than_2_to_the_31_elements_is_right(values: Array) ->
 def test_step_counts_beyond_2_to_the_31_are_exact(
     cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator
 ) -> None:
+    """The optimizer starts from a loaded state with a large step number. Two steps have the bits of NumPy."""
     p, options = rng.standard_normal(50), Options(lr=lambda t: 0.1 * (t - count))
     grads = [rng.standard_normal(50) for _ in range(2)]
 

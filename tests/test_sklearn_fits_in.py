@@ -1,4 +1,4 @@
-"""The estimators in scikit-learn's pipelines, searches and ensembles; and wrong arguments."""
+"""The estimators work in scikit-learn's pipelines, searches and ensembles, and refuse wrong arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import fusedstep as fs
 import fusedstep.sklearn
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
 
-#: Networks that are trained for a few epochs only.
+# These tests train for a few epochs only.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 
 X, y = load_breast_cancer(return_X_y=True)
@@ -58,7 +58,7 @@ def test_classifiers_work_inside_pipelines_searches_and_ensembles(name: str) -> 
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_estimators_work_inside_scikit_learns_meta_estimators() -> None:
+def test_regressor_and_classifier_work_inside_bagging_multi_output_and_cross_validation() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (
@@ -80,8 +80,8 @@ def workers() -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # warnings of processes that joblib starts
-def test_loky_workers_get_read_only_maps_and_return_the_same_bits(workers: Any) -> None:
-    large = np.tile(X, (8, 1))  # above joblib's limit for memory maps
+def test_loky_workers_accept_read_only_arrays_and_return_the_bits_of_this_process(workers: Any) -> None:
+    large = np.tile(X, (8, 1))  # so large that joblib passes it to the workers as a read-only memory map
     here = [small(dropout=0.1, dtype=dtype).fit(large, np.tile(y, 8)) for dtype in ("float32", "float64")]
     there = joblib.Parallel(max_nbytes=1000)(
         joblib.delayed(_fit)(large, np.tile(y, 8), dtype) for dtype in ("float32", "float64")
@@ -110,7 +110,7 @@ def test_fits_have_the_same_bits_for_any_number_of_threads_and_instruction_set()
         assert all(np.array_equal(p, q) for p, q in zip(first.coefs_, again.coefs_, strict=True))
 
 
-def test_the_penalty_has_the_same_bits_for_any_number_of_threads_of_the_linear_algebra() -> None:
+def test_penalty_on_weights_has_the_same_bits_for_any_number_of_blas_threads() -> None:
     options = {"hidden_layer_sizes": (256, 256), "batch_size": 64, "max_iter": 2, "alpha": 1.0}
     losses = []
     for threads in (1, 2):
@@ -136,7 +136,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must have only arguments of SGD .* num_threads, .*seed\); got 'amsgrad'",
+        r"solver_params must have only these arguments of SGD, .* num_threads, .*seed; got 'amsgrad'",
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
@@ -154,7 +154,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"pretraining": {"epoch": 3}}, "pretrain: a setting must be one of epochs, .*; got 'epoch'"),
     (
         {"sparsity": 0.1, "sparsity_penalty": "kl"},
-        "activation must be 'logistic' .* with sparsity_penalty='kl'; got 'relu'",
+        "activation must be 'logistic' with sparsity_penalty='kl', .*; got 'relu'",
     ),
     ({"snapshots": 3}, "snapshots need learning_rate='cosine_restarts', .*; got 'constant'"),
     ({"snapshots": 3, "early_stopping": True}, "snapshots does not support early_stopping"),
@@ -184,12 +184,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES)
-def test_wrong_parameters_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_estimator_refuses_wrong_parameters_and_names_them(options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         small(**options).fit(X, y)
 
 
-def test_wrong_calls_are_refused_by_name() -> None:
+def test_methods_of_estimators_refuse_wrong_arguments_and_name_them() -> None:
     model = small(dropout=0.2).fit(X, y)
     with pytest.raises(ValueError, match="X_val and y_val must be given together"):
         small().fit(X, y, X_val=X)
@@ -208,7 +208,7 @@ def test_wrong_calls_are_refused_by_name() -> None:
         model.predict_proba(X, return_std=True)
     with pytest.raises(
         ValueError,
-        match="class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'",
+        match="class_weight must be a dict for partial_fit, which gets only a part of the rows; got 'balanced'",
     ):
         small(class_weight="balanced").partial_fit(X, y, classes=[0, 1])
     with pytest.raises(
@@ -225,18 +225,19 @@ def test_wrong_calls_are_refused_by_name() -> None:
         _ = small().coefs_
 
 
-def test_a_batch_of_one_row_that_batch_norm_cannot_train_on_is_an_error() -> None:
+def test_partial_fit_with_batch_norm_refuses_a_batch_of_one_row() -> None:
     with pytest.raises(ValueError, match=r"BatchNorm|batch_norm"):
         small(batch_norm=True).partial_fit(X[:1], y[:1], classes=[0, 1])
 
 
-def test_ctrl_c_keeps_whole_steps() -> None:
+def test_fit_interrupted_by_ctrl_c_keeps_the_steps_taken_so_far() -> None:
     def interrupt(model: Any, epoch: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         model = small(callbacks=[interrupt]).fit(X, y)
-    assert model.n_iter_ == 1 and model.score(X, y) > 0.8
+    assert model.n_iter_ == 1
+    assert model.score(X, y) > 0.8
 
 
 @pytest.mark.thread_unsafe
@@ -266,6 +267,7 @@ def test_import_without_scikit_learn_names_the_extra() -> None:
     ],
 )
 def test_a_refused_fit_leaves_the_previous_fit_unchanged(options: dict[str, Any], rows: dict[str, Any]) -> None:
+    """A refused first fit leaves no fitted attributes."""
     model = small().fit(X, y)
     before = model.predict(X)
     with pytest.raises((TypeError, ValueError)):

@@ -1,4 +1,4 @@
-"""Options of the estimators that scikit-learn's do not have."""
+"""Options of the estimators that the estimators of scikit-learn do not have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import fusedstep as fs
 from fusedstep import init, nn, schedules
 from fusedstep.sklearn import MLPClassifier, MLPRegressor, _augment
 
-#: Networks that are trained for a few epochs only.
+# These tests train for a few epochs only.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 
 BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
@@ -31,14 +31,14 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "batch norm, tanh": {"batch_norm": True, "activation": "tanh", "dropout": 0.1},
     "hard tanh": {"activation": "hard_tanh"},
     "solver params": {"solver_params": {"amsgrad": True}},
-    "class": {"solver": fs.Lion},
-    "factory": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
+    "solver as a class": {"solver": fs.Lion},
+    "solver as a function": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
     "elastic net": {"alpha": 0.1, "l1_ratio": 0.5},
     "proximal": {"alpha": 0.5, "l1_ratio": 1.0, "decay": "proximal"},
     "clip": {"clip_norm": 0.5},
     "warm-up": {"warmup": 5},
     "average": {"ema_decay": 0.9},
-    "smoothing": {"label_smoothing": 0.2},
+    "label smoothing": {"label_smoothing": 0.2},
     "sparsity": {"sparsity": 1e-2},
     "student t": {"sparsity": 1e-2, "sparsity_penalty": "student_t"},
     "kl": {"sparsity": 1e-2, "sparsity_penalty": "kl", "activation": "logistic"},
@@ -47,7 +47,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "weight noise": {"weight_noise": 0.01},
     "mixup": {"mixup": 0.3},
     "snapshots": {"learning_rate": "cosine_restarts", "snapshots": 3},
-    "classes": {"class_weight": {0: 3.0}},
+    "class weight": {"class_weight": {0: 3.0}},
     "initialisation": {"weight_init": init.he(), "bias_init": init.zeros()},
     "float32": {"dtype": "float32"},
     "bfloat16 state": {"dtype": "float32", "solver_params": {"state_dtype": "bfloat16"}},
@@ -73,7 +73,10 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: str, plain: Any) -> None:
+def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(
+    name: str, plain: Any
+) -> None:
+    """The fitted estimator and a pickled copy also give equal results after `partial_fit`."""
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -81,9 +84,10 @@ def test_fit_with_an_option_differs_is_reproducible_and_survives_a_pickle(name: 
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     back = pickle.loads(pickle.dumps(model))
     assert np.array_equal(back.predict_proba(V), p)
-    for other in (model, back):  # both go on from the same weights, moments, counters and streams
+    for other in (model, back):  # pickle keeps the weights, the optimizer states and the random streams
         other.partial_fit(X[:64], y[:64])
-    assert same(model, back) and np.array_equal(model.predict_proba(V), back.predict_proba(V))
+    assert same(model, back)
+    assert np.array_equal(model.predict_proba(V), back.predict_proba(V))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,7 @@ def test_options_work_for_two_classes_and_for_several_labels(name: str, targets:
     assert model.score(X, targets) > 0.9 and model.predict(X).shape == targets.shape
 
 
-@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"smoothing", "classes", "kl"}))
+@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"label smoothing", "class weight", "kl"}))
 def test_options_work_for_a_regression(name: str) -> None:
     data, target = load_diabetes(return_X_y=True)
     model, plain = (MLPRegressor(**{**LEARNING, **more}).fit(data * 20, target / 100) for more in (EXTRAS[name], {}))
@@ -104,13 +108,14 @@ def test_options_work_for_a_regression(name: str) -> None:
 
 
 @pytest.mark.parametrize("solver", fs.optim.registry)
-def test_optimizers_are_found_by_name_in_any_case(solver: str) -> None:
+def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
     model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
-    assert type(model._optimizer) is fs.optim.registry[solver] and model.loss_ < model.loss_curve_[0]
+    assert type(model._optimizer) is fs.optim.registry[solver]
+    assert model.loss_ < model.loss_curve_[0]
 
 
 @pytest.mark.parametrize("name", schedules.NAMES)
-def test_every_schedule_is_found_by_name(name: str) -> None:
+def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -118,7 +123,7 @@ def test_every_schedule_is_found_by_name(name: str) -> None:
     assert name == "plateau" or rates == [eta(t) for t in (10, 20, 30)]
 
 
-def test_penalty_agrees_with_the_formula() -> None:
+def test_loss_with_alpha_and_l1_ratio_includes_the_elastic_net_penalty() -> None:
     model = fitted(alpha=0.0, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
     first = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
     both = fitted(alpha=0.7, l1_ratio=0.2, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
@@ -131,7 +136,7 @@ def test_proximal_steps_make_exact_zeros() -> None:
     assert zeros[0] == 0 and zeros[1] > 0.02
 
 
-def test_ema_decay_gives_the_optimizers_average() -> None:
+def test_weights_of_an_estimator_with_ema_decay_are_the_averages_of_the_optimizer() -> None:
     model = fitted(ema_decay=0.9)
     assert np.array_equal(model.coefs_[0], model._optimizer.ema["0.weight"])
     assert not np.array_equal(model.coefs_[0], model._model.params["0.weight"])
@@ -146,19 +151,23 @@ def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
     assert np.array_equal(model._models[0].params["0.weight"], one_epoch.coefs_[0])
 
 
-def test_monte_carlo_predictions_are_reproducible_and_less_accurate_where_uncertain() -> None:
+def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_confident() -> None:
+    """The rows are sorted by the probability of the predicted class."""
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
-    assert np.array_equal(p, model.predict_proba(V, mc_samples=30)) and not np.array_equal(p, model.predict_proba(V))
+    assert np.array_equal(p, model.predict_proba(V, mc_samples=30))
+    assert not np.array_equal(p, model.predict_proba(V))
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    right, order = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
-    assert right[order[100:]].mean() > right[order[:100]].mean() + 0.1 and (std > 0).all()
+    correct, by_confidence = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
+    assert correct[by_confidence[100:]].mean() > correct[by_confidence[:100]].mean() + 0.1
+    assert (std > 0).all()
     binary = MLPClassifier(**BASE, dropout=0.3).fit(X, y > 4)
     p, std = binary.predict_proba(V, mc_samples=5, return_std=True)
-    assert p.shape == std.shape == (200, 2) and np.array_equal(std[:, 0], std[:, 1])
+    assert p.shape == std.shape == (200, 2)
+    assert np.array_equal(std[:, 0], std[:, 1])
 
 
-def test_class_weights_act_as_sample_weights() -> None:
+def test_class_weights_give_the_fit_of_equal_sample_weights() -> None:
     weights = np.where(y == 3, 5.0, 1.0)
     assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
     few = y < 2
@@ -167,22 +176,25 @@ def test_class_weights_act_as_sample_weights() -> None:
     assert same(balanced, MLPClassifier(**BASE).fit(X[few], y[few], few.sum() / (2 * counts[y[few]])))
 
 
-def test_given_validation_rows_are_scored_and_the_best_weights_restored() -> None:
+def test_validation_rows_given_to_fit_are_scored_and_early_stopping_restores_the_best_weights() -> None:
+    """Without early stopping, the scores do not change the fit."""
     options = {"max_iter": 12, "learning_rate_init": 0.05, "early_stopping": True, "n_iter_no_change": 2}
     model = MLPClassifier(**{**BASE, **options}).fit(X, y, X_val=V, y_val=v)
     assert model.best_validation_score_ == max(model.validation_scores_) == pytest.approx(model.score(V, v))
     assert model.n_iter_ == len(model.validation_scores_) == len(model.loss_curve_)
-    watched = MLPClassifier(**BASE).fit(X, y, X_val=V, y_val=v)
-    assert same(watched, fitted()) and len(watched.validation_scores_) == 3
+    without_stopping = MLPClassifier(**BASE).fit(X, y, X_val=V, y_val=v)
+    assert same(without_stopping, fitted())
+    assert len(without_stopping.validation_scores_) == 3
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", lambda model, X, y: -model.predict_proba(X).max()])
 def test_early_stopping_accepts_any_scorer(scoring: Any) -> None:
     model = fitted(early_stopping=True, scoring=scoring, max_iter=4)
-    assert len(model.validation_scores_) == 4 and model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_scores_) == 4
+    assert model.best_validation_score_ == max(model.validation_scores_)
 
 
-def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
+def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
     model = MLPClassifier(**BASE, early_stopping=True, scoring="accuracy").fit(frame, y)
@@ -190,8 +202,9 @@ def test_scorers_see_rows_without_names_and_do_not_warn() -> None:
 
 
 def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
+    """After the stop, the weights with the best validation score are restored, and another call changes nothing."""
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
-    with pytest.raises(ValueError, match="without X_val and y_val"):
+    with pytest.raises(ValueError, match="partial_fit with early_stopping=True needs X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
     for _ in range(40):
         model.partial_fit(X, y, classes=np.arange(10), X_val=V, y_val=v)
@@ -205,6 +218,7 @@ def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
 
 
 def test_callbacks_run_after_every_epoch_and_may_end_the_training() -> None:
+    """The callback returns True after the second epoch."""
     heard: list[Any] = []
 
     def callback(model: Any, epoch: Any) -> bool:
@@ -212,8 +226,10 @@ def test_callbacks_run_after_every_epoch_and_may_end_the_training() -> None:
         return len(heard) == 2
 
     model = fitted(callbacks=[callback])
-    assert [epoch.number for _, epoch in heard] == [1, 2] and model.n_iter_ == 2
-    assert heard[1][0] is model and heard[1][1].loss == model.loss_ and heard[1][1].score is None
+    assert [epoch.number for _, epoch in heard] == [1, 2]
+    assert model.n_iter_ == 2
+    assert heard[1][0] is model
+    assert heard[1][1].loss == model.loss_ and heard[1][1].score is None
 
 
 def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +239,9 @@ def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> 
     assert f"loss = {model.loss_:.8f}" in lines[-1] and "validation score" in lines[-1]
 
 
-def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_draws_a_progress_bar_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
@@ -232,17 +250,18 @@ def test_verbose_draws_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert "3/3" in out and "Iteration" not in out
 
 
-def test_rows_of_weight_zero_change_nothing() -> None:
+def test_rows_of_sample_weight_zero_do_not_change_the_fit() -> None:
     weights = (np.arange(300) % 3 > 0).astype(float)
     kept = weights > 0
     assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
 
 
-def test_coefs_are_views_of_the_network() -> None:
+def test_assignment_to_coefs_changes_the_predictions_of_the_network() -> None:
     model = fitted()
     before = model.predict_proba(V)
     model.coefs_[0] = model.coefs_[0] * 0
-    assert not np.allclose(model.predict_proba(V), before) and not model.coefs_[0].any()
+    assert not np.allclose(model.predict_proba(V), before)
+    assert not model.coefs_[0].any()
     model.coefs_ = [w * 0 for w in model.coefs_]
     model.intercepts_ = [b * 0 for b in model.intercepts_]
     np.testing.assert_allclose(model.predict_proba(V), 0.1)
@@ -251,6 +270,7 @@ def test_coefs_are_views_of_the_network() -> None:
 
 
 def test_several_threads_predict_the_same_as_one_thread() -> None:
+    """Six Python threads share one model."""
     model = fitted(hidden_layer_sizes=(64, 64), max_iter=1)
     parts = [X[:100], X[100:200], X[200:]]
     expected, wrong = [model.predict_proba(part) for part in parts], []
@@ -275,22 +295,23 @@ def test_fit_does_not_change_the_schedule_or_parameters_of_the_estimator() -> No
     assert same(clone(model).fit(X, y), model)
 
 
-def test_noise_may_be_turned_on_for_a_warm_start() -> None:
+def test_input_noise_set_before_a_warm_start_takes_effect() -> None:
     plain, noisy = fitted(warm_start=True), fitted(warm_start=True)
     assert not same(plain.fit(X, y), noisy.set_params(input_noise=0.5).fit(X, y))
 
 
-def test_a_warm_start_scores_the_network_that_it_trains() -> None:
+def test_validation_scores_after_a_warm_start_are_those_of_the_network_in_training() -> None:
+    """The first fit ended with averaged weights."""
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
     heard: list[float] = []
     model.fit(X, y, X_val=V, y_val=v)
-    assert len(set(model.validation_scores_)) > 1  # not the score of the average of the first fit in every epoch
+    assert len(set(model.validation_scores_)) > 1, "the scores must not be those of the average of the first fit"
     model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
     model.partial_fit(X, y, X_val=V, y_val=v)
     assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]
 
 
-def test_training_continues_after_an_early_stop_on_request() -> None:
+def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
     model = fitted(early_stopping=True, n_iter_no_change=1, learning_rate_init=0.1, max_iter=40)
     before = len(model.loss_curve_)
     assert before < 40
@@ -299,14 +320,16 @@ def test_training_continues_after_an_early_stop_on_request() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_early_stopping_may_be_turned_on_and_off_between_calls(early: bool) -> None:
+def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool) -> None:
+    """The best loss, or the best validation score, is the best since the switch."""
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)
     for _ in range(2):
         model.partial_fit(X, y, **({} if early else {"X_val": V, "y_val": v}))
     best = model.best_loss_ if early else model.best_validation_score_
     assert best == (min(model.loss_curve_[-2:]) if early else max(model.validation_scores_))
-    assert (model.best_validation_score_ is None) == early and (model.best_loss_ is None) == (not early)
+    assert (model.best_validation_score_ is None) == early
+    assert (model.best_loss_ is None) == (not early)
 
 
 def test_callback_may_return_a_numpy_bool() -> None:
@@ -317,7 +340,7 @@ def test_only_a_callback_that_returns_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 
-def test_weights_of_rows_are_mixed_as_the_rows() -> None:
+def test_mixup_mixes_sample_weights_as_it_mixes_rows() -> None:
     weights = np.arange(1.0, 9.0)
     batch = nn.Batch(weights[:, None], np.eye(8), weights)
     (mixed,) = _augment.augmented(iter([batch]), MLPClassifier(mixup=0.3), fs.Philox(0))

@@ -1,4 +1,4 @@
-"""With scikit-learn's parameters alone, the same seed gives scikit-learn's weights, up to rounding."""
+"""If only parameters of scikit-learn are used, the same seed gives the weights of scikit-learn, up to rounding."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ BASE = {"hidden_layer_sizes": (12, 7), "max_iter": 4, "random_state": 3, "batch_
 SGD = {"solver": "sgd", "learning_rate_init": 0.1}
 OPTIONS: dict[str, dict[str, Any]] = {
     "adam": {},
-    "adam, all that it has": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3, "alpha": 0.1, "learning_rate_init": 0.01},
+    "adam, all options": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3, "alpha": 0.1, "learning_rate_init": 0.01},
     "sgd": SGD,
     "sgd without momentum": {**SGD, "momentum": 0.0},
     "sgd, plain momentum": {**SGD, "nesterovs_momentum": False},
     "invscaling": {**SGD, "learning_rate": "invscaling", "power_t": 0.2},
     "adaptive": {**SGD, "learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 1, "max_iter": 9},
-    "in order": {"shuffle": False},
+    "without shuffling": {"shuffle": False},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.2},
-    "stops by itself": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
+    "stops by tol": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
     "lbfgs": {"solver": "lbfgs", "max_iter": 5},
     "logistic": {"activation": "logistic"},
     "tanh": {"activation": "tanh"},
@@ -68,7 +68,8 @@ def assert_same_fit(ours: Any, theirs: Any, rtol: float = 1e-9) -> None:
 
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_classifier_agrees_with_scikit_learns(name: str, targets: str) -> None:
+def test_classifier_agrees_with_the_classifier_of_scikit_learn(name: str, targets: str) -> None:
+    """All fitted attributes, weights and predictions are compared."""
     X, y = digits()
     y = TARGETS[targets](y)
     options = {**BASE, **OPTIONS[name]}
@@ -83,7 +84,7 @@ def test_classifier_agrees_with_scikit_learns(name: str, targets: str) -> None:
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("loss", ["squared_error", "poisson"])
 @pytest.mark.parametrize("name", ["adam", "sgd", "early stopping", "lbfgs", "tanh"])
-def test_regressor_agrees_with_scikit_learns(name: str, loss: str, columns: int) -> None:
+def test_regressor_agrees_with_the_regressor_of_scikit_learn(name: str, loss: str, columns: int) -> None:
     X, y = load_diabetes(return_X_y=True)
     X, y = X * 20, y / 100
     y = np.stack([y, 3 - y / 2], axis=1) if columns == 2 else y
@@ -97,7 +98,7 @@ def test_regressor_agrees_with_scikit_learns(name: str, loss: str, columns: int)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_sample_weights_act_as_in_scikit_learn(solver: str) -> None:
+def test_fit_with_sample_weights_agrees_with_scikit_learn(solver: str) -> None:
     X, y = digits()
     weights = np.random.default_rng(0).random(len(y)) + 0.1
     options = {**BASE, "solver": solver}
@@ -113,7 +114,7 @@ def test_sparse_rows_give_the_fit_of_dense_rows(kind: Any) -> None:
     assert np.array_equal(dense.predict_proba(X), ours.predict_proba(kind(X)))
 
 
-def test_float32_stays_float32() -> None:
+def test_fit_of_float32_rows_agrees_with_scikit_learn_and_predicts_float32() -> None:
     X, y = digits()
     X = X.astype(np.float32)
     theirs, ours = TheirClassifier(**BASE).fit(X, y), MLPClassifier(**BASE).fit(X, y)
@@ -121,15 +122,18 @@ def test_float32_stays_float32() -> None:
     assert ours.predict_proba(X).dtype == np.float32
 
 
-def test_warm_start_continues_as_scikit_learns() -> None:
+def test_warm_start_continues_the_training_as_in_scikit_learn() -> None:
     X, y = digits()
     theirs, ours = (kind(**BASE, warm_start=True).fit(X, y) for kind in (TheirClassifier, MLPClassifier))
     theirs.fit(X, y), ours.fit(X, y)
-    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_) and ours.n_iter_ == 4 and len(ours.loss_curve_) == 8
+    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_)
+    assert ours.n_iter_ == 4
+    assert len(ours.loss_curve_) == 8
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_partial_fit_continues_as_scikit_learns(pickled: bool) -> None:
+def test_partial_fit_continues_the_training_as_in_scikit_learn(pickled: bool) -> None:
+    """The estimator may be pickled between the calls."""
     X, y = digits()
     options = {**BASE, "shuffle": False}
     theirs, ours = TheirClassifier(**options), MLPClassifier(**options)
@@ -142,7 +146,7 @@ def test_partial_fit_continues_as_scikit_learns(pickled: bool) -> None:
 
 
 @pytest.mark.parametrize("pair", [(MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)])
-def test_names_and_defaults_are_those_of_scikit_learn(pair: Any) -> None:
+def test_estimator_has_the_parameters_and_defaults_of_scikit_learn(pair: Any) -> None:
     ours, theirs = pair[0](), pair[1]()
     assert theirs.get_params().items() <= ours.get_params().items()
     assert [name for name in theirs.get_params(deep=False) if name not in ours.get_params()] == []
@@ -158,7 +162,7 @@ def test_training_that_has_not_converged_warns() -> None:
         MLPClassifier(**{**BASE, "solver": "lbfgs"}).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
         MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # scikit-learn warns too
-    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # no warning, because a schedule ends with the epochs
+    MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # no warning, because the schedule ends with the last epoch
 
 
 @pytest.mark.filterwarnings("error")

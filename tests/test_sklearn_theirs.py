@@ -1,4 +1,4 @@
-"""The installed scikit-learn's tests of its networks, run with fusedstep's estimators."""
+"""The estimators pass the tests that scikit-learn has for its own networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import fusedstep.sklearn
 
 THEIRS = "sklearn.neural_network.tests.test_mlp"
 
-#: Tests that read or write private attributes of scikit-learn's networks, which ours do not have.
+#: Tests that read or write private attributes of scikit-learn's networks. fusedstep's estimators lack these attributes.
 PRIVATE = {
     "test_adaptive_learning_rate": "_optimizer.learning_rate",
     "test_fit": "_coef_grads",
@@ -27,7 +27,7 @@ PRIVATE = {
 
 
 def _theirs() -> dict[str, Any]:
-    """Return the names that scikit-learn's test file defines, with our estimators in place of its networks."""
+    """Run scikit-learn's test file with fusedstep's estimators instead of its networks. Return all defined names."""
     spec = find_spec(THEIRS)
     assert spec is not None and spec.origin is not None, "scikit-learn was installed without its tests"
     source = Path(spec.origin).read_text(encoding="utf-8")
@@ -50,11 +50,11 @@ pytestmark = pytest.mark.filterwarnings("default")  # warnings of scikit-learn's
 
 @pytest.fixture
 def global_random_seed() -> int:
-    """Return the seed that scikit-learn's tests take by default."""
+    """Return the default seed of scikit-learn's tests."""
     return 42
 
 
-def test_tests_that_are_left_out_use_private_attributes() -> None:
+def test_scikit_learn_tests_that_are_left_out_use_private_attributes() -> None:
     assert len(TESTS) > 40
     for name, attribute in PRIVATE.items():
         assert f".{attribute}" in inspect.getsource(TESTS[name]), name

@@ -1,4 +1,4 @@
-"""Saved and loaded state: a resumed run has the same bits, and a state that does not fit changes nothing."""
+"""Training with a loaded state has the bits of uninterrupted training. A state that does not fit changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.oracle import every_class, every_variant, needs_safetensors
 
 
 class World:
-    """Parameters of several dtypes and layouts in two groups. Every world has the same gradients."""
+    """An optimizer with parameters of two dtypes in two groups. The gradients of a step depend only on its number."""
 
     def __init__(self, cls: Any, **options: Any) -> None:
         rng = np.random.default_rng(5)
@@ -33,7 +33,7 @@ class World:
         self.opt = cls(groups, **{"lr": 0.1, "ema_decay": 0.9, **options})
 
     def run(self, first: int, last: int) -> None:
-        """Take the steps; every third step lacks a gradient."""
+        """Take the steps. In every third step, the gradient of parameter "a" is None."""
         for t in range(first, last):
             rng = np.random.default_rng(t)
             grads = {n: rng.standard_normal(p.shape).astype(p.dtype).reshape(p.shape) for n, p in self.params.items()}
@@ -58,23 +58,25 @@ def over_file(old: World, new: World, folder: Path) -> None:
 
 @pytest.mark.parametrize("transfer", [over_dict, pytest.param(over_file, marks=needs_safetensors)])
 @every_variant
-def test_resumed_optimizer_equals_one_that_did_not_stop(
+def test_training_with_a_loaded_state_has_the_bits_of_uninterrupted_training(
     cls: Any, options: dict[str, Any], transfer: Callable[[World, World, Path], None], tmp_path: Path
 ) -> None:
-    whole, old, new = (World(cls, **options) for _ in range(3))
-    whole.run(0, 9)
+    """The state is taken after five of nine steps, as a dict or a file."""
+    uninterrupted, old, new = (World(cls, **options) for _ in range(3))
+    uninterrupted.run(0, 9)
     old.run(0, 5)
     for n, p in new.params.items():
         p[...] = old.params[n]
     transfer(old, new, tmp_path)
     assert new.everything() == old.everything()
     new.run(5, 9)
-    assert new.everything() == whole.everything()
+    assert new.everything() == uninterrupted.everything()
 
 
 @needs_safetensors
 @every_class
-def test_unnamed_parameters_and_options_of_groups_are_saved(cls: Any, tmp_path: Path) -> None:
+def test_save_and_load_keep_options_of_groups_and_states_of_unnamed_parameters(cls: Any, tmp_path: Path) -> None:
+    """One parameter is in Fortran order."""
     opt = cls([np.ones(3), np.ones((2, 2), order="F")], lr=0.1)
     opt.step([np.ones(3), np.ones((2, 2))])
     opt.groups[0]["lr"] = 0.03
@@ -88,7 +90,7 @@ def test_unnamed_parameters_and_options_of_groups_are_saved(cls: Any, tmp_path: 
             np.testing.assert_array_equal(new.state[key][name], a)
 
 
-def test_a_state_dict_is_a_copy_in_c_order() -> None:
+def test_state_dict_has_copies_of_the_states_in_c_order() -> None:
     world = World(fs.Adam)
     world.run(0, 2)
     saved = world.opt.state_dict()
@@ -99,7 +101,7 @@ def test_a_state_dict_is_a_copy_in_c_order() -> None:
 
 
 @needs_safetensors
-def test_a_file_is_the_same_for_the_same_state(tmp_path: Path) -> None:
+def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         world = World(fs.Adam)
         world.run(0, 3)
@@ -110,6 +112,7 @@ def test_a_file_is_the_same_for_the_same_state(tmp_path: Path) -> None:
 
 @needs_safetensors
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing, flushing or renaming the file fails. No temporary file is left."""
     import safetensors.numpy
 
     world, path = World(fs.Adam), tmp_path / "state"
@@ -133,7 +136,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def changed(state: Any, *path: Any, to: Any = None) -> Any:
-    """Return a copy with one entry replaced, or removed where `to` is None."""
+    """Return a copy of a state dict in which the entry at `path` is replaced by `to`, or removed if `to` is None."""
     if isinstance(state, list):
         return list(changed(dict(enumerate(state)), *path, to=to).values())
     copy = {k: changed(v, *path[1:], to=to) if path[1:] and k == path[0] else v for k, v in state.items()}
@@ -148,7 +151,7 @@ F4 = np.float32
 MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
-    "no section": (("steps",), None, "missing steps"),
+    "no steps": (("steps",), None, "missing steps"),
     "no groups": (("groups",), [], "groups must be a list of 2 groups"),
     "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
     "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
@@ -169,7 +172,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "shape": (("state", "state.x", "exp_avg"), np.zeros(8, F4), "must be float32 (7,); got float32 (8,)"),
     "axes": (("state", "a.weight", "exp_avg"), np.zeros((5, 6), F4), "must be float32 (6, 5); got float32 (5, 6)"),
     "dtype": (("state", "state.x", "exp_avg"), np.zeros(7), "must be float32 (7,); got float64 (7,)"),
-    "swapped": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "must be float32 (7,); got >f4 (7,)"),
+    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "must be float32 (7,); got >f4 (7,)"),
     "no averages": (("ema",), {}, "ema must have the keys"),
     "average": (("ema", "state.x"), np.zeros(8, F4), "ema['state.x'] must be float32 (7,); got float32 (8,)"),
 }
@@ -177,6 +180,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> None:
+    """`MISFITS[name]` changes one entry of a valid state dict."""
     path, to, words = MISFITS[name]
     old, new = World(fs.Adam), World(fs.Adam)
     old.run(0, 3)
@@ -195,7 +199,7 @@ def test_load_state_dict_refuses_an_object_that_is_not_a_dict(state: Any) -> Non
 
 
 @every_class
-def test_averages_fit_only_an_optimizer_that_has_them(cls: Any) -> None:
+def test_load_state_dict_refuses_averages_if_only_one_optimizer_has_ema_decay(cls: Any) -> None:
     with_ema, without = World(cls), World(cls, ema_decay=None)
     for old, new, words in ((with_ema, without, "ema must be None"), (without, with_ema, "ema must be averages")):
         before = new.everything()
@@ -205,7 +209,7 @@ def test_averages_fit_only_an_optimizer_that_has_them(cls: Any) -> None:
 
 
 def foreign(path: Path, header: dict[str, str] | None = None) -> None:
-    """Write a file that no optimizer has saved."""
+    """Write a safetensors file that was not saved by an optimizer."""
     from safetensors.numpy import save_file
 
     save_file({"x": np.zeros(3)}, path, header)
@@ -228,7 +232,8 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
 
 @needs_safetensors
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_bad_files_change_nothing(kind: str, tmp_path: Path) -> None:
+def test_load_refuses_damaged_and_other_files_and_changes_nothing(kind: str, tmp_path: Path) -> None:
+    """`BAD_FILES[kind]` damages or replaces a valid file."""
     world, path = World(fs.Adam), tmp_path / "state"
     world.run(0, 2)
     world.opt.save(path)
@@ -253,7 +258,7 @@ def test_load_refuses_a_missing_file_and_a_file_of_another_optimizer(tmp_path: P
 
 
 class Schedule:
-    """A learning rate with a state of its own."""
+    """A learning-rate schedule that has a state."""
 
     def __init__(self, fails: bool = False) -> None:
         self.best, self.fails = 0.5, fails
@@ -271,7 +276,7 @@ class Schedule:
 
 
 @needs_safetensors
-def test_a_schedule_keeps_its_state(tmp_path: Path) -> None:
+def test_save_and_load_keep_the_state_of_a_schedule(tmp_path: Path) -> None:
     old, new = World(fs.Adam, lr=Schedule()), World(fs.Adam, lr=Schedule())
     old.run(0, 3)
     old.opt.groups[0]["lr"].best = 0.25
@@ -279,7 +284,8 @@ def test_a_schedule_keeps_its_state(tmp_path: Path) -> None:
     assert new.opt.groups[0]["lr"].best == 0.25
 
 
-def test_a_schedule_that_refuses_its_state_changes_nothing() -> None:
+def test_load_state_dict_changes_nothing_if_a_schedule_refuses_its_state() -> None:
+    """Of two schedules, the second refuses the state. The first schedule must get its old state back."""
     first, second = Schedule(), Schedule(fails=True)
     p = [{"params": np.ones(3), "lr": first}, {"params": np.ones(3), "lr": second}]
     opt = fs.Adam(p)
@@ -302,7 +308,7 @@ def test_step_counts_beyond_the_integers_of_float32_are_exact() -> None:
     assert opt.step([numbers(np.random.default_rng(1), 100, p.dtype)[:3]]).step == 2**24 + 2
 
 
-def test_an_optimizer_loads_its_own_arrays_in_another_order() -> None:
+def test_load_state_dict_accepts_the_states_of_the_optimizer_under_exchanged_names() -> None:
     opt = fs.Adam({"a": np.zeros(3), "b": np.zeros(3)}, ema_decay=0.9)
     opt.step({"a": np.ones(3), "b": np.full(3, 2.0)})
     before, state = opt.state_dict(), opt.state

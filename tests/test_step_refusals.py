@@ -1,4 +1,4 @@
-"""A refused step changes no byte of parameters, gradients, states and averages."""
+"""A step that refuses wrong gradients or options changes no byte of parameters, gradients, states and averages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.refusals import HUGE, NO_PARAMETERS, assert_refused, ones
 
 
 class World:
-    """An optimizer after one step, with all the memory that a step might write."""
+    """An optimizer after one step, and copies of the bytes of all arrays that a step can write."""
 
     def __init__(self, cls: type[fs.optim.Optimizer] = fs.AdamW) -> None:
         self.params = {"w": ones(4, 3), "b": ones(3)}
@@ -31,7 +31,7 @@ class World:
         return [a.tobytes() for a in (*self.params.values(), *self.grads.values(), *state, *self.opt.ema.values())]
 
     def assert_refuses(self, error: type[Exception], *words: str, grads: Any = None, **options: Any) -> None:
-        """Assert the error, that nothing was written, and that the optimizer still works."""
+        """Assert that a step raises this error and writes nothing, and that a later step works."""
         with assert_refused(error, *words):
             self.opt.step(self.grads if grads is None else grads, **options)
         assert self.bytes() == self.before and self.opt.steps == 1
@@ -39,11 +39,11 @@ class World:
         assert self.opt.steps == 2
 
 
-# Arrays that cannot be parameters but can be gradients, because gradients are only read.
+# Arrays that cannot be parameters, but can be gradients, because a step only reads gradients.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
-# A scalar may be the gradient of an array without axes. In these tests the arrays have axes.
+# A scalar can be the gradient of an array without axes. In these tests, all parameters have axes.
 NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "of shape (3,)", "NumPy scalar float32")}
 
 
@@ -59,7 +59,7 @@ def test_step_refuses_an_array_that_cannot_be_a_gradient(name: str) -> None:
 
 
 @every_class
-def test_gradients_of_another_shape_or_dtype_are_refused(cls: Any) -> None:
+def test_step_refuses_gradients_of_another_shape_or_dtype(cls: Any) -> None:
     for bad in (ones(4), ones(1, 3), ones(3, 1), ones(0), ones(3, dtype=np.float64), np.ones((), np.float32)):
         other = " (or 16-bit)" if bad.shape == (3,) else ""
         need = f"must be float32{other} of shape (3,)"
@@ -90,7 +90,9 @@ def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
 
 
 @every_class
-def test_gradients_that_share_memory_with_written_arrays_are_refused(cls: Any) -> None:
+def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls: Any) -> None:
+    """The gradient is a view of a parameter, a state or an average, in four layouts."""
+
     def arrays(w: World) -> dict[str, Array]:
         state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values() if a.ndim}
         averages = {f"ema[{k}]": a for k, a in enumerate(w.opt.ema.values())}
@@ -110,7 +112,8 @@ def test_gradients_that_share_memory_with_written_arrays_are_refused(cls: Any) -
             )
 
 
-def test_gradients_interleaved_with_other_arrays_are_accepted() -> None:
+def test_step_accepts_gradients_whose_elements_lie_between_those_of_other_arrays() -> None:
+    """The arrays share a buffer, but no element."""
     whole = np.zeros((6, 8), np.float32)
     p = ones(3, 4)
     zero = np.broadcast_to(np.float32(0), (24,))
@@ -123,7 +126,8 @@ def test_gradients_interleaved_with_other_arrays_are_accepted() -> None:
 
 
 @every_class
-def test_gradients_that_cannot_be_zeroed_are_refused(cls: Any) -> None:
+def test_step_refuses_gradients_that_zero_grads_cannot_zero(cls: Any) -> None:
+    """Read-only, repeated and shared elements are refused with `zero_grads`, and accepted without it."""
     same, fixed = ones(6), ones(3)
     fixed.flags.writeable = False
     crossed = as_strided(ones(9), (4, 3), (4, 4))
@@ -153,7 +157,7 @@ NEEDS_OF_A_STEP: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", NEEDS_OF_A_STEP)
-def test_wrong_options_of_a_step_are_refused_by_name(name: str) -> None:
+def test_step_refuses_wrong_options_and_names_them(name: str) -> None:
     values, need = NEEDS_OF_A_STEP[name]
     for cls in CLASSES:
         what = f"{cls.__name__}.step: {name} must be"
@@ -166,7 +170,7 @@ def test_wrong_options_of_a_step_are_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["skip_nonfinite", "zero_grads"])
-def test_wrong_flags_of_a_step_are_refused_by_name(name: str) -> None:
+def test_step_refuses_flags_that_are_not_true_or_false(name: str) -> None:
     for value in (None, 1, "no", np.array([True, False])):
         World().assert_refuses(
             TypeError, f"AdamW.step: {name} must be True or False", f"got {value!r}", **{name: value}
@@ -193,7 +197,8 @@ CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("change", CHANGES)
 @every_class
-def test_changed_parameters_are_detected(cls: Any, change: str) -> None:
+def test_step_refuses_a_parameter_whose_memory_shape_dtype_or_flags_changed(cls: Any, change: str) -> None:
+    """The parameter changes between two steps. The other parameter is not stepped."""
     act, need = CHANGES[change]
     first, second = np.ones((4, 3), np.float32), np.ones((4, 3), np.float32)
     opt = cls({"a": first, "b": second})
@@ -206,11 +211,11 @@ def test_changed_parameters_are_detected(cls: Any, change: str) -> None:
     assert (first.tobytes(), second.tobytes()) == before and opt.steps == 1
 
 
-def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
+def test_step_refuses_a_gradient_of_another_dtype_at_the_address_of_the_last_gradient() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
-        # The new array and its dtype are often at the freed addresses of the first array and of its dtype.
+        # The new array and the new dtype are often at the freed addresses of the first array and the first dtype.
         other = np.ones(3, np.dtype("f4").newbyteorder(">"))
         before = p.tobytes()
         with assert_refused(TypeError, "native byte order"):
@@ -219,7 +224,8 @@ def test_gradient_of_another_dtype_at_the_same_address_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_gradients_changed_between_check_and_step_are_detected() -> None:
+def test_step_refuses_a_gradient_array_that_changed_since_the_last_step() -> None:
+    """The dtype, the size or the write flag of an array changes after a step that accepted it."""
     world, g = World(), ones(3)
     world.opt.step([None, g])
     g.dtype = ">f4"
@@ -237,7 +243,8 @@ def test_gradients_changed_between_check_and_step_are_detected() -> None:
 
 
 @every_class
-def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
+def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(cls: Any) -> None:
+    """NumPy returns such scalars from arithmetic. Scalars of other types and scalars to be zeroed are refused."""
     for dtype in (np.float32, np.float64):
         w, same = np.array(2.0, dtype), np.array(2.0, dtype)
         opt, twin = cls([w], lr=0.1), cls([same], lr=0.1)
@@ -266,7 +273,7 @@ def test_numpy_scalars_are_gradients_of_arrays_without_axes(cls: Any) -> None:
         opt.step([np.array(1.0, dtype)], zero_grads=True)
 
 
-def test_interleaved_strides_without_repeats_are_accepted(torch: Any) -> None:
+def test_arrays_with_interleaved_strides_and_no_repeated_element_are_accepted(torch: Any) -> None:
     """Strides of 12 and 16 bytes are not nested, but no two elements of a (4, 3) array overlap."""
     memory = np.zeros(32, np.float32)
     g = as_strided(memory, (4, 3), (12, 16))

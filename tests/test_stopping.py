@@ -1,4 +1,4 @@
-"""Early stopping: the epoch of the stop, and the restored weights."""
+"""Early stopping ends the training after the patience, and restores the best weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Return the number of observations before the stop (0: no stop) and the restored weight."""
+    """Observe metrics until the training stops. Return the number of the last metric (0 if the training did not stop).
+
+    Also return the weight after `restore`. The weight is t when metric t is observed.
+    """
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
     stopped = 0
@@ -35,8 +38,8 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
-        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # too slow, but the weights are the best
-        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # no best metric: the initial weights
+        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # improves by less than tol, but 2.8 is the best
+        ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # without a best metric, the initial weights are restored
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
         ([math.inf, math.inf, math.inf], {"patience": 2}, (3, 1)),
@@ -44,13 +47,14 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([], {}, (0, 0)),
     ],
 )
-def test_stops_after_patience_and_restores_the_best_weights(
+def test_early_stopping_stops_after_patience_and_restores_the_best_weights(
     metrics: list[float], options: Any, expected: tuple[int, int]
 ) -> None:
     assert run(metrics, **options) == expected
 
 
-def test_model_is_loaded_with_its_running_statistics() -> None:
+def test_early_stopping_restores_weights_and_running_statistics_of_a_model() -> None:
+    """After a better and a worse metric, `restore` gives the predictions at the better metric."""
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
     stopping = EarlyStopping(model)
     x = np.random.default_rng(0).random((8, 3)).astype(np.float32)
@@ -59,13 +63,14 @@ def test_model_is_loaded_with_its_running_statistics() -> None:
     best = model.predict(x)
     model.forward(5 + x, training=True)
     model.arena += 1
-    assert not stopping.observe(2.0) and not stopping.is_best
+    assert not stopping.observe(2.0)
+    assert not stopping.is_best
     assert not np.array_equal(model.predict(x), best)
     stopping.restore()
     assert np.array_equal(model.predict(x), best)
 
 
-def test_weights_of_torch_are_copied(torch: Any) -> None:
+def test_early_stopping_restores_the_weights_of_a_torch_module(torch: Any) -> None:
     model = torch.nn.Linear(2, 1)
     stopping = EarlyStopping(model)
     stopping.observe(1.0)
@@ -76,12 +81,13 @@ def test_weights_of_torch_are_copied(torch: Any) -> None:
     assert np.array_equal(model.weight.detach().numpy(), before)
 
 
-def test_pickled_observer_continues() -> None:
+def test_early_stopping_continues_after_pickling() -> None:
     first = EarlyStopping({"w": np.ones(2)}, 3)
     first.observe(1.0)
     first.observe(2.0)
     second = pickle.loads(pickle.dumps(first))
-    assert [second.observe(m) for m in (2.0, 2.0)] == [False, True] and second.best_at == 1
+    assert [second.observe(m) for m in (2.0, 2.0)] == [False, True]
+    assert second.best_at == 1
 
 
 @pytest.mark.parametrize(
@@ -102,9 +108,7 @@ def test_pickled_observer_continues() -> None:
         ),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
-    make: Any, error: type[Exception], message: str
-) -> None:
+def test_early_stopping_refuses_wrong_arguments(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

@@ -1,4 +1,4 @@
-"""Metadata of the installed package: requirements, licence and bill of materials are right."""
+"""The metadata of the installed package has the correct requirements, licence and bill of materials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bill_of_materials() -> dict[str, Any]:
     return found
 
 
-def test_package_needs_numpy_only() -> None:
+def test_package_requires_only_numpy() -> None:
     """The imports of the package are tested in `test_runtime::test_import_loads_few_packages_and_changes_nothing`."""
     needs = importlib.metadata.requires("fusedstep") or []
     always = [need for need in needs if "extra ==" not in need]
@@ -31,7 +31,8 @@ def test_licence_and_bill_of_materials_are_installed() -> None:
     (licence,) = (f for f in FILES if f.match("*.dist-info/licenses/LICENSE"))
     assert licence.read_text("utf-8") == ROOT.joinpath("LICENSE").read_text("utf-8")
     bill = bill_of_materials()
-    assert bill["bomFormat"] == "CycloneDX" and bill["metadata"]["component"]["version"] == fs.__version__
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["version"] == fs.__version__
     assert "@" not in json.dumps(bill).replace("@" + fs.__version__, "").replace("pybind11@", "")
     assert importlib.metadata.version("fusedstep") == fs.__version__
 

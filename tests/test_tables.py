@@ -1,4 +1,4 @@
-"""Realistic tables: reading, kinds of columns, and the inputs made from them."""
+"""Tables are read from files, the kinds of their columns are detected, and columns become inputs of a network."""
 
 from __future__ import annotations
 
@@ -23,29 +23,32 @@ def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def kind_of(cells: Any, name: str = "c", **wishes: Any) -> tuple[str, str]:
-    """Return kind and note of a column of these cells."""
+    """Return the detected kind of a column with these cells, and the note that explains it."""
     column = Columns.fit(pandas.DataFrame({name: cells}), **wishes).columns[0]
     return column.kind, column.note
 
 
 def inputs(cells: Any, new: Any = None, **wishes: Any) -> tuple[list[str], Any]:
-    """Fit a column; return the names of its outputs and the outputs of new cells."""
+    """Fit a column to cells. Return the names of its outputs, and the outputs for `new` or for the same cells."""
     columns = Columns.fit(pandas.DataFrame({"c": cells}), **wishes)
     again = Columns.of(json.loads(json.dumps(columns.description())))
     frame = pandas.DataFrame({"c": cells if new is None else new})
     found = columns.transform(frame)
-    assert np.array_equal(found, again.transform(frame)), "saved and loaded columns must do the same"
+    assert np.array_equal(found, again.transform(frame)), "loaded columns must give the outputs of the saved columns"
     return columns.outputs, found
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"])
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    """The index of the table contains the line numbers in the file."""
     rows = [["Straße", "preis", "tag"], ["Öderweg", "1,5", "31.12.2020"], ["Allee", "-2,25", "1.2.2021"]]
     path = written(tmp_path / "t.csv", "\n".join(delimiter.join(row) for row in rows), encoding)
     frame = read(path)
-    assert list(frame.columns) == ["Straße", "preis", "tag"] and frame["Straße"].tolist() == ["Öderweg", "Allee"]
-    assert frame["preis"].tolist() == [1.5, -2.25] and frame["tag"].tolist() == ["31.12.2020", "1.2.2021"]
+    assert list(frame.columns) == ["Straße", "preis", "tag"]
+    assert frame["Straße"].tolist() == ["Öderweg", "Allee"]
+    assert frame["preis"].tolist() == [1.5, -2.25]
+    assert frame["tag"].tolist() == ["31.12.2020", "1.2.2021"]
     assert frame.index.tolist() == [2, 3] and frame.index.name == "line"
 
 
@@ -55,17 +58,20 @@ def test_decimal_points_are_kept_beside_commas_in_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".parquet"])
-def test_packed_files_are_read(tmp_path: Path, suffix: str) -> None:
+def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", None, "?"]})
     path = tmp_path / f"t{suffix}"
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
     found = read(path)
-    assert found["a"].tolist() == [1, 2, 3] and found["b"].isna().tolist() == [False, True, True]
+    assert found["a"].tolist() == [1, 2, 3]
+    assert found["b"].isna().tolist() == [False, True, True]
 
 
-def test_a_packed_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + b"0,0\n" * 400_000))
@@ -75,7 +81,8 @@ def test_a_packed_file_that_unpacks_to_very_much_is_refused(tmp_path: Path, monk
 
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
-    assert frame["a"].isna().tolist() == [False, True, False] and frame.index.tolist() == [2, 4, 6]
+    assert frame["a"].isna().tolist() == [False, True, False]
+    assert frame.index.tolist() == [2, 4, 6]
     assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, words such as none are values"
 
 
@@ -100,7 +107,7 @@ def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None
         ("none", [np.nan] * ROWS, "empty"),
     ],
 )
-def test_useless_columns_are_left_out(name: str, cells: Any, note: str) -> None:
+def test_columns_without_information_are_left_out_with_a_reason(name: str, cells: Any, note: str) -> None:
     assert kind_of(cells, name) == ("left out", note)
 
 
@@ -128,34 +135,36 @@ def test_numeric_columns_are_not_identifiers(name: str, cells: Any) -> None:
         (["1e3", " 2 ", "+3"], [1000, 2, 3]),
     ],
 )
-def test_common_notations_of_numbers_are_read(cells: list[str], numbers: list[float]) -> None:
+def test_numbers_with_separators_percent_and_currency_signs_are_read(cells: list[str], numbers: list[float]) -> None:
     names, found = inputs(cells * 10)
     assert names == ["c"] and found[:3, 0].tolist() == numbers
 
 
-def test_missing_numbers_get_the_median_and_a_mark() -> None:
+def test_missing_numbers_become_the_median_and_an_indicator_column() -> None:
     cells = [1.0, 2.0, None, 4.0, 9.0]
     names, found = inputs(cells, [None, 7.0, "x"])
-    assert names == ["c", "c is missing"] and found.tolist() == [[3, 1], [7, 0], [3, 1]]
+    assert names == ["c", "c is missing"]
+    assert found.tolist() == [[3, 1], [7, 0], [3, 1]]
     names, found = inputs([1.0, 2.0, 9.0], [5.0, None])
-    assert names == ["c"] and found.tolist() == [[5], [2]], "no cell was missing in the fit: the median, no mark"
+    assert names == ["c"] and found.tolist() == [[5], [2]], "without missing cells in the fit, there is no indicator"
 
 
-def test_odd_cells_among_numbers_are_missing_and_reported() -> None:
+def test_text_cells_in_a_numeric_column_are_treated_as_missing_and_reported() -> None:
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
-    assert kind_of(cells) == ("number", "1 cell that is no number ('oops') treated as missing")
+    assert kind_of(cells) == ("number", "1 cell is no number ('oops') and is treated as missing")
     many = cells[: ROWS // 2] + [f"t{i % 3}" for i in range(ROWS // 2)]
     assert kind_of(many)[0] != "number"
 
 
-def test_fit_uses_only_the_given_rows() -> None:
+def test_fit_of_columns_uses_only_the_given_rows() -> None:
     frame = pandas.DataFrame({"a": [1.0, None, 3.0, 500.0], "b": list("xxyz")})
     columns = Columns.fit(frame, np.array([0, 1, 2]))
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values
 
 
-def test_each_category_has_an_output_and_rare_ones_share_one() -> None:
+def test_each_category_has_an_output_and_rare_categories_share_an_output() -> None:
+    """A column with two categories has one output."""
     cells = ["a"] * 20 + ["b"] * 15 + ["c"] * 5 + ["rare"] + [None]
     names, found = inputs(cells, ["b", "rare", None, "never seen"])
     assert names == ["c=a", "c=b", "c=c", "c is another", "c is missing"]
@@ -166,9 +175,10 @@ def test_each_category_has_an_output_and_rare_ones_share_one() -> None:
     assert names == ["c=True"] and found.tolist() == [[1], [0]]
 
 
-def test_kinds_that_the_user_names_are_used() -> None:
+def test_categorical_and_numeric_override_the_detected_kind_of_a_column() -> None:
     names, found = inputs([1.0, 2.0, None, 3.0] * 5, [2, 3], categorical=["c"])
-    assert names == ["c=1", "c=2", "c=3", "c is missing"] and found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    assert names == ["c=1", "c=2", "c=3", "c is missing"]
+    assert found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
     names, found = inputs(["5", "many", "few", "many"] * 5, numeric=["c"])
     assert names == ["c", "c is missing"] and found[:2].tolist() == [[5, 0], [5, 1]]
     assert kind_of(list(range(ROWS)), numeric=["c"])[0] == "number"
@@ -179,11 +189,13 @@ def test_kinds_that_the_user_names_are_used() -> None:
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%d %b %Y", "%d.%m.%y", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M"],
 )
 def test_dates_become_days_months_and_weekdays(form: str) -> None:
+    """Days count from 1970-01-01. Formats with a time of day also give the hour."""
     times = pandas.date_range("2020-01-30 06:00", periods=ROWS, freq="37h")
     names, found = inputs(list(times.strftime(form)))
     hours = "%H" in form
     assert names == [f"c ({part})" for part in ("days", "month", "weekday", "hour")][: 4 if hours else 3]
-    assert found[:, 1].tolist() == times.month.tolist() and found[:, 2].tolist() == times.day_of_week.tolist()
+    assert found[:, 1].tolist() == times.month.tolist()
+    assert found[:, 2].tolist() == times.day_of_week.tolist()
     days = (times if hours else times.normalize()) - pandas.Timestamp("1970-01-01")
     np.testing.assert_allclose(found[:, 0], days / pandas.Timedelta(1, "D"))
     assert np.array_equal(
@@ -191,14 +203,15 @@ def test_dates_become_days_months_and_weekdays(form: str) -> None:
     )
 
 
-def test_missing_dates_get_the_middle_date_and_a_mark() -> None:
+def test_missing_dates_become_the_median_date_and_an_indicator_column() -> None:
     cells = ["2020-01-01", "2020-01-03", None, "2020-01-05"]
     names, found = inputs(cells, [None, "2020-01-05"])
     assert names[-1] == "c is missing"
-    assert found[0].tolist() == [*found[0, :-1].tolist(), 1] and found[1, 0] - found[0, 0] == 2
+    assert found[0].tolist() == [*found[0, :-1].tolist(), 1]
+    assert found[1, 0] - found[0, 0] == 2
 
 
-def test_all_unusable_columns_are_named_at_once() -> None:
+def test_one_error_names_all_unusable_columns() -> None:
     frame = pandas.DataFrame({"a": [1.0, np.inf], "b": [[1], [2]], "c": [1j, 2], "d": ["x", "y"], "e": [1.0, 2.0]})
     with pytest.raises(TableError) as caught:
         Columns.fit(frame, numeric=["d"])
@@ -207,7 +220,7 @@ def test_all_unusable_columns_are_named_at_once() -> None:
     assert Columns.fit(frame, drop=["a", "b", "c", "d"]).outputs == ["e"]
 
 
-def test_columns_are_found_by_name_and_missing_ones_named() -> None:
+def test_transform_finds_columns_by_name_and_names_missing_and_additional_columns() -> None:
     frame = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"], "k": ["p", "p", "p"]})
     columns = Columns.fit(frame)
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["k", "b", "a"]]))
@@ -217,16 +230,16 @@ def test_columns_are_found_by_name_and_missing_ones_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "lie", [{}, [[]], [{"name": "a", "kind": "magic"}], [{"name": "a", "kind": "number", "fill": "x"}],
+    "wrong", [{}, [[]], [{"name": "a", "kind": "magic"}], [{"name": "a", "kind": "number", "fill": "x"}],
             [{"name": "a", "kind": "number", "evil": 1}], [{"name": 3, "kind": "number"}]],
 )  # fmt: skip
-def test_wrong_descriptions_are_refused(lie: Any) -> None:
+def test_columns_of_refuses_wrong_descriptions(wrong: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
-        Columns.of(lie)
+        Columns.of(wrong)
 
 
 def test_forty_thousand_columns_are_converted_in_linear_time(tmp_path: Path) -> None:
-    """If the cost were quadratic in the number of columns, this test would take very long."""
+    """If the time were quadratic in the number of columns, this test would take very long."""
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

@@ -1,4 +1,4 @@
-"""Steps when the system does not grant threads."""
+"""A step is complete even if the system cannot start threads."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ assert p.min() == p.max() == -2 and threads() == before + 3
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits and counts as Linux does")
-def test_one_thread_does_the_step_if_the_system_grants_no_more() -> None:
-    """The process does not end, and the next step requests threads again."""
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory and counts threads in the way of Linux")
+def test_step_uses_one_thread_if_the_system_cannot_start_more() -> None:
+    """A memory limit prevents the start of threads. After the limit is removed, the next step starts threads."""
     done = python(NO_MORE_THREADS)
     assert done.returncode == 0, done.stderr + done.stdout

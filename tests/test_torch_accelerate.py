@@ -1,4 +1,4 @@
-"""`accelerate` replaces classes that give the same result in less time, and keeps torch's otherwise."""
+"""`accelerate` replaces torch's classes if fusedstep's classes give the same results in less time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ft(torch: Any) -> Any:
 
 @pytest.fixture
 def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace the measured times by the given times of fusedstep and of torch."""
+    """Replace the measurement of times. A test sets the times of fusedstep's class and of torch's class."""
     from fusedstep.torch import _trial
 
     times = {"say": [1e-6, 2e-6]}
@@ -46,7 +46,7 @@ def loss_of(batch: Any) -> Any:
 
 @every_shared_optimizer
 def test_a_replaced_optimizer_keeps_state_schedule_and_hooks(name: str, torch: Any, ft: Any, clock: Any) -> None:
-    """State, schedule and hooks stay; only the class changes."""
+    """Only the class changes. The later losses agree with those of a copy whose optimizer is not replaced."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -74,7 +74,7 @@ def test_a_replaced_optimizer_keeps_state_schedule_and_hooks(name: str, torch: A
     assert str(ft.accelerate(model, opt)) == "optimizer: not replaced, its class is already fusedstep's"
 
 
-def test_schedule_still_observes_the_steps(torch: Any, ft: Any, clock: Any) -> None:
+def test_schedule_still_detects_the_steps_of_a_replaced_optimizer(torch: Any, ft: Any, clock: Any) -> None:
     model = network()
     opt = theirs("SGD")(model.parameters())
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -86,7 +86,7 @@ def test_schedule_still_observes_the_steps(torch: Any, ft: Any, clock: Any) -> N
     assert train(copied, copied_opt, batches(2)) == train(model, opt, batches(2))
 
 
-def test_layers_are_tried_with_a_loss(torch: Any, ft: Any, clock: Any) -> None:
+def test_layers_are_compared_on_copies_if_a_loss_is_given(torch: Any, ft: Any, clock: Any) -> None:
     model = model_with_layers(torch)
     before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     report = ft.accelerate(model, torch.optim.AdamW(model.parameters()), loss_of(batches(1)[0]))
@@ -121,7 +121,7 @@ def test_accelerate_keeps_layers_whose_results_would_differ(
     model = model_with_layers(torch)
     w = torch.randn(8, 6).requires_grad_()
     w.grad = torch.randn(6, 8).t()
-    wrong = torch.optim.Adam([w], fused=True)  # on this layout; see test_torch_layouts
+    wrong = torch.optim.Adam([w], fused=True)  # torch's fused step is wrong for this layout; see test_torch_layouts.py
     report = ft.accelerate(model, wrong, loss_of(batches(1)[0]))
     assert report.left["layers"].startswith("gradients differ by ")
     assert type(model[1]) is torch.nn.BatchNorm1d
@@ -154,7 +154,7 @@ def test_times_are_written_without_exponents(ft: Any) -> None:
     assert str(report) == "layers: 1 replaced (123,450 us, torch's 8.77 us)"
 
 
-def test_wrong_arguments_and_failing_losses_raise(torch: Any, ft: Any, clock: Any) -> None:
+def test_wrong_arguments_and_errors_of_the_loss_raise(torch: Any, ft: Any, clock: Any) -> None:
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
         with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):
@@ -168,7 +168,7 @@ def test_wrong_arguments_and_failing_losses_raise(torch: Any, ft: Any, clock: An
     assert type(model[1]) is torch.nn.BatchNorm1d
 
 
-def test_medians_are_of_interleaved_rounds(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_round_of_a_trial_measures_both_functions(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusedstep.torch import _trial
 
     now = iter(np.cumsum([0, *[0.0, 1, 0, 3] * 100]).tolist())

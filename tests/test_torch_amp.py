@@ -1,4 +1,4 @@
-"""GradScaler: the step divides scaled gradients, and a step on inf or nan changes nothing."""
+"""With GradScaler, the step divides scaled gradients. If a gradient is inf or nan, the step changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from support.torch_cases import batches, every_optimizer, every_shared_optimizer
 def scaled_run(
     cls: type, spoiled: tuple[int, ...], unscale: bool, **options: Any
 ) -> tuple[list[float], list[Any], Any]:
-    """Return the losses, the parameters and state after skipped steps, and the optimizer."""
+    """Return the losses, the values before and after each skipped step, and the last scale.
+
+    In the batches whose numbers are in `spoiled`, one element of a gradient is inf or nan.
+    """
     import torch
 
     model = network()
@@ -42,10 +45,10 @@ def scaled_run(
 
 @pytest.mark.parametrize("unscale", [False, True], ids=["scaled", "unscaled and clipped"])
 @every_shared_optimizer
-def test_grad_scaler_run_equals_torchs(name: str, unscale: bool, torch: Any) -> None:
+def test_losses_with_grad_scaler_agree_with_torchs(name: str, unscale: bool, torch: Any) -> None:
     got, want = (scaled_run(side(name), (0, 3, 4), unscale) for side in (ours, theirs))
     np.testing.assert_allclose(got[0], want[0], rtol=0, atol=1e-5)
-    assert got[2] == want[2], "the scale must change as with torch's optimizer"
+    assert got[2] == want[2], "the last scale must be the same as with torch's optimizer"
 
 
 @every_optimizer
@@ -61,8 +64,7 @@ def test_a_skipped_step_changes_nothing(name: str, torch: Any) -> None:
                 assert after is value or torch.equal(after, value), key
 
 
-def test_the_norm_is_that_of_the_unscaled_gradients(torch: Any) -> None:
-    """`clip_norm` acts on the unscaled gradients."""
+def test_clip_norm_uses_the_norm_of_the_unscaled_gradients(torch: Any) -> None:
     params = [torch.ones(300, requires_grad=True) for _ in range(2)]
     for p, scale in zip(params, (1.0, 4096.0), strict=True):
         opt = ours("SGD")([p], lr=1.0, clip_norm=1.0)

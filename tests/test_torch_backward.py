@@ -1,4 +1,4 @@
-"""Steps during the backward pass, and offloaded optimizers."""
+"""`step_in_backward` and `OffloadedOptimizer`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.torch_cases import SHARED, backward, batches, every_optimizer, netw
 
 
 @every_optimizer
-def test_steps_in_the_backward_pass_equal_steps_after_it(name: str, torch: Any) -> None:
+def test_step_in_backward_has_the_bits_of_steps_after_the_backward_pass(name: str, torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     model = network()
@@ -39,7 +39,7 @@ def test_steps_in_the_backward_pass_equal_steps_after_it(name: str, torch: Any) 
 
 
 def test_every_gradient_is_freed_after_its_step(torch: Any) -> None:
-    """At most two of eight layers have gradients at the same time."""
+    """Hooks count the gradients of eight layers. With `step_in_backward`, there is at most one gradient at a time."""
     from fusedstep.torch import step_in_backward
 
     def most(in_backward: bool) -> int:
@@ -58,7 +58,7 @@ def test_every_gradient_is_freed_after_its_step(torch: Any) -> None:
     assert most(False) == 8 and most(True) <= 1
 
 
-def test_tied_weights_are_stepped_once_with_their_whole_gradient(torch: Any) -> None:
+def test_tied_weights_are_stepped_once_with_the_sum_of_their_gradients(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
@@ -99,7 +99,7 @@ def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: s
 
 
 def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> None:
-    """Updates of a hundredth of the last place add up."""
+    """Each update is 1e-4. The distance between bfloat16 numbers just below 1 is 2^-8 = 0.0039."""
     from fusedstep.torch import OffloadedOptimizer
 
     models = [torch.nn.Linear(50, 1, bias=False, dtype=torch.bfloat16) for _ in range(2)]
@@ -123,7 +123,7 @@ def test_offloaded_gradients_add_up(torch: Any) -> None:
     for k in range(3):
         (w * (k + 1)).sum().backward()
     opt.step()
-    assert w.grad is None, "a step must drop the gradients"
+    assert w.grad is None, "a step must remove the gradients"
     assert (w == 1 - 0.125 * 6).all()
     w.sum().backward()
     opt.zero_grad()
@@ -161,6 +161,6 @@ def test_an_offloaded_optimizer_cannot_be_copied_and_is_freed(torch: Any) -> Non
     gc.collect()
     assert reference() is None
     backward(model, batches(1)[0])
-    assert model[0].weight.grad is not None, "the hooks must be gone with the optimizer"
+    assert model[0].weight.grad is not None, "the hooks of a freed optimizer must not run"
     with pytest.raises(TypeError, match="optimizer_class must be a class of optimizers"):
         OffloadedOptimizer(model, model)

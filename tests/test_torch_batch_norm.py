@@ -1,4 +1,4 @@
-"""torch's batch normalisation on fusedstep's kernel: the same results, buffers, modes and errors."""
+"""fusedstep's batch normalisation layers have the results, buffers, modes and errors of torch's layers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str 
             inputs = [batch, *layer.parameters()] if y.requires_grad else []
             results.append((y.detach(), *torch.autograd.grad(y, inputs, dy)))
         for theirs_result, ours_result in zip(*results, strict=True):
-            # sums of n terms differ by their order
+            # torch adds the terms of a sum in another order, so rounding errors differ
             assert_close(torch, ours_result, theirs_result, dtype, scale=5.0)
         for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
             assert_close(torch, a, b, dtype, scale=5.0)
@@ -110,7 +110,7 @@ def test_residual_and_relu_agree_with_torch(
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_residual", [True, False])
-def test_second_gradients_agree_with_differences(
+def test_second_gradients_agree_with_finite_differences(
     torch: Any, ft: Any, with_residual: bool, relu: bool, training: bool
 ) -> None:
     _, layer = pair(torch, ft, "BatchNorm1d-length", "float64", relu=relu)
@@ -138,7 +138,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: str) -> None:
-    theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)  # a batch of equal rows has no variance
+    # The expanded batch has equal rows, and so a variance of 0 in some cases. A large eps keeps the results small.
+    theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)
     x, r, dy = (data(torch, kind, "float64").detach() for _ in range(3))
     arrange = LAYOUTS[layout]
     results = []
@@ -154,7 +155,7 @@ def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: 
         assert results[1][0].stride() == results[1][1].stride() == arrange(x).stride()
 
 
-def test_channels_last_is_not_copied(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_with_channels_last_are_not_copied(torch: Any, ft: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusedstep import _core
 
     x = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
@@ -186,7 +187,7 @@ def test_frozen_parameters_get_no_gradient(torch: Any, ft: Any, frozen: str) -> 
     assert [layer.weight.grad is None, layer.bias.grad is None] == [frozen != "bias", frozen != "weight"]
 
 
-def test_tracking_switched_off_later_agrees_with_torch(torch: Any, ft: Any) -> None:
+def test_results_agree_with_torch_if_tracking_is_switched_off_later(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.track_running_stats = ours.track_running_stats = False
     x = data(torch, "BatchNorm2d")
@@ -208,17 +209,17 @@ def test_layer_works_without_gradients_and_in_inference_mode(torch: Any, ft: Any
     assert not layer(x.detach()).requires_grad and layer(x).requires_grad
 
 
-def test_written_buffers_are_seen_by_autograd(torch: Any, ft: Any) -> None:
+def test_autograd_detects_that_a_layer_has_changed_its_buffers(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
     x = data(torch, "BatchNorm2d")
-    loss = theirs.eval()(x).sum()  # its gradient needs the running statistics
+    loss = theirs.eval()(x).sum()  # the gradient of this loss needs the running statistics
     ours(x)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
 
-def test_input_that_changed_before_the_gradient_is_refused(torch: Any, ft: Any) -> None:
+def test_backward_pass_is_refused_if_the_input_has_changed(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d")
     x = data(torch, "BatchNorm2d").detach()
     y = layer(x)
@@ -227,7 +228,7 @@ def test_input_that_changed_before_the_gradient_is_refused(torch: Any, ft: Any) 
         y.sum().backward()
 
 
-def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: Any) -> None:
+def test_gradient_can_be_computed_twice_and_after_the_output_is_overwritten(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d", relu=True)
     x = data(torch, "BatchNorm2d")
     y = layer(x, x)
@@ -236,7 +237,7 @@ def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: An
     assert torch.equal(first, second)
 
 
-# Errors and results of torch's layer
+# Calls with the errors and results of torch's layer
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_the_gradient_can_be_taken_twice_and_y_be_overwritten(torch: Any, ft: An
         ((0, 5), False),
     ],
 )
-def test_unusual_inputs_have_torchs_outcome(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
+def test_unusual_inputs_give_torchs_result_or_error(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     outcomes = []
     for layer in (theirs.train(mode), ours.train(mode)):
@@ -265,7 +266,7 @@ def test_unusual_inputs_have_torchs_outcome(torch: Any, ft: Any, shape: tuple[in
 
 
 @pytest.mark.parametrize("change", [{"eps": 0.0}, {"momentum": 1.5}, {"momentum": -0.5}, {"eps": -1.0}])
-def test_unusual_settings_have_torchs_outcome(torch: Any, ft: Any, change: dict[str, Any]) -> None:
+def test_unusual_settings_give_torchs_result_or_error(torch: Any, ft: Any, change: dict[str, Any]) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     outcomes, x = [], data(torch, "BatchNorm1d")
     for layer in (theirs, ours):
@@ -292,7 +293,7 @@ def test_mixed_dtypes_are_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = data(torch, "BatchNorm2d").detach()
     for layer, mixed in ((ft.BatchNorm2d(5), x.double()), (ft.BatchNorm2d(5).bfloat16(), x)):
         with pytest.raises(RuntimeError):
-            layer(mixed)  # torch's refusal
+            layer(mixed)  # torch raises the error
 
 
 def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
@@ -307,7 +308,7 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
-def test_other_devices_and_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
+def test_torch_computes_calls_on_other_devices_and_under_transformations(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta
@@ -324,7 +325,7 @@ def test_other_devices_and_transformations_are_left_to_torch(torch: Any, ft: Any
     assert_close(torch, traced(2 * x), theirs(2 * x))
 
 
-def test_a_strided_parameter_agrees_with_torch(torch: Any, ft: Any) -> None:
+def test_results_with_a_strided_parameter_agree_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     wide = torch.nn.Parameter(theirs.weight.detach().repeat_interleave(2)[::2])
     assert not wide.is_contiguous()
@@ -333,10 +334,10 @@ def test_a_strided_parameter_agrees_with_torch(torch: Any, ft: Any) -> None:
     assert_close(torch, ours(x), theirs(x))
 
 
-# A torch.nn module
+# Properties of a torch.nn module
 
 
-def test_layer_has_the_type_repr_and_state_of_torchs(torch: Any, ft: Any) -> None:
+def test_layer_has_the_base_class_repr_and_state_dict_of_torchs_layer(torch: Any, ft: Any) -> None:
     for kind in KINDS:
         theirs, ours = pair(torch, ft, kind)
         assert isinstance(ours, type(theirs)) and str(ours) == str(theirs)

@@ -1,4 +1,7 @@
-"""Tensors, groups and states that the user changes between steps: right or refused, each in its own process."""
+"""If the user changes tensors, groups or states between steps, the next step is correct or raises an error.
+
+Each case runs in its own process, because a wrong step can crash the process.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ Change = Callable[[World], object]
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(torch: Any) -> None:
-    """Load the modules of torch's first step, once for all children."""
+    """Take a step, so that child processes need not load the modules that torch's first step imports."""
     World().goes_on()
 
 
 def held(w: World, what: str) -> Any:
-    """Return the tensor of that name: the first parameter, its gradient, or one of its states."""
+    """Return the first parameter, its gradient, or one of its states, by name."""
     p = w.params[0]
     return {"parameter": p, "gradient": p.grad}[what] if what in ("parameter", "gradient") else w.state[what]
 
@@ -53,8 +56,11 @@ def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 12, 1000])
 @every_held
-def test_negative_views_are_stepped_right_or_refused(what: str, size: int, torch: Any) -> None:
-    """The negative bit changes. After the first step this is not detected if address and strides are unchanged."""
+def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, torch: Any) -> None:
+    """A tensor gets torch's negative bit. After the first step, only the replacement of a state is tested.
+
+    Steps after the first step do not detect the bit if the address and the strides of the tensor are unchanged.
+    """
 
     def case(before: bool, assign: bool) -> None:
         w = World(sizes=((size,), (5,)), ema_decay=0.9)
@@ -82,7 +88,7 @@ def test_negative_views_are_stepped_right_or_refused(what: str, size: int, torch
             assert survives(lambda b=before, a=assign: case(b, a))  # type: ignore[misc]
 
 
-def test_conjugate_views_are_stepped_right_or_refused(torch: Any) -> None:
+def test_conjugate_views_are_stepped_correctly_or_refused(torch: Any) -> None:
     def case(size: int) -> None:
         w = World("SGD", sizes=((size,),))
         w.params[0].grad = torch.complex(torch.ones(size), torch.ones(size)).conj().imag.view(size)
@@ -110,10 +116,10 @@ STATES: dict[str, Callable[[Any, Any], Any]] = {
     "a list": lambda torch, t: [0.0] * 12,
     "None": lambda torch, t: None,
     "a string": lambda torch, t: "nothing",
-    "the parameter's": lambda torch, t: ...,
-    "one number for all": lambda torch, t: torch.zeros(1, 1).expand(4, 3),
+    "the parameter itself": lambda torch, t: ...,
+    "expanded from one number": lambda torch, t: torch.zeros(1, 1).expand(4, 3),
     "with gaps": lambda torch, t: torch.zeros(4, 6)[:, ::2],
-    "upside down": lambda torch, t: torch.zeros(3, 4).t(),
+    "transposed": lambda torch, t: torch.zeros(3, 4).t(),
     "with a graph": lambda torch, t: torch.zeros(4, 3, requires_grad=True) * 1,
 }
 
@@ -141,14 +147,14 @@ def test_replaced_states_are_used_or_refused(name: str, kind: str, torch: Any) -
 
 
 def gradients(torch: Any) -> dict[str, tuple[Any, bool]]:
-    """Return gradients for a parameter of 4 x 3 by name, and whether they are right."""
+    """Return, by name, gradients for a parameter of shape (4, 3), each with True if a step must accept it."""
     return {
         "expanded": (torch.ones(1, 1).expand(4, 3), True),
         "expanded rows": (torch.ones(4, 1).expand(4, 3), True),
         "overlapping": (torch.ones(20).as_strided((4, 3), (1, 1)), True),
         "interleaved": (torch.ones(4, 6)[:, ::2], True),
         "transposed": (torch.ones(3, 4).t(), True),
-        "of a graph": (torch.ones(4, 3, requires_grad=True) * 2, True),
+        "with a graph": (torch.ones(4, 3, requires_grad=True) * 2, True),
         "on meta": (torch.ones(4, 3, device="meta"), False),
         "sparse": (torch.ones(4, 3).to_sparse(), False),
         "float64": (torch.ones(4, 3, dtype=torch.float64), False),
@@ -156,7 +162,7 @@ def gradients(torch: Any) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def test_gradients_of_every_kind_are_stepped_right_or_refused(torch: Any) -> None:
+def test_unusual_gradients_are_used_correctly_or_refused(torch: Any) -> None:
     def case(kind: str, taken: int) -> None:
         w = World()
         for _ in range(taken):
@@ -168,7 +174,7 @@ def test_gradients_of_every_kind_are_stepped_right_or_refused(torch: Any) -> Non
             p.grad_dtype = gradient.dtype
         try:
             p.grad = gradient
-        except RuntimeError:  # torch has refused it
+        except RuntimeError:  # torch itself refuses this gradient
             return
         want = w.expected() if right else []
         assert w.step() is right
@@ -183,7 +189,7 @@ def test_gradients_of_every_kind_are_stepped_right_or_refused(torch: Any) -> Non
             assert survives(lambda k=kind, t=taken: case(k, t)), kind  # type: ignore[misc]
 
 
-def test_parameters_are_refused_only_if_elements_repeat(torch: Any) -> None:
+def test_strided_parameters_are_refused_only_if_elements_share_memory(torch: Any) -> None:
     def case(strides: tuple[int, int], right: bool) -> None:
         p = torch.nn.Parameter(torch.ones(40).as_strided((4, 3), strides))
         w = World()
@@ -200,8 +206,8 @@ def test_parameters_are_refused_only_if_elements_repeat(torch: Any) -> None:
         assert survives(lambda s=strides, r=right: case(s, r)), strides  # type: ignore[misc]
 
 
-def test_interleaved_columns_are_stepped_right(torch: Any) -> None:
-    """Columns of parameters and gradients alternate in memory, without overlap."""
+def test_parameters_whose_columns_alternate_in_memory_are_stepped_correctly(torch: Any) -> None:
+    """The columns of parameters and gradients alternate in memory. They do not overlap."""
 
     def case(zero: bool) -> None:
         both, slopes = torch.randn(6, 8), torch.randn(6, 8)
@@ -226,22 +232,22 @@ GROUPS: dict[str, Change] = {
     "parameters in a tuple": lambda w: w.opt.param_groups[0].update(params=tuple(w.params)),
     "no parameters": lambda w: w.opt.param_groups[0].pop("params"),
     "parameters that are None": lambda w: w.opt.param_groups[0].update(params=None),
-    "numbers for parameters": lambda w: w.opt.param_groups[0].update(params=[1, 2]),
+    "numbers in place of parameters": lambda w: w.opt.param_groups[0].update(params=[1, 2]),
     "parameters in a string": lambda w: w.opt.param_groups[0].update(params="ab"),
-    "a group that is no dict": lambda w: w.opt.param_groups.append(3),
-    "a group like a dict": lambda w: w.opt.param_groups.__setitem__(0, UserDict(w.opt.param_groups[0])),
+    "a group that is a number": lambda w: w.opt.param_groups.append(3),
+    "a group that is a UserDict": lambda w: w.opt.param_groups.__setitem__(0, UserDict(w.opt.param_groups[0])),
     "groups in a tuple": lambda w: setattr(w.opt, "param_groups", tuple(w.opt.param_groups)),
     "groups that are None": lambda w: setattr(w.opt, "param_groups", None),
     "too few names": lambda w: w.opt.param_groups[0].update(param_names=["a"]),
-    "a name that is no text": lambda w: w.opt.param_groups[0].update({"\udc80": 1, 3: 4}),
+    "option names that are not text": lambda w: w.opt.param_groups[0].update({"\udc80": 1, 3: 4}),
     "a state that is a list": lambda w: w.opt.state.__setitem__(w.params[0], [1]),
-    "a state like a dict": lambda w: w.opt.state.__setitem__(w.params[0], UserDict(w.opt.state[w.params[0]])),
+    "a state that is a UserDict": lambda w: w.opt.state.__setitem__(w.params[0], UserDict(w.opt.state[w.params[0]])),
     "states that are a list": lambda w: setattr(w.opt, "state", []),
     "a parameter twice": lambda w: w.opt.param_groups[0].update(params=[*w.params, w.params[0]]),
     "a complex parameter": lambda w: setattr(w.params[0], "data", w.torch.ones(4, 3, dtype=w.torch.complex64)),
     "a parameter in float64": lambda w: setattr(w.params[0], "data", w.params[0].data.double()),
 }
-ACCEPTED = ("a name that is no text", "a parameter twice", "too few names")
+ACCEPTED = ("option names that are not text", "a parameter twice", "too few names")
 
 
 @pytest.mark.parametrize("change", GROUPS)
@@ -259,7 +265,7 @@ def test_groups_and_states_of_other_types_are_stepped_or_refused(change: str, to
 
 
 def test_steps_are_refused_if_memory_is_replaced_inside_averaged(torch: Any) -> None:
-    """A parameter with other memory cannot be restored, so later steps are refused too."""
+    """A parameter whose memory was replaced cannot be restored. So later steps are refused too."""
 
     def case(change: Change) -> None:
         w = World(ema_decay=0.9)
@@ -277,8 +283,7 @@ def test_steps_are_refused_if_memory_is_replaced_inside_averaged(torch: Any) -> 
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")])
-def test_gradients_of_another_dtype_step_as_the_widened_gradient(dtypes: tuple[str, str], torch: Any) -> None:
-    """The step equals that of the widened gradient."""
+def test_gradient_of_another_dtype_gives_the_step_of_the_widened_gradient(dtypes: tuple[str, str], torch: Any) -> None:
 
     def case() -> None:
         mine, slopes = (getattr(torch, d) for d in dtypes)

@@ -1,4 +1,4 @@
-"""Checkpoints load in both directions between torch's optimizers and fusedstep's, with every bit of the state."""
+"""fusedstep's optimizers load the checkpoints of torch's optimizers, and vice versa, with every bit of the state."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from support.torch_cases import (
 
 every_dtype = pytest.mark.parametrize("way", ["float32", "float64", "bfloat16", "float16"])
 
-#: Options that torch has added to groups over the years; a checkpoint from before has no such key.
+#: Options of groups that earlier versions of torch did not have. Old checkpoints do not contain these keys.
 YOUNG = ("foreach", "fused", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 
 
 @pytest.fixture(autouse=True)
 def one_thread(torch: Any) -> Iterator[None]:
-    """Small networks, on a machine that may be busy."""
+    """Run each test with one thread of torch, because the networks are small and the machine may be busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +40,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 
 def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Save to a file and return its content, read with torch's default, which runs no code."""
+    """Save a dict to a file. Load it with `weights_only`, so that the load runs no code, and return it."""
     import torch
 
     torch.save(saved, folder / "checkpoint.pt")
@@ -49,12 +49,12 @@ def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def known(name: str, options: Options) -> Options:
-    """Return those options that torch's optimizer has."""
+    """Return the options that torch's optimizer also has."""
     return {option: value for option, value in options.items() if option in inspect.signature(theirs(name)).parameters}
 
 
 def resumed(cls: type, saved: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    """Return a network and its optimizer of that class, loaded from a checkpoint."""
+    """Return a network and its optimizer of this class, both loaded from a checkpoint."""
     model = network(seed=9)
     opt = cls(model.parameters(), **options)
     model.load_state_dict(saved["model"]), opt.load_state_dict(saved["optimizer"])
@@ -66,7 +66,7 @@ def snapshot(model: Any, opt: Any) -> dict[str, Any]:
 
 
 def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
-    """Assert that two state dicts of optimizers are equal to the last bit, in every key, in the same order."""
+    """Assert that two state dicts of optimizers have the same keys in the same order, and the same bits."""
     import torch
 
     assert got["param_groups"] == want["param_groups"]
@@ -76,7 +76,7 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
         for key, value in entry.items():
             mine = got["state"][k][key]
             if isinstance(value, torch.Tensor):
-                if value.ndim == 0:  # torch loads scalars in their parameter's dtype
+                if value.ndim == 0:  # torch's load converts scalars to the parameter's dtype
                     value = value.to(mine.dtype)
                 assert (mine.dtype, mine.stride()) == (value.dtype, value.stride()) and torch.equal(mine, value), key
             else:
@@ -85,7 +85,7 @@ def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
 
 @every_shared_optimizer
 @pytest.mark.parametrize("sides", [(theirs, ours), (ours, theirs)], ids=["from torch", "to torch"])
-def test_run_that_torch_or_fusedstep_began_is_resumed_by_the_other(
+def test_training_resumes_with_the_other_librarys_optimizer(
     name: str, sides: tuple[Callable[[str], type], ...], torch: Any, tmp_path: Path
 ) -> None:
     first, second = (side(name) for side in sides)
@@ -105,12 +105,12 @@ def assert_the_other_resumes(name: str, first: type, second: type, options: Opti
     back, back_opt = resumed(first, through_file(snapshot(other, other_opt), tmp_path))
     same_state(back_opt.state_dict(), saved["optimizer"])
     np.testing.assert_allclose(train(other, other_opt, batches(6, seed=2)), want, rtol=0, atol=1e-6)
-    assert train(back, back_opt, batches(6, seed=2)) == want, "a state must survive the way to the other class and back"
+    assert train(back, back_opt, batches(6, seed=2)) == want, "a load and a save by the other class changed the state"
     fresh = network(seed=9)
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
-    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's steps depend on their number only
-        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must change the run"
+    if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's state hardly changes these losses
+        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must change the losses"
 
 
 @every_dtype
@@ -130,7 +130,7 @@ def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: st
 
 @every_optimizer
 def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path: Path) -> None:
-    """Such checkpoints lack keys of later versions in groups, and their step counts are Python numbers."""
+    """The groups in such checkpoints lack the keys of later versions. Their step counts are Python numbers."""
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
     opt = reference(model.parameters(), lr=0.02)
@@ -153,7 +153,7 @@ def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path:
 
 @pytest.mark.parametrize("form", [{"fused": True}, {"foreach": True}, {"fused": False, "foreach": False}], ids=str)
 def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_path: Path) -> None:
-    """`foreach` and `fused` are kept for torch and have no effect here."""
+    """The options `foreach` and `fused` have no effect here. They stay in the groups, for torch's optimizers."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
     train(model, opt, batches(6))
@@ -165,8 +165,7 @@ def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_
 
 
 @every_optimizer
-def test_checkpoints_have_averages_and_additional_options(name: str, torch: Any, tmp_path: Path) -> None:
-    """Averages and additional options are saved in checkpoints and loaded."""
+def test_averages_and_additional_options_are_saved_and_loaded(name: str, torch: Any, tmp_path: Path) -> None:
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)
@@ -180,8 +179,8 @@ def test_checkpoints_have_averages_and_additional_options(name: str, torch: Any,
         assert torch.equal(opt.state[p]["ema"], other_opt.state[q]["ema"])
 
 
-def test_averages_of_half_precision_keep_their_precision(torch: Any, tmp_path: Path) -> None:
-    """Torch casts a state that it loads to its parameter's dtype; 16 bits would stop an average."""
+def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp_path: Path) -> None:
+    """Torch's load converts states to the parameter's dtype. In 16 bits, an average would lose small changes."""
     model, other = network(torch.bfloat16), network(torch.bfloat16, seed=9)
     opt, other_opt = (ours("AdamW")(m.parameters(), ema_decay=0.999) for m in (model, other))
     train(model, opt, batches(3, torch.bfloat16))
@@ -191,7 +190,7 @@ def test_averages_of_half_precision_keep_their_precision(torch: Any, tmp_path: P
 
 
 def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
-    """A run of AdamW with OneCycleLR that torch and fusedstep share equals a run of torch alone."""
+    """AdamW with OneCycleLR takes 6 steps in one library and 6 steps in the other. The losses agree with torch's."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()
@@ -211,8 +210,8 @@ def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> Non
     np.testing.assert_allclose(curves[1], curves[2], rtol=0, atol=1e-6)
 
 
-def test_layouts_are_saved_and_restored(torch: Any, tmp_path: Path) -> None:
-    """States get the strides of their parameters, also if the checkpoint has others."""
+def test_loaded_states_have_the_strides_of_their_parameters(torch: Any, tmp_path: Path) -> None:
+    """In the last load, the states in the checkpoint have other strides than the parameters."""
     for first, second in ((theirs, ours), (ours, theirs)):
         params = [torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last), torch.ones(7, 5).t()]
         opt = first("Adam")([p.requires_grad_() for p in params])
@@ -232,7 +231,7 @@ def test_layouts_are_saved_and_restored(torch: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [-1.0, 1.5, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
-def test_step_that_is_not_a_count_is_refused(step: Any, torch: Any) -> None:
+def test_invalid_step_counts_in_a_checkpoint_are_refused(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
@@ -244,7 +243,7 @@ def test_step_that_is_not_a_count_is_refused(step: Any, torch: Any) -> None:
     same_state(opt.state_dict(), before)
 
 
-def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) -> None:
+def test_unsuitable_states_in_a_checkpoint_are_refused_and_nothing_changes(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
@@ -270,7 +269,7 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(torch: Any) ->
 
 
 def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
-    """Such a checkpoint lacks some options, and its rates have another meaning."""
+    """A checkpoint of Adam lacks SGD's option `momentum`. Also, good learning rates of Adam and SGD differ."""
     model = network()
     adam = theirs("Adam")(model.parameters())
     train(model, adam, batches(2))
@@ -284,8 +283,8 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
-def test_a_checkpoint_of_sgd_is_refused_with_its_missing_state(name: str, torch: Any) -> None:
-    """Torch reads the number of steps from every state, and SGD's states have none."""
+def test_error_for_a_checkpoint_of_sgd_names_the_missing_key(name: str, torch: Any) -> None:
+    """Torch's load reads `step` from every state. SGD's states do not contain it."""
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
     train(model, momentum, batches(1))

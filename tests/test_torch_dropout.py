@@ -1,4 +1,4 @@
-"""torch's dropout layer on fusedstep's kernel: torch's behaviour, other masks."""
+"""fusedstep's dropout layer behaves as torch's layer, with other masks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYOUTS = {
     "channels_last": lambda t: t.randn(3, 4, 5, 6).to(memory_format=t.channels_last),
     "strided": lambda t: t.randn(16, 40)[::2, 3::4],
     "expanded": lambda t: t.randn(1, 9).expand(8, 9),
-    "strange stride of one": lambda t: t.randn(40).as_strided((1, 9), (31, 1)),
+    "large stride of an axis of length 1": lambda t: t.randn(40).as_strided((1, 9), (31, 1)),
 }
 
 
@@ -38,7 +38,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def drawn_key(torch: Any, seed: int) -> fs.Key:
-    """Return the key of the first mask after the seed, and reset the generator to the seed."""
+    """Return the key of the first mask that a layer draws after `manual_seed(seed)`. Then set the seed again."""
     torch.manual_seed(seed)
     key = fs.Key(int(torch.randint(SEEDS, ())))
     torch.manual_seed(seed)
@@ -46,7 +46,7 @@ def drawn_key(torch: Any, seed: int) -> fs.Key:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype: str) -> None:
+def test_output_and_gradient_have_the_bits_of_fusedsteps_functions(torch: Any, ft: Any, dtype: str) -> None:
     x = torch.randn(40, 70, dtype=getattr(torch, dtype), requires_grad=True)
     key, dy = drawn_key(torch, 5), torch.randn_like(x)
     torch.manual_seed(5)
@@ -58,13 +58,13 @@ def test_output_and_gradient_are_those_of_the_kernel(torch: Any, ft: Any, dtype:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_dropout_is_right_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
+def test_dropout_is_correct_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
     x = LAYOUTS[layout](torch).requires_grad_()
     y = ft.Dropout(0.5)(x)
     assert y.stride() == torch.empty_like(x).stride()
     kept = y != 0
     assert torch.equal(y, torch.where(kept, 2 * x, 0)) and (x.numel() < 50 or not kept.all())
-    # gradients of every layout get the same mask
+    # the mask is the same for gradients of every layout
     for order in itertools.islice(itertools.permutations(range(x.dim())), 3):
         dy = torch.randn(x.permute(order).shape).permute(np.argsort(order).tolist())
         (dx,) = torch.autograd.grad(y, x, dy, retain_graph=True)
@@ -72,7 +72,7 @@ def test_dropout_is_right_in_every_layout(torch: Any, ft: Any, layout: str) -> N
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_dropout_in_place_is_right_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
+def test_dropout_in_place_is_correct_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
     x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
     if layout == "expanded":
         with pytest.raises(RuntimeError, match="single memory location"):
@@ -83,7 +83,7 @@ def test_dropout_in_place_is_right_in_every_layout(torch: Any, ft: Any, layout: 
     assert torch.equal(x, torch.where(x != 0, 2 * before, 0)) and (x.numel() < 50 or not x.all())
 
 
-def test_seed_determines_masks_and_layers_have_different_ones(torch: Any, ft: Any) -> None:
+def test_seed_determines_masks_and_each_call_has_another_mask(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(0.5), torch.ones(1000)
     torch.manual_seed(1)
     first, second = layer(x), layer(x)
@@ -92,20 +92,20 @@ def test_seed_determines_masks_and_layers_have_different_ones(torch: Any, ft: An
     assert not torch.equal(first, second)
 
 
-def test_evaluation_and_no_dropping_return_the_input(torch: Any, ft: Any) -> None:
+def test_evaluation_and_probability_zero_return_the_input(torch: Any, ft: Any) -> None:
     x, state = torch.randn(5), torch.get_rng_state()
     assert ft.Dropout(0.5).eval()(x) is x
     assert ft.Dropout(0.0)(x) is x
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_dropping_everything_gives_zeros_even_for_infinities(torch: Any, ft: Any) -> None:
+def test_probability_one_gives_zeros_even_for_infinities(torch: Any, ft: Any) -> None:
     x = torch.tensor([1.0, -2.0, float("inf"), float("nan")])
     y = ft.Dropout(1.0)(x)
     assert torch.equal(y, torch.zeros(4)) and not torch.signbit(y).any()
 
 
-def test_gradients_of_any_order_are_dropout_of_the_gradient(torch: Any, ft: Any) -> None:
+def test_first_and_second_gradients_agree_with_finite_differences(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.randn(6, 7, dtype=torch.float64, requires_grad=True)
 
     def drop(x: Any) -> Any:
@@ -130,9 +130,9 @@ def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
 # In place
 
 
-def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
+def test_autograd_detects_dropout_in_place(torch: Any, ft: Any) -> None:
     x = torch.randn(50, requires_grad=True)
-    saved = x.exp()  # its gradient needs its output
+    saved = x.exp()  # the gradient of exp needs the output of exp
     ft.Dropout(P, inplace=True)(saved).sum()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         saved.sum().backward()
@@ -143,7 +143,7 @@ def test_in_place_is_seen_by_autograd(torch: Any, ft: Any) -> None:
         product.backward()
 
 
-def test_in_place_on_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
+def test_dropout_in_place_of_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = torch.ones(50, requires_grad=True)
     for leaf in (x, x[3:]):
         with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
@@ -151,7 +151,7 @@ def test_in_place_on_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
     assert torch.equal(x, torch.ones(50))
 
 
-def test_in_place_on_a_view_reaches_the_base(torch: Any, ft: Any) -> None:
+def test_dropout_in_place_of_a_view_changes_its_base(torch: Any, ft: Any) -> None:
     x = torch.ones(4, 50, requires_grad=True)
     hidden = x * 1
     ft.Dropout(P, inplace=True)(hidden[1:3])
@@ -159,21 +159,21 @@ def test_in_place_on_a_view_reaches_the_base(torch: Any, ft: Any) -> None:
     assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
 
 
-def test_in_place_on_a_strided_view_does_not_change_its_neighbours(torch: Any, ft: Any) -> None:
+def test_dropout_in_place_of_a_strided_view_does_not_change_other_elements(torch: Any, ft: Any) -> None:
     x = torch.ones(100)
     y = ft.Dropout(0.5, inplace=True)(x[::2])
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
 
 
-# Tensors that are left to torch
+# Calls that torch's layer computes
 
 
-def test_other_dtypes_are_left_to_torch(torch: Any, ft: Any) -> None:
+def test_torchs_layer_computes_other_dtypes(torch: Any, ft: Any) -> None:
     with pytest.raises(NotImplementedError, match="ComplexFloat"):
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
 
-def test_other_devices_and_kinds_of_tensors_are_left_to_torch(torch: Any, ft: Any) -> None:
+def test_torchs_layer_computes_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
     assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
     mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
     assert mirrored.is_neg()
@@ -186,8 +186,8 @@ def test_other_devices_and_kinds_of_tensors_are_left_to_torch(torch: Any, ft: An
     assert type(ft.Dropout(P)(torch.ones(3).as_subclass(Mine))) is Mine
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forward mode: torch's own use of torch.jit
-def test_transformations_are_left_to_torch(torch: Any, ft: Any) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode uses torch.jit, which warns
+def test_torchs_layer_computes_under_transformations(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.ones(6, 50)
     assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
     assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape
@@ -205,10 +205,10 @@ def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
     assert not torch.equal(traced(torch.ones(50)), traced(torch.ones(50)))
 
 
-# A torch.nn module
+# Properties of a torch.nn module
 
 
-def test_layer_has_the_type_repr_and_copies_of_torchs(torch: Any, ft: Any) -> None:
+def test_layer_has_the_base_class_repr_and_copies_of_torchs_layer(torch: Any, ft: Any) -> None:
     layer = ft.Dropout(0.3, inplace=True)
     assert isinstance(layer, torch.nn.Dropout) and str(layer) == "Dropout(p=0.3, inplace=True)"
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):

@@ -1,4 +1,4 @@
-"""Options that torch's optimizers do not have, and torch's options that must be refused."""
+"""Options that torch's optimizers do not have, and options of torch that the step must refuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.torch_cases import backward, batches, every_optimizer, every_shared
 
 
 @every_shared_optimizer
-def test_clipping_agrees_with_torchs(name: str, torch: Any) -> None:
+def test_clip_norm_agrees_with_torchs_clipping(name: str, torch: Any) -> None:
     model = network()
     other = copy.deepcopy(model)
     opt, reference = ours(name)(model.parameters(), clip_norm=0.1), theirs(name)(other.parameters())
@@ -29,8 +29,8 @@ def test_clipping_agrees_with_torchs(name: str, torch: Any) -> None:
 
 
 @every_optimizer
-def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -> None:
-    """The average starts from the parameters before the first step, and takes those after each step."""
+def test_average_is_the_exponential_moving_average_of_the_parameters(name: str, torch: Any) -> None:
+    """The average begins with the parameters before the first step. A step sets it to 0.9 * average + 0.1 * p."""
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]
@@ -53,7 +53,7 @@ def test_average_follows_the_parameters_after_each_step(name: str, torch: Any) -
     with pytest.raises(ValueError, match="on purpose"), opt.averaged():
         raise ValueError("on purpose")
     assert all(torch.equal(p, k) for p, k in zip(model.parameters(), kept, strict=True))
-    if not hasattr(ours(name).kernel, "share_of_average"):  # a schedule-free rule has its own averages
+    if not hasattr(ours(name).kernel, "share_of_average"):  # schedule-free optimizers have their own averages
         with pytest.raises(RuntimeError, match=r"averaged: ema_decay must be given to the"), ours(name)([p]).averaged():
             pass
 
@@ -69,7 +69,7 @@ def test_gradients_are_zeroed_in_place(name: str, torch: Any) -> None:
     assert all(p.grad is g and not g.any() for p, g in zip(model.parameters(), grads, strict=True))
 
 
-def test_elastic_net_gives_exact_zeros(torch: Any) -> None:
+def test_proximal_l1_gives_exact_zeros(torch: Any) -> None:
     w = torch.full((50,), 0.05, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1, l1=1.0, decay="proximal")
     w.grad = torch.zeros(50)
@@ -83,7 +83,7 @@ def test_a_group_may_have_its_own_additional_options(torch: Any) -> None:
     a.grad, b.grad = torch.zeros(5), torch.zeros(5)
     opt.step()
     assert (a == 0.05).all() and (b == 0).all()
-    assert "l1" not in ours("SGD")([a], lr=0.1).param_groups[0], "an option that is not given must not be in groups"
+    assert "l1" not in ours("SGD")([a], lr=0.1).param_groups[0], "groups must contain only the options that were given"
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -108,7 +108,7 @@ def test_unsupported_option_is_refused(name: str, case: str, torch: Any) -> None
 
 
 @every_shared_optimizer
-def test_wrong_value_in_a_group_is_refused_at_the_step(name: str, torch: Any) -> None:
+def test_step_refuses_a_wrong_value_that_was_written_into_a_group(name: str, torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)
     opt = ours(name)([w], lr=0.1)
@@ -152,7 +152,7 @@ def test_a_group_that_is_refused_is_not_added(torch: Any) -> None:
 
 
 @every_shared_optimizer
-def test_fused_and_foreach_are_accepted_and_kept(name: str, torch: Any) -> None:
+def test_options_fused_and_foreach_are_accepted_and_stay_in_groups(name: str, torch: Any) -> None:
     for form in ({"foreach": True}, {"foreach": False}, {"fused": True}, {"fused": False}):
         if next(iter(form)) in inspect.signature(theirs(name)).parameters:
             w = torch.ones(3, requires_grad=True)

@@ -1,4 +1,4 @@
-"""bfloat16 and float16 parameters: the float32 step on widened numbers, rounded to nearest even at its end."""
+"""Steps of bfloat16 and float16 parameters compute in float32, and round the results once, to nearest even."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.torch_cases import (
 
 @pytest.fixture(autouse=True)
 def one_thread(torch: Any) -> Iterator[None]:
-    """Small networks, on a machine that may be busy."""
+    """Run each test with one thread of torch, because the networks are small and the machine may be busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -41,11 +41,11 @@ AROUND: list[dict[str, Any]] = [
     {"weight_decay": 0.1, "l1": 0.02, "decay": "proximal"},
     {"weight_decay": 0.1, "l1": 0.02, "decay": "decoupled"},
 ]
-LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels widen 512 at a time
+LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels convert 512 elements at a time to float32
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
-    """Return numbers of many magnitudes, some beyond or below the dtype's range."""
+    """Return n random numbers of many magnitudes. Some are too small or too large for float16."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, 
         return torch.from_numpy(np.asarray(x, np.float32)).to(dtype)
 
     def kept(a: Any) -> Any:
-        return rounded(a) if a.ndim else torch.from_numpy(np.array(a))  # scalars are not of the parameter's dtype
+        return rounded(a) if a.ndim else torch.from_numpy(np.array(a))  # scalars do not have the parameter's dtype
 
     for k, options in enumerate(variants(cls)):
         options = {"lr": 0.1, **options, **AROUND[k % len(AROUND)]}
@@ -93,8 +93,8 @@ def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, 
 
 
 @every_half
-def test_every_number_is_kept_and_every_tie_is_rounded_to_even(half: str, torch: Any) -> None:
-    """All 65,536 numbers are tested, and a number halfway between two is rounded to the even one."""
+def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str, torch: Any) -> None:
+    """All 65,536 numbers of the dtype are tested. The second step ends halfway between two neighbours."""
     dtype = getattr(torch, half)
     numbers = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
     for machine in (("v2", "threads", 1), (fs.isa(), "threads", 2)):
@@ -112,9 +112,12 @@ def test_every_number_is_kept_and_every_tie_is_rounded_to_even(half: str, torch:
 @every_half
 @every_shared_optimizer
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
-    """Our curve differs from torch's and from float32's by no more than torch's differs from float32's."""
+    """Three trainings have these losses: ours in 16 bits, torch's in 16 bits, and torch's in float32.
+
+    The bound is the difference between torch's two trainings. Our losses may not differ more from either of the two.
+    """
     dtype = getattr(torch, half)
-    unit = torch.finfo(dtype).eps / 2  # half a unit in the last place of a loss from 0.5 to 1
+    unit = torch.finfo(dtype).eps / 2  # the distance between neighbours, for losses from 0.5 to 1
     data = batches(200, dtype)
     for options in shared_options(name):
         if "eps" in fs.optim.registry[name].options:
@@ -132,12 +135,12 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: 
         assert np.abs(mine - torchs).mean() <= rounding.mean() + unit, options
         assert np.abs(mine - exact).mean() <= rounding.mean() + unit, options
         assert np.abs(mine - exact).max() <= rounding.max() + 4 * unit, options
-        assert torchs[0] - torchs[-1] > 4 * unit, "the loss must fall, or the test shows nothing"
+        assert torchs[0] - torchs[-1] > 4 * unit, "the loss must fall, because otherwise this test proves nothing"
 
 
 @every_half
-def test_loss_curve_of_torchs_fused_adam_equals_ours(half: str, torch: Any) -> None:
-    """Torch also computes in float32, so the losses have the same 16 bits."""
+def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
+    """Torch's fused Adam also computes in float32. So the losses have the same 16 bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []
@@ -148,8 +151,8 @@ def test_loss_curve_of_torchs_fused_adam_equals_ours(half: str, torch: Any) -> N
 
 
 @every_half
-def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
-    """See pytorch#191763: none of 64 elements changes."""
+def test_torchs_fused_sgd_does_not_update_all_elements(half: str, torch: Any) -> None:
+    """See pytorch#191763. torch's step changes none of 64 elements."""
     moved = {}
     for cls, form in ((ours, {}), (theirs, {"fused": True})):
         p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)
@@ -157,11 +160,11 @@ def test_torchs_fused_sgd_skips_elements(half: str, torch: Any) -> None:
         cls("SGD")([p], lr=0.5, **form).step()
         moved[cls] = int((p != 1).sum())
     assert moved[ours] == 64
-    assert moved[theirs] < 64, "torch has corrected this: say so in docs/torch.md"
+    assert moved[theirs] < 64, "torch has corrected this error; write this in docs/torch.md"
 
 
-def test_one_optimizer_steps_several_dtypes(torch: Any) -> None:
-    """Parameters of every dtype are stepped together, with one norm for clipping. States have their dtype."""
+def test_one_optimizer_steps_parameters_of_several_dtypes(torch: Any) -> None:
+    """The norm for clipping is over the gradients of all parameters. Each state has its parameter's dtype."""
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]
     for p in params:

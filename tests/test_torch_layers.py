@@ -1,4 +1,4 @@
-"""The layers inside torch's machinery: whole models, compilation, recomputation, worker processes; and `accelerate`."""
+"""fusedstep's layers in whole models: training, compilation, recomputation, data loaders and `accelerate`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def small_model(layers: Any, torch: Any, p: float = 0.5) -> Any:
-    """Return a model with every layer; dropout and batch norm are those of the module `layers`."""
+    """Return a model with every kind of layer. Dropout and batch normalisation are from the module `layers`."""
     nn = torch.nn
     torch.manual_seed(1)
     return nn.Sequential(
@@ -45,7 +45,7 @@ def images(torch: Any) -> Any:
 
 
 def run(torch: Any, model: Any, x: Any, seed: int = 3) -> list[Any]:
-    """Return the output, and the gradients of a loss."""
+    """Return the output, followed by the gradients of a loss."""
     model.zero_grad()
     torch.manual_seed(seed)
     y = model(x)
@@ -53,7 +53,7 @@ def run(torch: Any, model: Any, x: Any, seed: int = 3) -> list[Any]:
     return [y.detach(), *(p.grad for p in model.parameters())]
 
 
-def test_a_model_trains_as_torchs(torch: Any, ft: Any) -> None:
+def test_losses_of_a_model_agree_with_torchs(torch: Any, ft: Any) -> None:
     theirs, ours = small_model(torch.nn, torch, p=0.0), small_model(ft, torch, p=0.0)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = images(torch)
@@ -84,7 +84,7 @@ def test_a_recomputed_pass_draws_the_same_mask(torch: Any, ft: Any, reentrant: b
 
 
 def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
-    """Return a module with the model's parameters and another forward pass."""
+    """Return a module with the parameters of `model` and the forward pass `forward`."""
 
     class Wrapped(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -97,7 +97,7 @@ def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
     return Wrapped()
 
 
-def test_input_is_freed_if_the_pass_is_recomputed(torch: Any, ft: Any) -> None:
+def test_input_of_a_layer_is_freed_if_the_pass_will_be_recomputed(torch: Any, ft: Any) -> None:
     import weakref
 
     from torch.utils.checkpoint import checkpoint
@@ -124,7 +124,7 @@ def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend:
     for x in (images(torch), images(torch)[:7]):
         first, again, eager = (run(torch, m, x) for m in (compiled, compiled, twin))
         assert torch.equal(first[0], again[0])
-        for a, b in zip(first, eager, strict=True):  # the same draws, so the same masks
+        for a, b in zip(first, eager, strict=True):  # equal seeds give equal masks
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(compiled.eval()(x), model(x))
     torch._dynamo.reset()
@@ -139,7 +139,7 @@ def test_dropout_is_one_operator_in_compiled_graphs(torch: Any, ft: Any) -> None
 
 
 class Noisy:
-    """A data set that drops features in the process that loads it."""
+    """A data set that calls a dropout layer in the process that loads the data."""
 
     def __init__(self, layer: Any, torch: Any) -> None:
         self.layer, self.torch = layer, torch
@@ -153,7 +153,7 @@ class Noisy:
 
 def test_workers_of_a_data_loader_draw_reproducible_masks(torch: Any, ft: Any) -> None:
     model = torch.nn.Sequential(ft.BatchNorm1d(200), ft.Dropout(0.5))
-    model(torch.randn(1000, 200))  # the parent's threads have run before the fork
+    model(torch.randn(1000, 200))  # starts threads in this process before the workers are forked
     epochs = []
     for _ in range(2):
         torch.manual_seed(4)
@@ -235,7 +235,7 @@ def is_asked_for(address: int) -> bool:
 
 
 @pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without huge pages that are asked for"
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no transparent huge pages"
 )
 def test_huge_pages_are_requested_for_large_outputs(torch: Any, ft: Any) -> None:
     x = torch.ones(12, 1_000_003, requires_grad=True)

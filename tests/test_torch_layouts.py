@@ -1,7 +1,7 @@
-"""For any layout of parameters, gradients and states, our step is right.
+"""For any memory layout of parameters, gradients and states, our step is correct.
 
-For most of these layouts torch's fused kernels give wrong results without an error. Tests here assert that too. If such
-a test fails, torch has corrected it.
+For most of these layouts, torch's fused kernels give wrong results without an error. Some tests here assert that
+torch's results are wrong. If such a test fails, torch has corrected the error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from support.torch_cases import NAMES, SHARED, every_optimizer, every_shared_opt
 SHAPE = (8, 4, 6, 10)
 N = 8 * 4 * 6 * 10
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
-Layout = Callable[[Any], Any]  # the same numbers in another layout
+Layout = Callable[[Any], Any]  # returns a tensor with the same numbers in another memory layout
 
 
 def channels_last(t: Any) -> Any:
@@ -45,18 +45,18 @@ def plain(t: Any) -> Any:
     return t.contiguous()
 
 
-#: Layouts of the parameter and of its gradient.
+#: name -> (layout of the parameter, layout of the gradient).
 LAYOUTS: dict[str, tuple[Layout, Layout]] = {
     "transposed gradient": (plain, turned),
     "transposed parameter": (turned, plain),
     "gradient with channels last": (plain, channels_last),
     "parameter with channels last": (channels_last, plain),
     "gradient with gaps": (plain, every_other),
-    "gradient that is part of a larger one": (plain, part_of_a_row),
+    "gradient that is part of a larger tensor": (plain, part_of_a_row),
     "parameter with gaps": (every_other, plain),
-    "parameter that is part of a larger one": (part_of_a_row, plain),
+    "parameter that is part of a larger tensor": (part_of_a_row, plain),
 }
-#: Layouts for which torch's fused kernels are right too: equal ones of parameter and gradient, without gaps.
+#: Layouts for which torch's fused kernels are correct too: parameter and gradient have equal layouts without gaps.
 ALIKE = {"transposed": (turned, turned), "channels last": (channels_last, channels_last)}
 
 
@@ -71,7 +71,7 @@ def numbers(seed: int, dtype: Any = None, shape: tuple[int, ...] = SHAPE) -> Any
 
 
 def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **options: Any) -> Any:
-    """Return a parameter after three steps."""
+    """Return a parameter with these layouts of parameter and gradient after three steps."""
     lay_param, lay_gradient = layouts
     p = lay_param(numbers(0, dtype)).detach().requires_grad_()
     opt = cls([p], lr=0.1, **options)
@@ -83,8 +83,8 @@ def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ALIKE])
 @every_optimizer
-def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> None:
-    """The step has the bits of the step on contiguous tensors in every dtype, and agrees with torch's unfused step."""
+def test_every_layout_is_stepped_correctly(name: str, layout: str, torch: Any) -> None:
+    """The result has the same bits as for contiguous tensors, in every dtype. It agrees with torch's unfused step."""
     layouts = {**LAYOUTS, **ALIKE}[layout]
     for dtype in (getattr(torch, d) for d in DTYPES):
         got = after_steps(ours(name), layouts, dtype)
@@ -96,24 +96,24 @@ def test_every_layout_is_stepped_right(name: str, layout: str, torch: Any) -> No
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: Any) -> None:
-    """Torch combines elements by their order in memory, not by their index, so half of the signs are wrong."""
+    """Torch pairs the elements of parameter and gradient in memory order. So about half of the updates are wrong."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)
         got = after_steps(theirs(name), LAYOUTS[layout], fused=True)
-        assert (got - want).abs().mean() > 0.1, f"torch has corrected {name}: say so in docs/torch.md"
+        assert (got - want).abs().mean() > 0.1, f"torch has corrected {name}; write this in docs/torch.md"
 
 
 @pytest.mark.parametrize("layout", ALIKE)
-def test_torchs_fused_kernels_are_right_for_equal_layouts(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_correct_for_equal_layouts(layout: str, torch: Any) -> None:
     for name in fused_in_torch():
         want = after_steps(theirs(name), (plain, plain), fused=False, foreach=False)
         torch.testing.assert_close(after_steps(theirs(name), ALIKE[layout], fused=True), want)
 
 
 @every_optimizer
-def test_gradient_that_is_broadcast_from_one_number_is_stepped_right(name: str, torch: Any) -> None:
-    """`torch.autograd.grad` of a sum returns an expanded gradient."""
+def test_gradient_that_is_expanded_from_one_number_is_used_correctly(name: str, torch: Any) -> None:
+    """`torch.autograd.grad` of a sum returns an expanded gradient, whose strides are 0."""
     w = numbers(0).requires_grad_()
     (w.grad,) = torch.autograd.grad(w.sum(), w)
     assert w.grad.stride() == (0, 0, 0, 0)
@@ -125,7 +125,7 @@ def test_gradient_that_is_broadcast_from_one_number_is_stepped_right(name: str, 
 
 
 def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
-    memory = numbers(0, shape=(N,))  # memory for the reads of torch beyond the gradient's one number
+    memory = numbers(0, shape=(N,))  # the gradient has one number; torch's step reads all N numbers
     results = {}
     for cls in (ours("Adam"), theirs("Adam")):
         w = torch.zeros(SHAPE, requires_grad=True)
@@ -133,11 +133,11 @@ def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
         cls([w], lr=0.1, fused=True).step()
         results[cls] = w.detach()
     assert (results[ours("Adam")] == results[ours("Adam")][0, 0, 0, 0]).all()
-    assert results[theirs("Adam")].unique().numel() > 1, "torch has corrected this: say so in docs/torch.md"
+    assert results[theirs("Adam")].unique().numel() > 1, "torch has corrected this error; write this in docs/torch.md"
 
 
 @every_optimizer
-def test_neighbours_of_a_view_do_not_change(name: str, torch: Any) -> None:
+def test_step_of_a_strided_view_does_not_change_elements_between(name: str, torch: Any) -> None:
     memory = torch.ones(8, 8)
     p = memory[:, ::2].requires_grad_()
     p.grad = torch.ones(8, 4)
@@ -145,13 +145,13 @@ def test_neighbours_of_a_view_do_not_change(name: str, torch: Any) -> None:
     assert (memory[:, 1::2] == 1).all() and (memory[:, ::2] != 1).all()
 
 
-def test_torchs_fused_step_overwrites_the_neighbours_of_a_view(torch: Any) -> None:
+def test_torchs_fused_step_of_a_strided_view_overwrites_elements_between(torch: Any) -> None:
     for name in fused_in_torch():
         memory = torch.ones(8, 8)
         p = memory[:, ::2].requires_grad_()
         p.grad = torch.ones(8, 4)
         theirs(name)([p], lr=0.1, maximize=True, fused=True).step()
-        assert (memory[:, 1::2] != 1).any(), f"torch has corrected {name}: say so in docs/torch.md"
+        assert (memory[:, 1::2] != 1).any(), f"torch has corrected {name}; write this in docs/torch.md"
 
 
 @every_optimizer
@@ -168,16 +168,16 @@ def test_an_expanded_parameter_is_refused(name: str, torch: Any) -> None:
 
 
 def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
-    memory = numbers(0, shape=(4,))  # the step writes past its first number
+    memory = numbers(0, shape=(4,))  # the parameter has the first number; the step also writes the others
     before = memory.clone()
     p = memory[:1].expand(4).requires_grad_()
     p.grad = torch.ones(4)
     theirs("Adam")([p], lr=0.1, fused=True).step()
-    assert (memory[1:] != before[1:]).any(), "torch has corrected this: say so in docs/torch.md"
+    assert (memory[1:] != before[1:]).any(), "torch has corrected this error; write this in docs/torch.md"
 
 
-def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
-    """The checkpoint is of a model with channels last; the resumed model has the usual layout."""
+def test_loaded_states_of_another_layout_are_used_correctly(torch: Any) -> None:
+    """The checkpoint is from a model with channels last. The resumed model has the default layout."""
 
     def resumed(cls: type, **options: Any) -> Any:
         source = channels_last(numbers(0)).requires_grad_()
@@ -195,7 +195,7 @@ def test_states_of_another_layout_are_stepped_right(torch: Any) -> None:
     want = resumed(theirs("Adam"), foreach=False, fused=False)
     torch.testing.assert_close(resumed(ours("Adam")), want)
     wrong = resumed(theirs("Adam"), foreach=False, fused=True)
-    assert (wrong - want).abs().mean() > 0.01, "torch has corrected this: say so in docs/torch.md"
+    assert (wrong - want).abs().mean() > 0.01, "torch has corrected this error; write this in docs/torch.md"
 
 
 def test_state_of_another_shape_is_refused(torch: Any) -> None:
@@ -205,7 +205,7 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
     opt.step()
     saved = copy.deepcopy(opt.state_dict())
     saved["state"][0]["exp_avg"] = torch.zeros(8, 8)
-    opt.load_state_dict(copy.deepcopy(saved))  # torch accepts it
+    opt.load_state_dict(copy.deepcopy(saved))  # torch accepts the wrong shape
     opt.step()
     with pytest.raises(
         ValueError, match=r"state of params\[0\]\['exp_avg'\] must be torch.float32 \(64,\); got .*8, 8"
@@ -213,12 +213,12 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
         ours("Adam")([w]).load_state_dict(saved)
 
 
-# Memory that is shared
+# Shared memory
 
 
 @every_optimizer
-def test_views_of_one_buffer_are_stepped_right(name: str, torch: Any) -> None:
-    """Flattened parameters and gradient buckets are such views."""
+def test_parameters_that_are_views_of_one_buffer_are_stepped_correctly(name: str, torch: Any) -> None:
+    """For example, the gradients of DistributedDataParallel can be views of one buffer."""
     weights, bucket = numbers(0, shape=(100,)), numbers(1, shape=(100,))
     want = weights.clone().requires_grad_()
     want.grad = bucket.clone()
@@ -229,7 +229,7 @@ def test_views_of_one_buffer_are_stepped_right(name: str, torch: Any) -> None:
     assert torch.equal(weights, want.detach()) and not bucket.any()
 
 
-def test_memory_that_would_be_written_twice_is_refused(torch: Any) -> None:
+def test_parameters_and_gradients_that_overlap_are_refused(torch: Any) -> None:
     memory = torch.ones(100)
     a, b = memory[:60].requires_grad_(), memory[40:].detach().requires_grad_()
     opt = ours("Adam")([a, b], lr=0.1)
@@ -245,7 +245,7 @@ def test_memory_that_would_be_written_twice_is_refused(torch: Any) -> None:
 
 @every_optimizer
 def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
-    """An embedding that is also the last layer is one parameter with the sum of both gradients."""
+    """An embedding and the last layer share one parameter. Its gradient is the sum of both gradients."""
     embed, out = torch.nn.Embedding(7, 5), torch.nn.Linear(5, 7, bias=False)
     out.weight = embed.weight
     model = torch.nn.ModuleList([embed, out])
@@ -261,7 +261,7 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
         opt.zero_grad()
 
 
-# Tensors without memory that the kernels can read
+# Tensors that the kernels cannot read
 
 
 @every_shared_optimizer
@@ -280,7 +280,7 @@ def test_step_refuses_tensors_that_are_not_dense_floating_cpu_tensors(name: str,
 
 
 @every_optimizer
-def test_gradients_that_do_not_fit_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
+def test_unsuitable_gradients_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
     params = [torch.ones(3, requires_grad=True) for _ in range(2)]
     opt = ours(name)(params, lr=0.1)
     params[0].grad, params[1].grad = torch.ones(3), torch.ones(3).to_sparse()

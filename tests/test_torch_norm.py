@@ -1,4 +1,4 @@
-"""The norm of the gradients of tensors of several dtypes."""
+"""The norm of gradients that have several dtypes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_norm_overflows_to_inf_beside_16_bit_gradients(torch: ModuleType, half: str) -> None:
-    """The squares of a float64 gradient overflow. The 16-bit gradients are read correctly and change nothing."""
+def test_clip_norm_is_right_if_squares_overflow_beside_16_bit_gradients(torch: ModuleType, half: str) -> None:
+    """The squares of the float64 gradient overflow, but the norm is finite. The 16-bit gradient is scaled to 0."""
     import fusedstep.torch as ft
 
     wide, narrow = torch.ones(3, dtype=torch.float64), torch.ones(1000, dtype=getattr(torch, half))

@@ -1,4 +1,4 @@
-"""OffloadedOptimizer on models in the CPU's memory: steps have the bits of float32 for every route of the gradients."""
+"""OffloadedOptimizer for models in the CPU's memory. Steps have the bits of steps of float32 master weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def backward(model: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_optimizer
-def test_steps_equal_those_of_float32_master_weights(name: str, half: str) -> None:
+def test_steps_of_16_bit_models_have_the_bits_of_float32_master_weights(name: str, half: str) -> None:
     model = network(half)
     optimizer = offloaded(name, model)
     masters = [torch.nn.Parameter(p.detach().float()) for p in model.parameters()]
@@ -71,7 +71,7 @@ def test_gradients_of_several_passes_are_added_in_float32() -> None:
         optimizer.state[w]["low"].int() + (w.detach().view(torch.int16).int() << 16), (-0.01 * total).view(torch.int32)
     )
     w.backward(g)
-    assert w.grad.dtype == torch.bfloat16, "the first gradient after a step must not be widened"
+    assert w.grad.dtype == torch.bfloat16, "the first gradient after a step must stay bfloat16"
 
 
 def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:
@@ -87,7 +87,7 @@ def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_clipping_the_model_clips_the_step(side: Any) -> None:
+def test_step_uses_gradients_that_were_clipped_in_the_model(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
@@ -103,7 +103,7 @@ def test_clipping_the_model_clips_the_step(side: Any) -> None:
     assert moved < (2e-3) ** 2
 
 
-def test_a_step_of_a_model_in_16_bits_allocates_nothing() -> None:
+def test_later_steps_of_a_16_bit_model_keep_states_and_parameters_in_place() -> None:
     model = network("bfloat16")
     optimizer = offloaded("AdamW", model, state_dtype="uint8")
     addresses = []
@@ -118,7 +118,7 @@ def test_a_step_of_a_model_in_16_bits_allocates_nothing() -> None:
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("dtype", ["float32", *HALVES])
-def test_a_state_without_steps_loads(dtype: str, side: Any) -> None:
+def test_a_state_that_was_saved_before_the_first_step_loads(dtype: str, side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(dtype)
@@ -132,7 +132,7 @@ def test_a_state_without_steps_loads(dtype: str, side: Any) -> None:
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_float32_masters_of_older_checkpoints_load() -> None:
+def test_float32_master_weights_of_older_checkpoints_load() -> None:
     model = network("bfloat16")
     masters = [torch.nn.Parameter(p.detach().float() * 1.001) for p in model.parameters()]
     reference = ours("AdamW")(masters, lr=0.01)
@@ -210,14 +210,14 @@ def test_float64_models_are_stepped(side: Any) -> None:
 
 
 def by_copies(side: Any, model: Any, **options: Any) -> Any:
-    """Return an optimizer whose hosts are copies although the model is in the CPU's memory."""
+    """Return an optimizer whose hosts are float64 copies of a model in the CPU's memory."""
     from fusedstep.torch import OffloadedOptimizer
 
     return OffloadedOptimizer(side, model, lr=0.1, master_dtype=torch.float64, **options)
 
 
 @pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
-def test_values_put_into_the_float32_copies_reach_the_model(name: str, method: str) -> None:
+def test_averages_and_lookahead_points_of_hosts_that_are_copies_reach_the_model(name: str, method: str) -> None:
     model = network("float32")
     options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
     optimizer = by_copies(ours(name), model, **options)
@@ -233,13 +233,14 @@ def test_values_put_into_the_float32_copies_reach_the_model(name: str, method: s
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_hooks_of_a_step_run_once_and_see_gradients_and_the_new_model(side: Any) -> None:
+def test_hooks_of_a_step_run_once_before_and_after_the_whole_step(side: Any) -> None:
+    """Before the step, the gradients are in the hosts. After the step, the model has the new values."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
-    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch puts hooks into the step of a class
+    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # with this instance, torch wraps the step of the class
     optimizer = OffloadedOptimizer(side("SGD"), model, lr=1.0)
     seen = []
 
@@ -263,7 +264,7 @@ def test_hooks_of_a_step_run_once_and_see_gradients_and_the_new_model(side: Any)
     assert seen[2][2] != start
 
 
-@pytest.mark.parametrize(  # `GradScaler.unscale_` refuses float16 gradients
+@pytest.mark.parametrize(  # float16 is not unscaled, because `GradScaler.unscale_` refuses float16 gradients
     ("dtype", "unscaled"),
     [("float32", False), ("bfloat16", False), ("float16", False), ("float32", True), ("bfloat16", True)],
 )
@@ -326,14 +327,14 @@ def test_a_parameter_that_requires_a_gradient_later_is_stepped(side: Any) -> Non
     assert (frozen == 0).all()
     frozen.requires_grad_(True)
     frozen.backward(torch.full_like(frozen, 256.0))
-    for _ in range(2):  # in bfloat16 the sum would stay 256
+    for _ in range(2):  # in bfloat16, 256 + 1 is rounded to 256
         frozen.backward(torch.ones_like(frozen))
     optimizer.step()
     assert (frozen == -258).all()
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_the_next_step_starts_from_a_model_that_was_loaded(side: Any) -> None:
+def test_step_after_the_model_was_overwritten_starts_from_the_new_values(side: Any) -> None:
     for dtype in ("float32", "bfloat16"):
         model = network(dtype)
         made = by_copies(side("SGD"), model) if dtype == "float32" else offloaded("SGD", model)
@@ -347,7 +348,7 @@ def test_the_next_step_starts_from_a_model_that_was_loaded(side: Any) -> None:
         assert all((p == 2).all() for p in model.parameters())
 
 
-def test_steps_in_the_backward_pass_reach_a_model_with_copies() -> None:
+def test_steps_in_the_backward_pass_reach_a_model_whose_hosts_are_copies() -> None:
     from fusedstep.torch import step_in_backward
 
     model, plain = network("float32"), network("float32")
@@ -369,14 +370,14 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a number": (lambda: [3], {}, "optimizer can only optimize Tensors, but one of the params is int"),
     "a set": (lambda: [{"params": set()}], {}, "need to be organized in ordered collections"),
     "complex": (lambda: [complex_parameter()], {}, "parameters must be of a floating dtype; got torch.complex64"),
-    "no dtype": (lambda: [], {"master_dtype": "float32"}, "master_dtype must be a floating dtype .* got 'float32'"),
-    "whole": (lambda: [], {"master_dtype": torch.int32}, "master_dtype must be a floating dtype .* got torch.int32"),
+    "dtype as text": (lambda: [], {"master_dtype": "float32"}, "master_dtype must be a floating .* got 'float32'"),
+    "integer dtype": (lambda: [], {"master_dtype": torch.int32}, "master_dtype must be a floating .* got torch.int32"),
 }
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("case", REFUSED)
-def test_parameters_that_cannot_be_offloaded_are_refused(case: str, side: Any) -> None:
+def test_unsuitable_parameters_and_dtypes_of_hosts_are_refused(case: str, side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     params, options, message = REFUSED[case]
@@ -385,13 +386,13 @@ def test_parameters_that_cannot_be_offloaded_are_refused(case: str, side: Any) -
 
 
 @pytest.mark.parametrize("wrong", [3, "x", None])
-def test_a_master_that_is_no_tensor_is_refused(wrong: Any) -> None:
+def test_a_loaded_master_weight_must_be_a_tensor_or_none(wrong: Any) -> None:
     model = network("bfloat16")
     optimizer = by_copies(theirs("SGD"), model)
     saved = optimizer.state_dict()
     saved["state"][1] = {"master": wrong}
     if wrong is None:
-        optimizer.load_state_dict(saved)  # the copy has the model's value then
+        optimizer.load_state_dict(saved)  # the host gets the model's values
         return
     with pytest.raises(ValueError, match=r"OffloadedSGD.load_state_dict: master of 1 must be a tensor of \(7,\)"):
         optimizer.load_state_dict(saved)

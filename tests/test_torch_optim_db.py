@@ -1,4 +1,4 @@
-"""torch's own test inputs for its optimizers: options give torch's results, mistakes give torch's errors."""
+"""torch's own test inputs for its optimizers. Valid options give torch's results, and mistakes give torch's errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ every_optimizer_of_torch = pytest.mark.parametrize("name", [*SHARED, "Adafactor"
 
 @pytest.fixture(autouse=True)
 def one_thread(torch: Any) -> Iterator[None]:
-    """Small networks, on a machine that may be busy."""
+    """Run each test with one thread of torch, because the networks are small and the machine may be busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -26,9 +26,9 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def database() -> dict[str, Any]:
-    """Return torch's test inputs, by the name of the optimizer."""
+    """Return a dict from the name of an optimizer to torch's test inputs."""
     if not os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
-        pytest.importorskip("expecttest", reason="torch.testing's internals need it")
+        pytest.importorskip("expecttest", reason="torch.testing needs the package expecttest")
     from torch.testing._internal.common_optimizers import optim_db
 
     return {info.name: info for info in optim_db}
@@ -38,7 +38,7 @@ def database() -> dict[str, Any]:
 def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database: dict[str, Any]) -> None:
     inputs = database[name].optim_inputs_func(device="cpu")
     assert inputs
-    more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # the dtype in which torch iterates
+    more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # the dtype of torch's Newton-Schulz iterations
     for case in inputs:
         models = [network(torch.float64)]
         models.append(copy.deepcopy(models[0]))
@@ -53,7 +53,7 @@ def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database:
                         p.grad = p.grad.to_sparse(1)
                 optimizer.step()
         for p, want in zip(mine, reference, strict=True):
-            # torch's Muon and SparseAdam compute with a rate that is a tensor in the tensor's type.
+            # If lr is a tensor, torch's Muon and SparseAdam compute with lr in the dtype of this tensor.
             rtol = 1e-5 if name in ("Muon", "SparseAdam") and isinstance(case.kwargs.get("lr"), torch.Tensor) else 1e-10
             torch.testing.assert_close(p, want, rtol=rtol, atol=rtol / 100, msg=case.desc)
 

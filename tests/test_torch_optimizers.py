@@ -1,4 +1,4 @@
-"""fusedstep.torch: torch's optimizers with an import changed. Loss curves, options, hooks, schedulers, copies."""
+"""The optimizers of fusedstep.torch have the loss curves, options, hooks and schedulers of torch's optimizers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ every_way = pytest.mark.parametrize("way", ["float32", "float64"])
 
 @pytest.fixture(autouse=True)
 def one_thread(torch: Any) -> Iterator[None]:
-    """Small networks, on a machine that may be busy: torch's threads would wait for each other."""
+    """Run each test with one thread of torch. On a busy machine, its threads would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +44,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 
 def grads_of(params: list[Any], seed: int) -> None:
-    """Give every parameter a random gradient."""
+    """Set a random gradient for every parameter."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -52,12 +52,12 @@ def grads_of(params: list[Any], seed: int) -> None:
         p.grad = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
 
 
-#: Options of torch that choose an implementation and do not change the result.
+#: Arguments that are not tested by loss curves: the parameters, and options that choose torch's implementation.
 FORMS = {"params", "foreach", "fused", "capturable", "differentiable"}
 
 
 @every_shared_optimizer
-def test_the_curves_cover_every_option_of_torch(name: str, torch: Any) -> None:
+def test_the_loss_curves_cover_every_option_that_changes_the_result(name: str, torch: Any) -> None:
     covered = {option for options in torch_options(name) for option in options}
     assert covered | {"lr"} == inspect.signature(theirs(name)).parameters.keys() - FORMS
 
@@ -71,7 +71,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, way: str, torch: A
         mine, opt, other, reference = pair(name, options, dtype)
         got, want = train(mine, opt, data), train(other, reference, data)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if way == "float32" else 1e-12, err_msg=str(options))
-        assert want[0] - want[-1] > 1e-2, "the loss must fall, or the test shows nothing"
+        assert want[0] - want[-1] > 1e-2, "the loss must fall, because otherwise this test proves nothing"
 
 
 SCRIPT = """
@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
-    # At the learning rate of the other optimizers, NAdam is nearly unstable here: some steps double a rounding error.
+    # With the learning rate of the other optimizers, NAdam is nearly unstable. Some steps double a rounding error.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
@@ -124,8 +124,8 @@ def test_a_training_script_works_with_only_its_imports_changed(name: str, torch:
 
 
 @every_optimizer
-def test_steps_have_the_bits_of_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
-    """Rules that torch does not have are compared with steps on arrays, which are tested bit for bit."""
+def test_steps_have_the_bits_of_steps_on_numpy_arrays(name: str, torch: Any, rng: np.random.Generator) -> None:
+    """Steps on arrays are the reference, because torch does not have all of these optimizers."""
     for options in ({}, {"l1": 0.01, "weight_decay": 0.1}, {"decay": "proximal", "l1": 0.1, "ema_decay": 0.9}):
         arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,), (41, 5))]
         tensors = [torch.tensor(a).requires_grad_() for a in arrays]
@@ -143,13 +143,13 @@ def test_steps_have_the_bits_of_arrays(name: str, torch: Any, rng: np.random.Gen
             for state, array in arrays_opt.state[k].items():
                 assert_same_bits(
                     opt.state[t][state].numpy().astype(array.dtype), array, (name, state)
-                )  # scalars: torch's dtype
+                )  # scalars have torch's dtype, so they are converted
             if arrays_opt.ema is not None:
                 assert_same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
 
 
 @every_shared_optimizer
-def test_signature_and_defaults_are_those_of_torch(name: str, torch: Any) -> None:
+def test_signature_contains_torchs_arguments_with_torchs_defaults(name: str, torch: Any) -> None:
     mine, reference = inspect.signature(ours(name)).parameters, inspect.signature(theirs(name)).parameters
     for argument, p in reference.items():
         assert (mine[argument].default, mine[argument].kind) == (p.default, p.kind), argument
@@ -158,7 +158,7 @@ def test_signature_and_defaults_are_those_of_torch(name: str, torch: Any) -> Non
 
 
 @every_shared_optimizer
-def test_groups_and_state_have_the_keys_and_values_of_torch(name: str, torch: Any) -> None:
+def test_groups_and_states_have_the_keys_and_values_of_torchs(name: str, torch: Any) -> None:
     for options in shared_options(name):
         mine, opt, other, reference = pair(name, options)
         for steps in (0, 1, 3):
@@ -197,11 +197,11 @@ def test_schedulers_accept_a_tensor_as_learning_rate(name: str, torch: Any) -> N
 
     np.testing.assert_allclose(curve(0.02, True), curve(0.02, False), rtol=1e-5)
     flat = train(model := network(), ours(name)(model.parameters(), lr=0.02), batches(30))
-    assert abs(flat[-1] - curve(0.02, False)[-1]) > 1e-4, "the schedule must have had an effect"
+    assert abs(flat[-1] - curve(0.02, False)[-1]) > 1e-4, "the schedule must change the losses"
 
 
 @every_shared_optimizer
-def test_schedulers_act_as_in_torch(name: str, torch: Any) -> None:
+def test_losses_with_a_scheduler_agree_with_torchs(name: str, torch: Any) -> None:
     losses = []
     for cls in (ours(name), theirs(name)):
         model = network()
@@ -211,8 +211,10 @@ def test_schedulers_act_as_in_torch(name: str, torch: Any) -> None:
     np.testing.assert_allclose(*losses, atol=1e-5)
 
 
-def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OneCycleLR changes betas or momentum at every step. A new plan would take longer than the step."""
+def test_momentum_that_a_scheduler_changes_is_used_without_a_new_binding(
+    torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OneCycleLR changes betas or momentum before every step. A new `Binding` would take longer than the step."""
     from fusedstep.torch import _base
 
     made = []
@@ -236,7 +238,7 @@ def test_momentum_that_a_scheduler_changes_takes_effect(torch: Any, monkeypatch:
 
 
 def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effect(torch: Any) -> None:
-    """After a step, amsgrad needs a state that has missed the step. Betas and parameters may change."""
+    """If amsgrad is switched on after a step, the state `max_exp_avg_sq` is missing. Changes of betas take effect."""
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
@@ -254,7 +256,7 @@ def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effec
             opt.step()
 
 
-def test_counter_is_on_the_cpu_for_any_default_device(torch: Any) -> None:
+def test_step_counter_is_on_the_cpu_for_any_default_device(torch: Any) -> None:
     with torch.device("meta"):
         w = torch.ones(3, device="cpu").requires_grad_()
         w.grad = torch.ones(3, device="cpu")
@@ -288,7 +290,7 @@ def test_groups_have_their_own_rates_and_can_be_added_later(name: str, torch: An
     assert (d != 1).all()
     opt.param_groups[0]["lr"] = 0.3
     opt.step()
-    opt.step()  # ASGD has the rate of the step before
+    opt.step()  # ASGD uses a new learning rate one step later
     assert (a != 1).all()
 
 
@@ -307,7 +309,7 @@ def test_change_of_every_option_takes_effect_with_the_next_step(torch: Any) -> N
                 opt.step()
             assert torch.equal(*params)
             opts[0].param_groups[0][key] = value
-            for seed in range(6):  # RAdam takes eps from the sixth step on
+            for seed in range(6):  # RAdam uses eps from the sixth step on
                 grads_of(params[:1], seed)
                 params[1].grad = params[0].grad.clone()
                 for opt in opts:
@@ -342,7 +344,7 @@ def test_parameters_may_be_frozen_and_unfrozen(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("to_none", [True, False])
-def test_zero_grad_drops_or_zeroes_gradients(to_none: bool, torch: Any) -> None:
+def test_zero_grad_removes_gradients_or_sets_them_to_zero(to_none: bool, torch: Any) -> None:
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -365,7 +367,7 @@ def test_step_calls_a_closure_with_gradients_enabled(torch: Any) -> None:
     assert opt.step(closure) < first
 
 
-def test_hooks_and_the_profiler_see_every_step(torch: Any) -> None:
+def test_hooks_run_and_the_profiler_records_steps(torch: Any) -> None:
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     seen = []
@@ -419,7 +421,7 @@ def test_copies_and_pickles_continue_independently(name: str, torch: Any) -> Non
     opt.load_state_dict(torch.load(buffer))
 
 
-def test_named_parameters_are_named_in_groups_and_errors(torch: Any) -> None:
+def test_names_of_parameters_are_in_groups_and_errors(torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.named_parameters())
     assert opt.param_groups[0]["param_names"][:2] == ["0.weight", "0.bias"]
@@ -446,7 +448,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
 
 
 def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
-    """A graph that saved the old values must raise, because its gradients would be wrong."""
+    """If a graph has saved the old values, its backward pass must raise an error, because gradients would be wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -456,7 +458,7 @@ def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
         loss.backward()
 
 
-def test_a_parameter_without_gradient_keeps_its_version(torch: Any) -> None:
+def test_a_parameter_without_gradient_keeps_its_version_counter(torch: Any) -> None:
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     opt = ours("SGD")([a, b], lr=0.1)
     a.grad = torch.ones(3)
@@ -498,7 +500,7 @@ def test_deleted_model_and_optimizer_are_freed(torch: Any) -> None:
     assert reference() is None
 
 
-def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Generator) -> None:
+def test_lookahead_agrees_with_the_numpy_api(torch: Any, rng: np.random.Generator) -> None:
     w = rng.standard_normal(50).astype(np.float32)
     array, tensor = w.copy(), torch.tensor(w).requires_grad_()
     arrays_opt, opt = fs.NAG([array], lr=0.1, momentum=0.5), ours("NAG")([tensor], lr=0.1, momentum=0.5)
@@ -517,7 +519,7 @@ def test_lookahead_has_the_bits_of_the_numpy_api(torch: Any, rng: np.random.Gene
 
 
 def test_step_inside_torch_compile_is_not_traced(torch: Any) -> None:
-    """The step breaks the graph."""
+    """The compiled graph ends before the step, and Python calls the step."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)
     w.grad = torch.ones(3)
@@ -526,7 +528,7 @@ def test_step_inside_torch_compile_is_not_traced(torch: Any) -> None:
 
 
 @every_optimizer
-def test_a_gradient_that_was_set_to_none_is_not_stepped_again(name: str, torch: Any) -> None:
+def test_a_parameter_whose_gradient_was_set_to_none_does_not_change(name: str, torch: Any) -> None:
     params = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(5))]
     optimizer = ours(name)(params, lr=0.1)
     for p in params:

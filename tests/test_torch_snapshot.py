@@ -1,4 +1,8 @@
-"""Tensors, groups and states that change during a step: each case, in its own process, is right or refused."""
+"""If user code changes tensors, groups or states during a step, the step is correct or raises an error.
+
+Each case runs in its own process, because a wrong step can crash the process. User code can run during a step: in a
+learning rate, in the `grad` of a subclass, or in another thread.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ Act = Callable[[World], object]
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(torch: Any) -> None:
-    """Load the modules of torch's first step, once for all children."""
+    """Take a step, so that child processes need not load the modules that torch's first step imports."""
     World().goes_on()
 
 
 class Rate:
-    """A learning rate that runs code when it is first read."""
+    """A learning rate. When a step first reads the learning rate, the function `act` is called."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act: Callable[[], object] | None = act
@@ -35,7 +39,7 @@ class Rate:
 
 
 def acting_gradient(w: World, act: Callable[[], object]) -> None:
-    """Make the last parameter's `grad` run code when it is first read."""
+    """Change the class of the last parameter. When a step first reads its `grad`, the function `act` is called."""
     torch = w.torch
     todo = [act]
 
@@ -53,7 +57,7 @@ def acting_gradient(w: World, act: Callable[[], object]) -> None:
     w.params[-1].__class__ = Acting
 
 
-# Actions while a step collects its gradients and learning rates.
+# Actions that run while a step reads gradients and learning rates.
 
 
 def sets_data(w: World) -> None:
@@ -187,7 +191,7 @@ DURING: list[Act] = [
     swaps_tensors,
     collects,
 ]
-# Actions after which the optimizer cannot step, because its arrays are gone.
+# After these actions, the optimizer cannot step, because memory has been freed or replaced.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
@@ -224,7 +228,7 @@ def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, pla
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
-    """A patched `torch.full_like` has the effect of another thread."""
+    """A replaced `torch.full_like` runs the action, as if another thread ran it at this moment."""
 
     def case() -> None:
         w = World()
@@ -243,7 +247,7 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: A
             pass
         for entry in w.opt.state.values():
             if not entry.keys() >= {"step", "exp_avg"}:
-                entry.clear()  # torch's optimizer refuses an incomplete state
+                entry.clear()  # because torch's optimizer, the reference, refuses an incomplete state
         if act not in ENDS and act is not gradients_of_another_shape:
             w.goes_on()
 
@@ -265,5 +269,5 @@ def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> Non
 
 
 def test_short_stress_test_finds_no_fault(torch: Any) -> None:
-    """`python tests/stress_snapshot.py` runs this test for longer."""
+    """The command `python tests/stress_snapshot.py` runs the same test for a longer time."""
     assert survives(lambda: stress(tensors, 1.0))

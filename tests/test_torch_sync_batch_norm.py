@@ -1,6 +1,7 @@
-"""SyncBatchNorm: two ranks give the results of one process with both batches.
+"""SyncBatchNorm on two ranks gives the results of one process with both batches.
 
-The functions of tests/support/sync_batches.py assert in each process. `World.run` raises if one of them fails.
+The assertions are in tests/support/sync_batches.py, whose functions run in each process. If an assertion fails in any
+process, `World.run` raises an error.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ def ranks(torch: ModuleType) -> Any:
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(("shape", "first"), [("rows", 6), ("rows", 0), ("images", 7), ("signals", 5), ("images", 12)])
-def test_batches_of_two_ranks_are_normalised_as_one(
+def test_batches_of_two_ranks_are_normalised_as_one_batch(
     ranks: Any, shape: str, first: int, options: str, with_residual: bool, dtype: str
 ) -> None:
     running = world_of(2).run(ranks.as_one_batch, shape, first, dtype, OPTIONS[options], with_residual)
     assert running[0] == running[1]
 
 
-def test_conversion_keeps_relu_parameters_and_mode_but_torchs_conversion_is_refused(ranks: Any) -> None:
+def test_our_conversion_keeps_relu_parameters_and_mode_and_torchs_conversion_is_refused(ranks: Any) -> None:
     world_of(2).run(ranks.conversions)
 
 
-def test_inputs_that_do_not_fit_are_refused(ranks: Any) -> None:
+def test_unsuitable_inputs_are_refused_on_all_ranks(ranks: Any) -> None:
     world_of(2).run(ranks.refusals)
 
 
-def test_one_process_gives_plain_batch_norm(torch: ModuleType) -> None:
+def test_layer_without_torch_distributed_has_the_bits_of_batch_norm(torch: ModuleType) -> None:
     import fusedstep.torch as ft
 
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))

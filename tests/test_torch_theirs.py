@@ -1,6 +1,6 @@
-"""torch's own descriptions of its optimizers and layers (`optim_db`, `module_db`), the installed ones, against ours.
+"""Our optimizers and layers are tested with the lists of test inputs in the installed torch: `optim_db`, `module_db`.
 
-Every eighth case is always tested, and every case with FUSEDSTEP_NIGHTLY=1.
+If FUSEDSTEP_NIGHTLY is set, all cases are tested, otherwise every eighth case.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")]
 
-# Muon takes matrices alone, SparseAdam sparse gradients; ASGD and NAdam have numbers that torch rounds differently
-# with foreach and without it. `test_torch_optim_db` tests these four.
+# These four optimizers are tested in test_torch_optim_db.py. Muon needs matrices, and SparseAdam needs sparse
+# gradients. ASGD and NAdam have numbers that torch rounds differently with foreach and without foreach.
 APART = ("ASGD", "Muon", "NAdam", "SparseAdam")
 OURS = [i for i in optim_db if hasattr(ft, i.optim_cls.__name__) and i.optim_cls.__name__ not in APART]
 LAYERS = [info for info in module_db if hasattr(ft, info.module_cls.__name__)]
@@ -46,7 +46,7 @@ SHAPES: dict[str, Callable[[Any], list[Any]]] = {
 
 
 class Case(NamedTuple):
-    """An optimizer of torch's, one of its sets of options, and its parameters."""
+    """torch's test inputs for one of its optimizers, one set of options and its description, and a dtype."""
 
     info: Any
     options: dict[str, Any]
@@ -63,7 +63,7 @@ class Case(NamedTuple):
 
 
 def sliced(cases: list[Any]) -> list[Any]:
-    """Return all of them with FUSEDSTEP_NIGHTLY, else every eighth."""
+    """Return all cases if FUSEDSTEP_NIGHTLY is set, else every eighth case."""
     return cases if os.environ.get("FUSEDSTEP_NIGHTLY") else cases[::8]
 
 
@@ -83,7 +83,7 @@ def name_of(value: Any) -> str:
 
 
 def over(*more: Any, names: str = "case") -> Any:
-    """Parametrize over a slice of the product of the cases and other parameters."""
+    """Parametrize a test over the product of CASES and other parameters, or over every eighth element of it."""
     crossed = [x[0] if len(x) == 1 else x for x in itertools.product(CASES, *more)]
     return pytest.mark.parametrize(names, sliced(crossed), ids=name_of)
 
@@ -95,12 +95,15 @@ def parameters(shape: str, dtype: Any, seed: int = 0) -> list[Any]:
 
 
 def own(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with copies of their tensors, because a schedule writes to them."""
+    """Return options with copies of their tensors, because a schedule changes a learning rate that is a tensor."""
     return {name: v.clone() if isinstance(v, torch.Tensor) else v for name, v in options.items()}
 
 
 def set_gradients(params: list[Any], seed: int, like_params: bool = False) -> None:
-    """Set gradients in C order, or in the parameters' order, the only one with which torch's fused steps are right."""
+    """Set random gradients in C order. If `like_params`, they have the parameters' strides.
+
+    torch's fused steps are correct only if gradients have the parameters' strides.
+    """
     generator = torch.Generator().manual_seed(seed)
     for p in params:
         g = torch.randn(p.shape, generator=generator, dtype=p.dtype)
@@ -121,11 +124,10 @@ def assert_same_state(mine: Any, other: Any, dtype: Any) -> None:
 
 @over(SHAPES, ("foreach", "fused", "for-loop"), names=("case", "shape", "way"))
 def test_steps_agree_with_torch(case: Case, shape: str, way: str) -> None:
-    """Each of torch's implementations is compared."""
     if way == "fused" and "cpu" not in case.info.supports_fused_on:
         way = "for-loop"
     mine, other = parameters(shape, case.dtype), parameters(shape, case.dtype)
-    if case.theirs is torch.optim.Adafactor:  # torch's divides by the number of elements
+    if case.theirs is torch.optim.Adafactor:  # torch's Adafactor divides by the number of elements, which may be 0
         mine, other = ([p for p in params if p.numel()] for params in (mine, other))
     opt = case.ours(mine, **own(case.options))
     their_options = own(case.options)
@@ -143,7 +145,7 @@ def test_steps_agree_with_torch(case: Case, shape: str, way: str) -> None:
 
 
 def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
-    """Return a weight, a bias, and a loss of both."""
+    """Return a weight, a bias, and a function that returns a loss of the two."""
     torch.manual_seed(0)
     weight, bias = torch.randn(10, 5, dtype=dtype, requires_grad=True), torch.randn(10, dtype=dtype, requires_grad=True)
     inputs = torch.randn(5, dtype=dtype)
@@ -151,7 +153,7 @@ def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
 
 
 @over(range(7), names=("case", "which"))
-def test_losses_fall_or_rise_with_every_schedule(case: Case, which: int) -> None:
+def test_losses_fall_with_every_schedule_or_rise_with_maximize(case: Case, which: int) -> None:
     schedules = list(case.info.scheduler_inputs)
     makers = schedules[which % len(schedules)]
     weight, bias, loss_of = problem(case.dtype)
@@ -178,7 +180,7 @@ def test_losses_fall_or_rise_with_every_schedule(case: Case, which: int) -> None
 
 
 @over((True, False), names=("case", "to_theirs"))
-def test_states_of_torch_and_fusedstep_are_exchangeable(case: Case, to_theirs: bool) -> None:
+def test_torch_loads_our_states_and_fusedstep_loads_torchs(case: Case, to_theirs: bool) -> None:
     classes = (case.ours, case.theirs) if to_theirs else (case.theirs, case.ours)
     params = parameters("plain", case.dtype)
     first = classes[0](params, **own(case.options))
@@ -199,8 +201,8 @@ def test_states_of_torch_and_fusedstep_are_exchangeable(case: Case, to_theirs: b
 
 
 @over(names="case")
-def test_hooks_run_as_with_torch(case: Case) -> None:
-    """Hooks run in the same order around steps, `state_dict` and `load_state_dict`."""
+def test_hooks_run_in_the_same_order_as_with_torch(case: Case) -> None:
+    """The hooks are those of `step`, `state_dict` and `load_state_dict`."""
 
     def record(cls: Any) -> list[str]:
         params = parameters("plain", case.dtype)
@@ -222,7 +224,7 @@ def test_hooks_run_as_with_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_groups_act_as_in_torch(case: Case) -> None:
+def test_steps_of_several_groups_agree_with_torch(case: Case) -> None:
     decays = "weight_decay" in case.theirs(parameters("plain", case.dtype)).defaults
 
     def train(cls: Any) -> Any:
@@ -246,7 +248,7 @@ def test_groups_act_as_in_torch(case: Case) -> None:
 
 
 @over(names="case")
-def test_a_tensor_may_be_the_learning_rate(case: Case) -> None:
+def test_learning_rate_that_is_a_tensor_gives_the_same_steps_as_a_number(case: Case) -> None:
     rate = float(case.options.get("lr", 0.01))
     results = []
     for lr in (rate, torch.tensor(rate, dtype=torch.float64), torch.tensor([rate], dtype=torch.float64)):
@@ -264,7 +266,7 @@ def test_a_tensor_may_be_the_learning_rate(case: Case) -> None:
 
 
 @over(names="case")
-def test_parameters_without_gradient_stay_and_changed_ones_are_used(case: Case) -> None:
+def test_parameters_without_gradient_do_not_change(case: Case) -> None:
     params = parameters("plain", case.dtype)
     opt = case.ours(params, **own(case.options))
     set_gradients(params[:1], 0)
@@ -318,7 +320,7 @@ def layer_inputs() -> list[Any]:
 
 @pytest.mark.parametrize(("info", "dtype", "training", "given"), layer_inputs())
 def test_layers_agree_with_torch(info: Any, dtype: Any, training: bool, given: Any) -> None:
-    """Outputs, gradients, second gradients, statistics, pickles and copies are compared in every memory format."""
+    """Outputs, gradients and statistics are compared for several memory layouts of the input."""
     made = given.constructor_input
     torch.manual_seed(0)
     theirs = info.module_cls(*made.args, **made.kwargs).to(dtype).train(training)
@@ -346,7 +348,7 @@ def test_layers_agree_with_torch(info: Any, dtype: Any, training: bool, given: A
     assert again.state_dict().keys() == theirs.state_dict().keys()
 
 
-def test_every_optimizer_of_torchs_list_is_tested() -> None:
+def test_common_optimizers_and_layers_are_in_torchs_lists() -> None:
     assert {info.optim_cls.__name__ for info in OURS} >= {
         "SGD",
         "Adam",

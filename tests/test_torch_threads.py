@@ -1,4 +1,4 @@
-"""torch and fusedstep share one OpenMP pool, in every order of imports."""
+"""torch and fusedstep share one pool of OpenMP threads, for every order of imports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ before = threads()
 optimizer = fusedstep.torch.Adam([p])
 optimizer.step()
 backend = _core.backend()
-_core.set_backend(backend)  # a back end that the user chose is kept even if it is slow on a busy machine
+_core.set_backend(backend)  # a back end that the user sets does not change, even if it is slow on a busy machine
 for _ in range(2):
     optimizer.step()
 found = {{
@@ -62,7 +62,7 @@ def test_torch_and_fusedstep_share_one_pool_in_every_import_order(order: str, to
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert len(found["pools"]) == 1, "torch and fusedstep must share one OpenMP"
-    assert found["backend"] == "openmp" and found["new"] == 0, "our steps must start no threads beside torch's"
+    assert len(found["pools"]) == 1, "torch and fusedstep must share one OpenMP library"
+    assert found["backend"] == "openmp" and found["new"] == 0, "our steps must use only the threads of torch"
     assert found["ours"] <= found["torch"]
     assert found["limited"] == found["of torch's one"] == 1

@@ -1,4 +1,7 @@
-"""Narrow states and low bits of torch's optimizers have the bits of the NumPy API, and checkpoints restore them."""
+"""Narrow states and low bits in fusedstep.torch have the bits of the NumPy API, and checkpoints restore them.
+
+Narrow states have 16 or 8 bits. Low bits are the 16 bits of a float32 master weight that its bfloat16 parameter lacks.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ pytestmark = pytest.mark.torch
 WIDTHS: dict[str, dict[str, Any]] = {
     "bfloat16": {"state_dtype": "bfloat16"},
     "uint8": {"state_dtype": "uint8"},
-    "kept": {"master_weights": True},
-    "kept-uint8": {"master_weights": True, "state_dtype": "uint8"},
+    "master weights": {"master_weights": True},
+    "master weights, uint8": {"master_weights": True, "state_dtype": "uint8"},
     "stochastic": {"rounding": "stochastic"},
 }
 every_width = pytest.mark.parametrize("width", WIDTHS)
@@ -57,7 +60,7 @@ def bits_of(params: list[Any], optimizer: Any) -> list[bytes]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_optimizer
 def test_steps_have_the_bits_of_the_numpy_api(name: str, dtype: str, width: str) -> None:
-    import ml_dtypes  # noqa: F401 (its dtype is asked for by name)
+    import ml_dtypes  # noqa: F401 (NumPy then knows the name "bfloat16")
 
     params = parameters(dtype)
     arrays = [as_numpy(p).copy("K") for p in params]
@@ -72,7 +75,7 @@ def test_steps_have_the_bits_of_the_numpy_api(name: str, dtype: str, width: str)
     for k, p in enumerate(params):
         assert as_numpy(p).tobytes() == arrays[k].tobytes()
         for state, array in known.state[k].items():
-            if state in scalars:  # torch keeps them in float32
+            if state in scalars:  # in torch, scalar states are float32
                 continue
             got = optimizer.state[p][state]
             assert str(got.dtype).removeprefix("torch.") == str(array.dtype), state
@@ -99,7 +102,9 @@ def through_dcp(source: Any, target: Any, tmp_path: Any) -> None:
 @pytest.mark.parametrize("way", [through_torch_save, through_dcp])
 @every_width
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(dtype: str, width: str, way: Any, tmp_path: Any) -> None:
+def test_resumed_training_has_the_bits_of_uninterrupted_training(
+    dtype: str, width: str, way: Any, tmp_path: Any
+) -> None:
     for name in ("AdamW", "SGD"):
         options = {"lr": 0.01, **WIDTHS[width], **({"momentum": 0.9} if name == "SGD" else {})}
         models = [torch.nn.ParameterList(parameters(dtype)) for _ in range(2)]
@@ -117,7 +122,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(dtype: str, width: 
 
 
 @every_width
-def test_a_deep_copy_goes_on_with_the_same_bits(width: str) -> None:
+def test_later_steps_of_a_deep_copy_have_the_same_bits(width: str) -> None:
     model = torch.nn.Linear(40, 20, dtype=torch.bfloat16)
     optimizer = ours("AdamW")(model.parameters(), lr=0.01, **WIDTHS[width])
     step(optimizer, list(model.parameters()), 1)
@@ -129,7 +134,7 @@ def test_a_deep_copy_goes_on_with_the_same_bits(width: str) -> None:
 
 @pytest.mark.parametrize("to", ["float32", "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
-def test_states_load_into_other_widths(of: str | None, to: str) -> None:
+def test_states_load_into_other_dtypes_with_small_rounding_errors(of: str | None, to: str) -> None:
     params = parameters("float32")
     first = ours("AdamW")(params, state_dtype=of)
     step(first, params, 1)
@@ -148,7 +153,7 @@ def test_states_load_into_other_widths(of: str | None, to: str) -> None:
         assert ((a - b).abs() <= unit * b.abs() + unit * b.abs().max() / 2**14).all()
 
 
-def test_a_model_that_is_loaded_after_its_optimizer_keeps_its_bits() -> None:
+def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -162,7 +167,7 @@ def test_a_model_that_is_loaded_after_its_optimizer_keeps_its_bits() -> None:
     assert bits_of(params, optimizer) == bits_of(others, resumed)
 
 
-def test_a_model_loaded_without_its_optimizer_starts_from_its_values() -> None:
+def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> None:
     params = parameters("bfloat16")
     optimizer = ours("SGD")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -177,7 +182,7 @@ def test_a_model_loaded_without_its_optimizer_starts_from_its_values() -> None:
         assert torch.equal(p, q) and torch.equal(optimizer.state[p]["low"], other.state[q]["low"])
 
 
-def test_a_step_of_one_tensor_has_the_bits_of_a_step_of_all() -> None:
+def test_steps_of_single_parameters_have_the_bits_of_a_step_of_all() -> None:
     params, others = parameters("bfloat16"), parameters("bfloat16")
     whole = ours("AdamW")(params, lr=0.01, state_dtype="uint8", rounding="stochastic")
     single = ours("AdamW")(others, lr=0.01, state_dtype="uint8", rounding="stochastic")
@@ -201,27 +206,27 @@ REFUSED = {
     "float64": ({"state_dtype": "uint8"}, "float64", "state_dtype must be None for float64 parameters"),
     "seed": ({"seed": 2**64}, "float32", r"seed must be at least 0 and below 2\*\*64"),
     "flag": ({"master_weights": "yes"}, "float32", "master_weights must be True or False"),
-    "way": ({"rounding": "down"}, "float32", "rounding must be .* got 'down'"),
+    "rounding": ({"rounding": "down"}, "float32", "rounding must be .* got 'down'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_widths_are_refused(case: str) -> None:
+def test_wrong_options_of_narrow_states_are_refused(case: str) -> None:
     options, dtype, message = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
         ours("AdamW")([torch.nn.Parameter(torch.zeros(3, dtype=getattr(torch, dtype)))], **options)
 
 
-@pytest.mark.parametrize("fault", ["scales", "count", "shape"])
-def test_a_state_of_8_bits_without_its_scales_is_refused(fault: str) -> None:
+@pytest.mark.parametrize("fault", ["no scales", "too few scales", "shape"])
+def test_8_bit_states_with_wrong_scales_or_shapes_are_refused(fault: str) -> None:
     params = parameters("float32")
     optimizer = ours("AdamW")(params, state_dtype="uint8")
     step(optimizer, params, 1)
     saved = optimizer.state_dict()
     entry = saved["state"][2] = dict(saved["state"][2])
-    if fault == "scales":
+    if fault == "no scales":
         del entry["exp_avg_scale"]
-    elif fault == "count":
+    elif fault == "too few scales":
         entry["exp_avg_scale"] = entry["exp_avg_scale"][:1]
     else:
         entry["exp_avg"] = entry["exp_avg"][:3]
@@ -229,7 +234,7 @@ def test_a_state_of_8_bits_without_its_scales_is_refused(fault: str) -> None:
         ours("AdamW")(parameters("float32"), state_dtype="uint8").load_state_dict(saved)
 
 
-def test_a_groups_own_options_survive_a_checkpoint_that_lacks_them() -> None:
+def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
     params, plain = parameters("float32"), parameters("float32")
     own = {"state_dtype": "uint8", "rounding": "nearest", "l1": 0.25}
     optimizer = ours("AdamW")([{"params": params[:2]}, {"params": params[2:], **own}], l1=0.5)
@@ -243,11 +248,12 @@ def test_a_groups_own_options_survive_a_checkpoint_that_lacks_them() -> None:
     saved = optimizer.state_dict()
     saved["param_groups"][1] |= {"rounding": "stochastic", "state_dtype": "bfloat16"}
     optimizer.load_state_dict(saved)
-    assert optimizer.param_groups[1]["rounding"] == "stochastic", "what was saved holds"
-    assert optimizer.param_groups[1]["state_dtype"] == "uint8", "but for the width, which is the group's"
+    assert optimizer.param_groups[1]["rounding"] == "stochastic", "a load must set options that were saved"
+    assert optimizer.param_groups[1]["state_dtype"] == "uint8", "a load must keep state_dtype of the optimizer"
 
 
-def test_loaded_states_without_a_step_count_count_as_one_step() -> None:
+def test_step_count_begins_at_1_if_loaded_states_have_no_count() -> None:
+    """SGD has no step count, but stochastic rounding needs one."""
     options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     params, others = parameters("float32"), parameters("float32")
     plain, known = (ours("SGD")(p, **options) for p in (params, others))
@@ -263,7 +269,7 @@ def test_loaded_states_without_a_step_count_count_as_one_step() -> None:
         assert torch.equal(p, q) and torch.equal(random.state[p]["momentum_buffer"], known.state[q]["momentum_buffer"])
 
 
-def test_low_bits_without_their_sums_are_used_in_the_next_step() -> None:
+def test_loaded_low_bits_without_checksums_are_used_in_the_next_step() -> None:
     params, others = parameters("bfloat16"), parameters("bfloat16")
     optimizer, resumed = (ours("AdamW")(p, lr=0.01, master_weights=True) for p in (params, others))
     step(optimizer, params, 1)
@@ -281,16 +287,16 @@ def test_low_bits_without_their_sums_are_used_in_the_next_step() -> None:
 BAD_STATES: dict[str, tuple[str, Any, str]] = {
     "low of another dtype": ("low", lambda t: t.int(), r"\['low'\] must be torch.int16 \(37, 29\)"),
     "low of another shape": ("low", lambda t: t[:3], r"\['low'\] must be torch.int16 \(37, 29\)"),
-    "low that is no tensor": ("low", lambda t: 3, r"\['low'\] must be torch.int16 \(37, 29\); got 3"),
-    "sums of another count": ("low_sum", lambda t: t[:1], r"\['low_sum'\] must be torch.int32 \(5,\)"),
-    "sums of another dtype": ("low_sum", lambda t: t.float(), r"\['low_sum'\] must be torch.int32 \(5,\)"),
-    "a moment of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
-    "a moment of whole numbers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "low that is a number": ("low", lambda t: 3, r"\['low'\] must be torch.int16 \(37, 29\); got 3"),
+    "too few checksums": ("low_sum", lambda t: t[:1], r"\['low_sum'\] must be torch.int32 \(5,\)"),
+    "checksums of another dtype": ("low_sum", lambda t: t.float(), r"\['low_sum'\] must be torch.int32 \(5,\)"),
+    "moment of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "moment of integers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_STATES)
-def test_states_that_do_not_fit_are_refused_on_load_and_in_a_step(case: str) -> None:
+def test_unsuitable_states_are_refused_by_a_load_and_by_a_step(case: str) -> None:
     name, spoil, message = BAD_STATES[case]
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")
@@ -310,7 +316,7 @@ def test_states_that_do_not_fit_are_refused_on_load_and_in_a_step(case: str) -> 
 
 
 @pytest.mark.parametrize("name", ["exp_avg", "low"])
-def test_states_without_memory_are_refused(name: str) -> None:
+def test_states_on_the_device_meta_are_refused(name: str) -> None:
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")
     step(optimizer, params, 1)

@@ -1,4 +1,4 @@
-"""The number of threads under torchrun, and the warning about it."""
+"""Under torchrun, fusedstep warns if CPUs stay idle because of the number of threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_warning_about_idle_cpus_has_the_command_to_use_them(eight_cpus: pytest.MonkeyPatch) -> None:
+def test_warning_about_idle_cpus_contains_a_command_that_uses_all_cpus(eight_cpus: pytest.MonkeyPatch) -> None:
     said = threads.idle_under_torchrun(1)
     assert said == (
         "torchrun has started 2 processes with OMP_NUM_THREADS=1 each, and 6 of 8 CPUs stay idle; to use all CPUs: "
@@ -40,7 +40,7 @@ def test_no_warning_if_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: d
     assert threads.idle_under_torchrun(1) == ""
 
 
-def test_the_first_step_warns_once(torch: ModuleType, eight_cpus: pytest.MonkeyPatch) -> None:
+def test_only_the_first_step_of_a_process_warns(torch: ModuleType, eight_cpus: pytest.MonkeyPatch) -> None:
     from fusedstep._base import runtime
     from fusedstep.torch import SGD
 

@@ -1,4 +1,8 @@
-"""Narrow states, stochastic rounding and low bits, against a NumPy transcription of every format."""
+"""Narrow states, stochastic rounding and master weights have the bits of the NumPy reference for every format.
+
+Narrow states have 16 or 8 bits per element. For bfloat16 parameters, master weights are stored as the parameter and
+its low bits: the 16 bits that are missing to a float32 weight.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +24,17 @@ from support.oracle import CLASSES, needs_safetensors, variants
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 every_isa = pytest.mark.parametrize("isa", _core.available_isas())
 WIDTHS: dict[str, dict[str, Any]] = {
-    "bfloat16": {"state_dtype": "bfloat16"},
-    "bfloat16-nearest": {"state_dtype": "bfloat16", "rounding": "nearest"},
-    "uint8": {"state_dtype": "uint8"},
-    "uint8-nearest": {"state_dtype": "uint8", "rounding": "nearest"},
-    "kept": {"master_weights": True},
-    "kept-bfloat16": {"master_weights": True, "state_dtype": "bfloat16"},
-    "kept-uint8": {"master_weights": True, "state_dtype": "uint8"},
-    "stochastic": {"rounding": "stochastic"},
+    "bfloat16 states": {"state_dtype": "bfloat16"},
+    "bfloat16 states, to nearest": {"state_dtype": "bfloat16", "rounding": "nearest"},
+    "uint8 states": {"state_dtype": "uint8"},
+    "uint8 states, to nearest": {"state_dtype": "uint8", "rounding": "nearest"},
+    "master weights": {"master_weights": True},
+    "master weights, bfloat16 states": {"master_weights": True, "state_dtype": "bfloat16"},
+    "master weights, uint8 states": {"master_weights": True, "state_dtype": "uint8"},
+    "stochastic rounding": {"rounding": "stochastic"},
 }
 PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
-LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # lengths around a block of 256, and above a chunk of 4,096
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around 256, the elements of a scale, and above 4,096, a thread's chunk
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -39,12 +43,12 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 
 class Tensor:
-    """One parameter and its state in NumPy, each in its format."""
+    """The NumPy reference of a step for one parameter. The parameter and its states are stored in their formats."""
 
     def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
         self.rule, self.number, self.options = rule, number, options
         self.p, self.states = p.copy(), {n: a.copy() for n, a in states.items()}
-        self.full = p.astype(np.float32)  # the float32 values, of which the low bits are kept
+        self.full = p.astype(np.float32)  # the float32 weights
 
     @property
     def names(self) -> list[str]:
@@ -97,7 +101,7 @@ class Tensor:
         return rounding.to_float16(x, bits) if dtype == np.float16 else x
 
 
-def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
+def assert_equal_to_numpy_reference(opt: fs.optim.Optimizer, tensors: list[Tensor], what: Any) -> None:
     for k, t in enumerate(tensors):
         p = opt.params[k]
         assert rounding.same_items(p, t.p), what
@@ -118,7 +122,10 @@ def assert_equal_to_transcription(opt: fs.optim.Optimizer, tensors: list[Tensor]
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @every_class
-def test_every_width_has_the_bits_of_its_transcription(cls: Any, parameter: str, width: str) -> None:
+def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_reference(
+    cls: Any, parameter: str, width: str
+) -> None:
+    """Three steps of parameters of many lengths are compared, with the first and the last variant of each optimizer."""
     options, dtype = WIDTHS[width], PARAMETERS[parameter]
     for of_rule in (variants(cls)[0], variants(cls)[-1]):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -130,11 +137,12 @@ def test_every_width_has_the_bits_of_its_transcription(cls: Any, parameter: str,
             opt.step(grads)
             for tensor, g in zip(tensors, grads, strict=True):
                 tensor.step(cls, g, t, opt.groups[0])
-            assert_equal_to_transcription(opt, tensors, (of_rule, t))
+            assert_equal_to_numpy_reference(opt, tensors, (of_rule, t))
 
 
 @every_isa
-def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
+def test_step_with_8_bit_states_has_the_bits_of_the_numpy_reference_for_all_lengths(isa: str) -> None:
+    """The parameter is bfloat16 with master weights, and steps once on each instruction set."""
     before = _core.isa()
     fs.set_isa(isa)
     try:
@@ -145,13 +153,14 @@ def test_all_lengths_of_a_tensor_have_the_same_bits(isa: str) -> None:
             g = draw(n, n + 1, bfloat16)
             opt.step([g])
             tensor.step(fs.AdamW, g, 1, opt.groups[0])
-            assert_equal_to_transcription(opt, [tensor], n)
+            assert_equal_to_numpy_reference(opt, [tensor], n)
     finally:
         fs.set_isa(before)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_bits_do_not_depend_on_threads_or_neighbours(width: str) -> None:
+def test_step_with_narrow_states_has_the_same_bits_for_1_2_and_3_threads(width: str) -> None:
+    """Four parameters of different lengths take two clipped steps."""
     sizes = [5, 70_001, 300, 50_000]
     results = []
     for threads in (1, 2, 3):
@@ -178,7 +187,8 @@ FULL_OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @every_class
-def test_master_weights_give_the_run_of_float32(cls: Any, half: str) -> None:
+def test_master_weights_and_states_have_the_bits_of_float32_training(cls: Any, half: str) -> None:
+    """A 16-bit parameter with master weights and a float32 parameter take 20 steps with equal gradients."""
     for options, step in FULL_OPTIONS:
         p = draw(700, 3, PARAMETERS[half])
         full = p.astype(np.float32)
@@ -201,7 +211,8 @@ def test_master_weights_give_the_run_of_float32(cls: Any, half: str) -> None:
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_step_starts_from_values_that_other_code_has_written(half: str) -> None:
+def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_the_parameter(half: str) -> None:
+    """The stored low bits or master weights of the old values must not be used."""
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -215,7 +226,7 @@ def test_step_starts_from_values_that_other_code_has_written(half: str) -> None:
     assert_same_bits(got, want)
 
 
-def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
+def test_nan_remains_nan_in_a_parameter_with_master_weights() -> None:
     for half in (bfloat16, np.float16):
         p = draw(300, 1, half)
         g = draw(300, 2, half)
@@ -223,10 +234,12 @@ def test_nan_stays_nan_in_a_parameter_that_keeps_bits() -> None:
         opt = fs.AdamW([p], master_weights=True)
         for _ in range(3):
             opt.step([g])
-        assert np.isnan(p[17]) and np.isfinite(np.delete(p, 17).astype(np.float32)).all()
+        assert np.isnan(p[17])
+        assert np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
-def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
+def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
+    """The inf is in the second of three blocks of 256 elements, each with its own scale."""
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
@@ -234,11 +247,14 @@ def test_block_of_8_bits_with_inf_or_nan_decodes_to_nan() -> None:
     entry = opt.state[0]
     assert np.isnan(entry["exp_avg_scale"]).tolist() == [False, True, False]
     opt.step([draw(600, 2, np.float32)])
-    assert np.isfinite(p[:256]).all() and np.isnan(p[300]) and np.isfinite(p[512:]).all()
+    assert np.isfinite(p[:256]).all()
+    assert np.isnan(p[300])
+    assert np.isfinite(p[512:]).all()
 
 
 @pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
-def test_stochastic_rounding_has_no_bias(stochastic: str) -> None:
+def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
+    """256 numbers are rounded 4,000 times. The differences from the mean are below 5 standard errors."""
     n = 256
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal(n)).astype(np.float32) * np.float32(10) ** rng.uniform(-2, 0, n).astype(np.float32)
@@ -253,13 +269,15 @@ def test_stochastic_rounding_has_no_bias(stochastic: str) -> None:
         else:
             positive = stochastic == "uint8-positive"
             total += formats.decode_u8(*formats.encode_u8(x, positive, bits), positive)
-    # The error of one draw is at most a unit of 1/128, 1/1024 or 1/8 of the number.
+    # The error of one draw is at most 1/128 (bfloat16), 1/1024 (float16) or 1/8 (8 bits) of the number.
     unit = {"bfloat16": 2**-7, "float16": 2**-10}.get(stochastic, 2**-3)
     z = (total / draws - x) / (x * unit) * np.sqrt(draws)
     assert np.abs(z).max() < 5 and abs(z.mean()) < 5 / np.sqrt(n)
 
 
 def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
+    """After one gradient of 1, 1,000 gradients of 0 must reduce the second moment to 0.001 0.999^1000."""
+
     def after(way: str) -> float:
         p = np.zeros(4096, np.float32)
         opt = fs.Adam([p], state_dtype="bfloat16", rounding=way)
@@ -273,15 +291,17 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
     assert after("nearest") > 2 * exact
 
 
-def test_a_small_second_moment_is_not_rounded_to_0() -> None:
+def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
+    """A gradient of 1e6 and a gradient of 1e-9 share the scale of their states."""
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
     opt = fs.Adam([p], state_dtype="uint8", eps=1e-12)
     for _ in range(50):
         opt.step([g])
-    assert np.abs(p).max() < 0.1 and opt.state[0]["exp_avg_sq"][1] > 0
-    assert not p[2:].any()  # 0 has an exact code
+    assert opt.state[0]["exp_avg_sq"][1] > 0
+    assert np.abs(p).max() < 0.1
+    assert not p[2:].any(), "a second moment of 0 must stay 0"
 
 
 ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
@@ -291,13 +311,14 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", ["float32", "bfloat16"])
-def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(
+def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits(
     parameter: str, width: str, order: str, tmp_path: Any
 ) -> None:
+    """The state is saved after three of six steps, and loaded from a file or as a state dict."""
     start = ORDERS[order](draw(37 * 29, 1, PARAMETERS[parameter]).reshape(37, 29))
     grads = [draw(37 * 29, t, PARAMETERS[parameter]).reshape(37, 29) for t in range(6)]
-    whole, p = start.copy("K"), start.copy("K")
-    going_on, first = (fs.AdamW([a], lr=0.01, **WIDTHS[width]) for a in (whole, p))
+    uninterrupted, p = start.copy("K"), start.copy("K")
+    going_on, first = (fs.AdamW([a], lr=0.01, **WIDTHS[width]) for a in (uninterrupted, p))
     for g in grads[:3]:
         going_on.step([g])
         first.step([g])
@@ -306,7 +327,7 @@ def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(
         q = p.copy("K")
         second = fs.AdamW([q], lr=0.01, **WIDTHS[width])
         load(second)
-        reference = whole.copy("K")
+        reference = uninterrupted.copy("K")
         third = fs.AdamW([reference], lr=0.01, **WIDTHS[width])
         third.load_state_dict(going_on.state_dict())
         for g in grads[3:]:
@@ -315,12 +336,13 @@ def test_a_resumed_run_has_the_bits_of_one_that_did_not_stop(
         assert q.tobytes() == reference.tobytes()
     for g in grads[3:]:
         going_on.step([g])
-    assert q.tobytes() == whole.tobytes()
+    assert q.tobytes() == uninterrupted.tobytes()
 
 
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
-def test_states_load_into_other_widths_and_layouts(of: str | None, to: str | None) -> None:
+def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
+    """The saved and the loaded states are converted to float32 and agree within the rounding error of the dtypes."""
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
     for t in range(3):
@@ -337,36 +359,37 @@ def test_states_load_into_other_widths_and_layouts(of: str | None, to: str | Non
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "unknown": (
+    "unknown state_dtype": (
         np.float32,
         {"state_dtype": "int4"},
         r'state_dtype must be "float32", "bfloat16", "uint8" or None; got \'int4\'',
     ),
-    "dtype": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
-    "float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
-    "float64-rounding": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
-    "way": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
-    "flag": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
+    "state_dtype as a type": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
+    "state_dtype of float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
+    "rounding of float64": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
+    "rounding": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
+    "master_weights": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
     "seed": (np.float32, {"seed": -1}, r"seed must be at least 0 and below 2\*\*64; got -1"),
-    "seed-float": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
+    "fraction as seed": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_widths_are_refused(case: str) -> None:
+def test_optimizer_refuses_wrong_state_dtype_rounding_master_weights_and_seed(case: str) -> None:
     dtype, options, message = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
         fs.AdamW([np.zeros(3, dtype)], **options)
 
 
-def test_a_width_cannot_be_changed_later() -> None:
+def test_state_dtype_of_a_group_cannot_be_changed() -> None:
     opt = fs.AdamW([np.zeros(3, np.float32)])
     with pytest.raises(ValueError, match="state_dtype"):
         opt.groups[0]["state_dtype"] = "uint8"
 
 
 @pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
-def test_states_of_no_known_width_are_refused(fault: str) -> None:
+def test_load_state_dict_refuses_8_bit_states_with_wrong_dtype_or_scales(fault: str) -> None:
+    """The state is int8, has no scales, or has too few scales. The optimizer does not change."""
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
@@ -383,14 +406,16 @@ def test_states_of_no_known_width_are_refused(fault: str) -> None:
     assert opt.state[0]["exp_avg"].tobytes() == before
 
 
-def test_groups_have_widths_of_their_own() -> None:
+def test_groups_can_have_different_state_dtypes() -> None:
     a, b = draw(600, 1, np.float32), draw(3, 2, np.float32)
     opt = fs.AdamW([{"params": [a], "state_dtype": "uint8"}, {"params": [b]}])
     opt.step([draw(600, 3, np.float32), draw(3, 4, np.float32)])
-    assert opt.state[0]["exp_avg"].dtype == np.uint8 and opt.state[1]["exp_avg"].dtype == np.float32
+    assert opt.state[0]["exp_avg"].dtype == np.uint8
+    assert opt.state[1]["exp_avg"].dtype == np.float32
 
 
 def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
+    """The parameter is always the master weight, rounded to nearest."""
     p = draw(1000, 1, np.float16)
     full = p.astype(np.float32)
     kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])
@@ -398,11 +423,11 @@ def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
         g = draw(1000, t, np.float16)
         kept.step([g])
         wide.step([g.astype(np.float32)])
-    assert np.abs(kept.state[0]["master"] - full).max() < 0.01  # the states are rounded, the weights are not
+    assert np.abs(kept.state[0]["master"] - full).max() < 0.01  # only the states are rounded stochastically
     assert_same_bits(p, kept.state[0]["master"].astype(np.float16))
 
 
-def test_float16_states_load_into_wider_ones() -> None:
+def test_float16_states_load_into_float32_states() -> None:
     first = fs.AdamW([draw(300, 1, np.float16)])
     first.step([draw(300, 2, np.float16)])
     second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
@@ -411,7 +436,7 @@ def test_float16_states_load_into_wider_ones() -> None:
 
 
 @pytest.mark.parametrize("way", ["assigned", "loaded"])
-def test_stochastic_rounding_of_float64_is_refused_also_when_set_later(way: str) -> None:
+def test_stochastic_rounding_of_float64_is_refused_when_assigned_or_loaded(way: str) -> None:
     p = np.zeros(3)
     optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
     saved = optimizer.state_dict()
@@ -426,7 +451,7 @@ def test_stochastic_rounding_of_float64_is_refused_also_when_set_later(way: str)
 
 @pytest.mark.parametrize("wrong", [None, 3, [1], np.zeros(2, np.int16), np.zeros(3)])
 @pytest.mark.parametrize("name", ["low", "low_sum", "exp_avg", "exp_avg_scale"])
-def test_states_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
+def test_load_state_dict_refuses_narrow_states_and_low_bits_of_a_wrong_type_or_shape(name: str, wrong: Any) -> None:
     p = np.zeros(3, bfloat16)
     optimizer = fs.AdamW([p], master_weights=True, state_dtype="uint8")
     saved = optimizer.state_dict()
@@ -435,11 +460,11 @@ def test_states_that_do_not_fit_are_refused(name: str, wrong: Any) -> None:
         optimizer.load_state_dict(saved)
 
 
-def test_a_number_is_restored_from_its_halves_and_nan_stays_nan() -> None:
+def test_float32_number_is_restored_from_its_two_16_bit_halves() -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint64).astype(np.uint32)
     numbers = np.concatenate([bits, [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000]]).astype(np.uint32)
     high, low = formats.halves_of(numbers.view(np.float32))
     back = ((high.astype(np.uint32) << 16) + low.astype(np.int32).view(np.uint32)).view(np.float32)
     np.testing.assert_array_equal(back, numbers.view(np.float32))
     known = ~np.isnan(numbers.view(np.float32))
-    assert np.isnan(high.view(bfloat16)[~known].astype(np.float32)).all()
+    assert np.isnan(high.view(bfloat16)[~known].astype(np.float32)).all(), "the high half of a nan must be nan"

@@ -1,1 +1,1 @@
-"""PyTorch's training loops with and without `fusedstep.torch`: `python -m bench torch`."""
+"""Compare training loops in PyTorch with and without `fusedstep.torch`: `python -m bench torch`."""

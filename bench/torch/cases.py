@@ -1,4 +1,4 @@
-"""The table of cases: a network, a part of its training step, and targets."""
+"""The cases (each is a network and the part of its training step that is timed), and the targets for them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from dataclasses import dataclass
 
 LR = 3e-4
 CLIP_NORM = 0.5
-PARTS = (
-    "step",
-    "optimizer",
-)  # the whole training step; optimizer.step() in the loop, after a forward and a backward pass
+# "step" times the whole training step. "optimizer" times optimizer.step() after a forward and a backward pass.
+PARTS = ("step", "optimizer")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is trained; `bench.torch.networks` has a class of this name."""
+    """A network that is trained. `TASKS` in `bench.torch.networks` has its class under the same name."""
 
     name: str
     what: str
-    has_layers: bool = False  # it has dropout or batch norm
-    has_relu: bool = False  # it has a form in which batch norm applies the ReLU and the residual
-    clipped: bool = False
+    has_layers: bool = False  # True if the network has dropout or batch norm
+    has_relu: bool = False  # True if there is a variant in which batch norm applies the ReLU and adds the residual
+    clipped: bool = False  # True if the norm of the gradients is clipped
 
 
 NETWORKS = (
-    Network("mlp", "17-64-64-6 tanh network, 64 random rows, squared error"),
-    Network("ppo", "PPO's update: two 17-64-64 tanh networks, 64 random rows, gradients clipped", clipped=True),
-    Network("cnn", "ResNet of 7 convolutions with batch norm and dropout, 32 random images of 3x32x32", True, True),
-    Network("transformer", "2 layers of width 128, 16 random sequences of 64 tokens, dropout 0.1", True),
+    Network("mlp", "a 17-64-64-6 tanh network, 64 random rows, squared error"),
+    Network("ppo", "PPO with two 17-64-64 tanh networks, 64 random rows, clipped gradients", clipped=True),
+    Network("cnn", "a ResNet of 7 convolutions with batch norm and dropout, 32 random images of 3x32x32", True, True),
+    Network(
+        "transformer", "a transformer of 2 layers of width 128, 16 random sequences of 64 tokens, dropout 0.1", True
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table."""
+    """A network and the part of its training step that is timed. Each case has a table of results."""
 
     network: Network
     part: str
-    elements: int = 0  # number of all parameters, when it is known
+    elements: int = 0  # number of all parameters; 0 before the network is built
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class Case:
         return self.network.name in ("mlp", "cnn")
 
     def describe(self) -> str:
-        part = "training step" if self.part == "step" else "Adam's step in the training"
+        part = "training step" if self.part == "step" else "Adam's step in the training loop"
         return f"{part} of {self.network.what}, float32"
 
 
@@ -57,7 +57,7 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A target: at least `bound` times as fast as the fastest peer whose name begins with `peer`."""
+    """A target: fusedstep is `bound` times as fast as the fastest implementation whose name begins with `peer`."""
 
     case: str
     peer: str

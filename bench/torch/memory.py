@@ -1,6 +1,7 @@
-"""The peak of memory and the time of a training step, with steps after and in the backward pass.
+"""Measure the peak memory and the time of a training step, with steps after and in the backward pass.
 
-``python -m bench.torch.memory`` prints them: each way in a process of its own, and what the system says was its peak.
+``python -m bench.torch.memory`` prints the results. Each way of stepping runs in its own process. The peak memory is
+the number that the operating system reports for this process (``ru_maxrss``).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def offloaded_in_backward(model: Any) -> Any:
     return optimizer
 
 
-#: Way -> its description, the dtype of the model, and the function that makes its optimizer.
+#: Name of a way -> its description, the dtype of the model, and the function that makes the optimizer.
 WAYS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "torch": ("torch.optim.AdamW, step()", "float32", torchs),
     "step": ("fusedstep.torch.AdamW, step()", "float32", ours),
@@ -63,7 +64,7 @@ WAYS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
 
 
 def train(way: str, steps: int, layers: int, width: int) -> tuple[float, float, float, float]:
-    """Train in this process; return MiB: the process before, its peak, all parameters; and seconds per step."""
+    """Train in this process. Return (memory before training, peak, parameters) in MiB, and the seconds of a step."""
     import torch
 
     _, dtype, make = WAYS[way]
@@ -88,17 +89,17 @@ def rss() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.torch.memory", description=__doc__)
-    parser.add_argument("--way", choices=WAYS, help="one way, in this process: prints its figures")
-    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS), help="which ways (all)")
-    parser.add_argument("--steps", type=int, default=9, help="(%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each way, in turn (%(default)s)")
-    parser.add_argument("--layers", type=int, default=LAYERS, help="(%(default)s)")
-    parser.add_argument("--width", type=int, default=WIDTH, help="(%(default)s)")
+    parser.add_argument("--way", choices=WAYS, help="run one way in this process and print its figures")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS), help="the ways to run (default: all)")
+    parser.add_argument("--steps", type=int, default=9, help="number of training steps (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of processes for each way (%(default)s)")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="number of layers (%(default)s)")
+    parser.add_argument("--width", type=int, default=WIDTH, help="width of the layers (%(default)s)")
     args = parser.parse_args()
     if args.way:
         print(*train(args.way, args.steps, args.layers, args.width))
         return
-    print(f"{args.layers} layers of {args.width} x {args.width}, AdamW: growth of the process over the parameters")
+    print(f"{args.layers} layers of {args.width} x {args.width}, AdamW: memory in addition to the parameters")
     options = ["--steps", str(args.steps), "--layers", str(args.layers), "--width", str(args.width)]
     found: dict[str, list[list[float]]] = {name: [] for name in args.ways}
     for _ in range(args.rounds):

@@ -1,4 +1,4 @@
-"""The networks, each with its batches of random numbers and its loss; imported only if torch is installed."""
+"""The networks with their batches of random numbers and their losses. This module needs torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BATCHES = 16  # number of different batches, which are used one after another
+BATCHES = 16  # number of different batches; the training uses them in turn
 
 
 class Task:
-    """A network that is trained. Dropout and batch norm are those of the module `layers`."""
+    """A network that is trained. Dropout and batch norm are from the module `layers`."""
 
     model: nn.Module
     batches: list[tuple[Tensor, ...]]
 
     def __init__(self, layers: Any, p: float, relu: bool) -> None:
-        """Build the network, with the same weights every time; with `relu`, in the form with fused ReLUs."""
+        """Build the network with the same weights every time.
+
+        `p` is the probability of dropout. If `relu` is True, batch norm applies the ReLUs and adds the residuals.
+        """
         torch.manual_seed(0)
         self.model = self.build(layers, p, relu)
         generator = torch.Generator().manual_seed(1)
@@ -51,7 +54,7 @@ class MLP(Task):
 
 
 class PPO(Task):
-    """Schulman et al. (2017): a clipped surrogate for a Gaussian policy, and the squared error of the value."""
+    """The loss of Schulman et al. (2017): a clipped surrogate for a Gaussian policy, and the value's squared error."""
 
     def build(self, layers: Any, p: float, relu: bool) -> nn.Module:
         model = nn.ModuleDict({"policy": tanh_network(6), "value": tanh_network(1)})
@@ -79,7 +82,10 @@ def convolution(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn
 
 
 class Block(nn.Module):
-    """He et al. (2016) with Zagoruyko and Komodakis' dropout between the convolutions; as torchvision writes it."""
+    """The residual block of He et al. (2016), as in torchvision, with dropout between the convolutions.
+
+    The dropout is from Zagoruyko and Komodakis (2016).
+    """
 
     def __init__(self, layers: Any, inputs: int, outputs: int, stride: int, p: float) -> None:
         super().__init__()
@@ -95,7 +101,7 @@ class Block(nn.Module):
 
 
 class FusedBlock(Block):
-    """The same block, but batch norm adds the residual and applies the ReLU."""
+    """The same block as `Block`, but batch norm adds the residual and applies the ReLU."""
 
     def __init__(self, layers: Any, inputs: int, outputs: int, stride: int, p: float) -> None:
         super().__init__(layers, inputs, outputs, stride, p)

@@ -1,7 +1,11 @@
-"""A transformer in bfloat16 on a GPU with its optimizer in the CPU's memory: ours, and torch's AdamW by hand.
+"""Train a bfloat16 transformer on a GPU with an optimizer on the CPU. Compare two such optimizers.
 
-``python -m bench.torch.offload`` prints time per step, peak memory on both sides, losses, and the step's time from one
-core to all. It takes less than ten minutes on an H100 with 16 cores; ``--layers 2 --width 64`` tries it anywhere.
+The two optimizers are our OffloadedOptimizer, and torch's AdamW with a loop that copies gradients and parameters.
+``python -m bench.torch.offload`` prints the time of a training step, the peak memory of the GPU and of the process, and
+the losses. Then it prints the time of the optimizer's step for one thread, two threads, and so on.
+
+The command takes less than ten minutes on an H100 with 16 cores. To try the command without a GPU, use
+``--layers 2 --width 64``.
 """
 
 from __future__ import annotations
@@ -20,11 +24,11 @@ WAYS = {
     "ours": "OffloadedOptimizer(AdamW)",
     "torch": "torch.optim.AdamW(fused=True) on masters in the CPU's memory, copied by hand",
 }
-SECONDS = 240  # steps of one way
+SECONDS = 240  # time limit of one way
 
 
 def require_interface() -> None:
-    """Raise unless this version of torch has the tensor interface that the kernels need."""
+    """Raise an error if this version of torch lacks the tensor interface that the kernels need."""
     import torch
 
     if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
@@ -32,7 +36,7 @@ def require_interface() -> None:
 
 
 def transformer(layers: int, width: int, device: Any) -> Any:
-    """Return a causal language model; 18 layers of width 2048 are about a billion parameters."""
+    """Return a causal language model. A model of 18 layers of width 2048 has about a billion parameters."""
     import torch
 
     class Model(torch.nn.Module):
@@ -56,7 +60,10 @@ def transformer(layers: int, width: int, device: Any) -> Any:
 
 
 class ByHand:
-    """torch's optimizer on float32 copies in the CPU's memory: gradients are copied there, parameters back."""
+    """torch's AdamW on float32 copies of the parameters in the CPU's memory.
+
+    A step copies the gradients to the CPU, and copies the new parameters back to the device.
+    """
 
     def __init__(self, model: Any, lr: float) -> None:
         import torch
@@ -68,7 +75,7 @@ class ByHand:
         self.optimizer = torch.optim.AdamW(self.masters, lr=lr, fused=True)
 
     def step(self) -> None:
-        """Copy, step, copy back."""
+        """Copy the gradients to the CPU, step, and copy the parameters back."""
         import torch
 
         for p, gradient in zip(self.params, self.gradients, strict=True):
@@ -84,11 +91,11 @@ class ByHand:
                 p.copy_(master)
 
     def zero_grad(self) -> None:
-        """Do nothing: the step has dropped the gradients."""
+        """Do nothing, because `step` has already removed the gradients."""
 
 
 def train(way: str, layers: int, width: int, steps: int) -> dict[str, Any]:
-    """Train in this process; return the figures."""
+    """Train in this process. Return the time of a training step, the peak memory and the losses."""
     import torch
 
     from fusedstep.torch import AdamW, OffloadedOptimizer
@@ -122,7 +129,7 @@ def train(way: str, layers: int, width: int, steps: int) -> dict[str, Any]:
 
 
 def scaling(parameters: int) -> list[tuple[int, float, float]]:
-    """Return milliseconds of AdamW's step by ours and torch's fused one, from one thread to all."""
+    """Return (threads, our time, time of torch's fused AdamW) in milliseconds, for 1, 2, 4, ... threads."""
     import torch
 
     import fusedstep as fs
@@ -152,8 +159,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=18)
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--elements", type=int, default=100_000_000, help="of the step that is timed from one core on")
-    parser.add_argument("--way", choices=WAYS, help="one way, in this process")
+    parser.add_argument("--elements", type=int, default=100_000_000, help="size of the step that is timed at the end")
+    parser.add_argument("--way", choices=WAYS, help="run one way in this process")
     args = parser.parse_args()
     require_interface()
     if args.way:

@@ -1,4 +1,4 @@
-"""The trainers: the same loop with torch's optimizers and layers, and with ours."""
+"""The trainers: one training loop, with the optimizers and layers of torch or of fusedstep."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ P = 0.1  # probability of dropout
 
 @dataclass(frozen=True)
 class Peer:
-    """A line of the table."""
+    """An implementation that is timed. Each implementation has a line in the table of a case."""
 
     name: str
-    optimizer: str = "torch.optim"  # the module with Adam
+    optimizer: str = "torch.optim"  # the module that contains Adam
     layers: str = "torch.nn"
     form: Mapping[str, bool] = field(default_factory=dict)
-    relu: bool = False  # batch norm applies the ReLU and the residual
+    relu: bool = False  # True if batch norm applies the ReLU and adds the residual
     note: str = ""
 
     @property
@@ -31,7 +31,7 @@ class Peer:
         return self.optimizer == OURS_MODULE
 
     def suits(self, network: Network) -> bool:
-        """Return True if the line differs from every other line in this case."""
+        """Return True if this implementation differs from all others for this network."""
         only_layers_differ = self.is_ours and self.layers != OURS_MODULE
         return network.has_relu if self.relu else network.has_layers or not only_layers_differ
 
@@ -42,9 +42,9 @@ class Peer:
 OURS, OURS_MODULE = "fusedstep", "fusedstep.torch"
 DEFAULT = Peer("torch default")
 PEERS = (
-    Peer(OURS, OURS_MODULE, OURS_MODULE, note="the import is all that changes"),
-    Peer(f"{OURS}, fused ReLU", OURS_MODULE, OURS_MODULE, relu=True, note="batch norm with relu= and residual"),
-    Peer(f"{OURS}, torch's layers", OURS_MODULE, note="the optimizer alone"),
+    Peer(OURS, OURS_MODULE, OURS_MODULE, note="only the imports differ from torch's loop"),
+    Peer(f"{OURS}, fused ReLU", OURS_MODULE, OURS_MODULE, relu=True, note="batch norm adds residual, applies ReLU"),
+    Peer(f"{OURS}, torch's layers", OURS_MODULE, note="only the optimizer is from fusedstep"),
     Peer("torch fused", form={"fused": True}),
     Peer("torch foreach", form={"foreach": True}),
     DEFAULT,
@@ -52,7 +52,7 @@ PEERS = (
 
 
 class Trainer:
-    """One implementation of one case. Gradients are clipped in the usual way: by our step, or before torch's step."""
+    """One implementation of one case. If gradients are clipped, our step clips them; for torch, the loop clips them."""
 
     def __init__(self, case: Case, peer: Peer, p: float = P) -> None:
         self.torch: Any = importlib.import_module("torch")

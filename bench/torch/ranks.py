@@ -1,6 +1,7 @@
-"""A training step on several processes of this machine: time, communication and memory of each way to share it.
+"""Measure time, communication and memory of a training step that several processes of one machine share.
 
-``python -m bench.torch.ranks`` prints it: each way in processes of its own, one thread each, with the backend gloo.
+``python -m bench.torch.ranks`` prints the results for several ways to share the work, for example
+DistributedDataParallel. Each way runs in new processes with one thread each. The processes communicate through gloo.
 """
 
 from __future__ import annotations
@@ -55,20 +56,23 @@ def build(way: str) -> tuple[Any, Any]:
 
 
 def import_all() -> None:
-    """Import the modules of every way, so that they are not counted as memory of one way."""
+    """Import the modules of all ways before the measurement, so that the measured memory contains no modules."""
     for name in ("torch.distributed.fsdp", "torch.distributed.optim", "torch.distributed.tensor", "fusedstep.torch"):
         importlib.import_module(name)
 
 
 def clocked(times: list[float], action: Callable[[], Any]) -> None:
-    """Add the milliseconds that a function takes."""
+    """Call a function, and append the milliseconds that it takes to a list."""
     start = time.perf_counter()
     action()
     times.append(1e3 * (time.perf_counter() - start))
 
 
 def measure(way: str, rank: int, size: int, store: str) -> list[float]:
-    """Train in this process; return milliseconds of pass, step and one all-reduce of all gradients, and MiB."""
+    """Train in this process. Return three times in milliseconds, and the additional memory of the process in MiB.
+
+    The times are those of the forward and backward pass, of the step, and of one all-reduce of all gradients.
+    """
     import torch
     import torch.distributed as dist
 
@@ -91,7 +95,7 @@ def measure(way: str, rank: int, size: int, store: str) -> list[float]:
         gradients = torch.zeros(LAYERS * WIDTH * WIDTH)
         for _ in range(STEPS):
             clocked(reductions, lambda: dist.all_reduce(gradients))
-        del model, optimizer  # the wrapper must be deleted before its group
+        del model, optimizer  # the wrapper of the model must be deleted before its process group
         dist.barrier()
         dist.destroy_process_group()
     return [statistics.median(times[2:]) if times else 0.0 for times in (passes, steps, reductions)] + [grown]
@@ -100,7 +104,7 @@ def measure(way: str, rank: int, size: int, store: str) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.torch.ranks", description=__doc__)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--way", choices=WAYS, help="one way, in this process, as RANK: prints its figures")
+    parser.add_argument("--way", choices=WAYS, help="run one way in this process as rank $RANK, and print its figures")
     parser.add_argument("--store", default="")
     args = parser.parse_args()
     if args.way:
@@ -115,7 +119,7 @@ def main() -> None:
 
 
 def run(way: str, ranks: int) -> list[float]:
-    """Return the figures of the first rank."""
+    """Train in new processes. Return the figures of the first rank."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.torch.ranks", "--way", way, "--ranks", str(ranks)]
         command += ["--store", f"{folder}/store"]

@@ -1,4 +1,4 @@
-"""The tables and verdicts of training in torch."""
+"""Print the tables of training loops in PyTorch, and judge their targets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the figures. `met` is None if there is no figure."""
+    """Compare a target with the measured ratio. In the result, `met` is None if nothing was measured."""
     text = f"at least {target.bound:g} x as fast as {target.peer}" if target.bound > 1 else f"as fast as {target.peer}"
     result = results.get(target.case)
     lines = result.lines if result is not None else []

@@ -1,4 +1,4 @@
-"""Run one case: build every trainer, check it, time it and compare it."""
+"""Run one case: build every trainer, check its losses, time it, and compare its time with ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .cases import Case
 from .peers import DEFAULT, OURS, PEERS, Peer, Trainer
 
 CHECKED_STEPS = 4
-ALLOWED = 1e-3  # allowed difference of a loss without dropout from that of torch's default in float32
+ALLOWED = 1e-3  # allowed relative difference of a loss from the loss of torch's default Adam, without dropout
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Line:
 
     name: str
     status: str = "timed"
-    error: float | None = None  # error of the losses, in units of the allowed error
+    error: float | None = None  # largest difference of the first losses, divided by the allowed difference
     seconds: float | None = None
     over_ours: Ratio | None = None
     repeats: int = 0
@@ -46,13 +46,13 @@ class CaseResult(Lines[Line]):
             "name": self.case.name,
             "what": self.case.describe(),
             "elements": self.case.elements,
-            "bytes_per_element": 28,  # Adam's
+            "bytes_per_element": 28,  # bytes that Adam reads and writes
             "lines": [line.as_dict() for line in self.lines],
         }
 
 
 def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = PEERS) -> CaseResult:
-    """Run all peers on one case, interleaved."""
+    """Time all implementations of one case in interleaved rounds."""
     result = CaseResult(case, [])
     trainers = build(case, threads, peers, result.lines)
     before = {name: trainer.snapshot() for name, trainer in trainers.items()}
@@ -65,7 +65,7 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
         if not all(p.isfinite().all() for p in trainer.parameters):
             line.status = "WRONG: not finite after timing"
         elif any(bool((p == old).all()) for p, old in zip(trainer.parameters, before[name], strict=True)):
-            line.status = "WRONG: timed without moving its parameters"
+            line.status = "WRONG: the timed steps changed no parameters"
         else:
             line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
     trainers.clear()
@@ -75,7 +75,7 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
 
 
 def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) -> dict[str, Trainer]:
-    """Make the trainers that have the losses of torch's default; every other one also gets a line."""
+    """Return the trainers whose first losses are right. Append a line to `lines` for each trainer, also for others."""
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         if not peer.suits(case.network):
@@ -90,7 +90,7 @@ def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) 
 
 
 def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | None:
-    """Return the peer's trainer if its first losses (without dropout) are right; else note the reason in the line."""
+    """Return the trainer if its first losses (without dropout) are right. Otherwise write the reason into the line."""
     try:
         importlib.import_module("torch").set_num_threads(threads)
         wanted = torchs_losses(case)
@@ -103,7 +103,7 @@ def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | Non
     line.error = error if math.isfinite(error) else None
     if error <= 1:
         return trainer
-    line.status = f"WRONG: a loss is {error:.3g} x as far from torch's as is allowed"
+    line.status = f"WRONG: a loss differs from torch's by {error:.3g} x the allowed difference"
     return None
 
 
@@ -113,7 +113,7 @@ def torchs_losses(case: Case) -> list[float]:
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the ratios to ours, from the same rounds."""
+    """Set the ratios of all times to our time. The two times of a ratio are from the same rounds."""
     ours = result.line(OURS)
     for line in result.lines:
         if line.seconds is not None and ours is not None and ours.seconds is not None:

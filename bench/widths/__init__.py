@@ -1,31 +1,35 @@
-"""Train with narrow parameters and states, and compare the losses with those of float32.
+"""Train with narrow parameters and states, and compare the losses with the losses in float32.
 
-``python -m bench.widths`` runs it (about eight minutes of one core) and writes bench/results/widths.json. CI does not
-run it.
+``python -m bench.widths`` runs the study in about eight minutes of one core, and writes bench/results/widths.json. CI
+does not run the study. A narrow format has 16 or 8 bits.
 
-Two models are trained with AdamW (beta2 = 0.999) in each of the formats of `variants`: a small network on
-scikit-learn's digits, by the NumPy API (`digits`), and a character-level transformer on the docstrings of Python's
-standard library, by the torch API (`text`). The arithmetic of the models is float32. Only what is stored between steps
-differs: parameters, gradients (in the parameter's format, as torch has them) and states. Variants of a seed begin with
-the same weights and see the same batches, so their losses are compared in pairs.
+Two models are trained with AdamW (beta2 = 0.999):
 
-The margin, stated before the run
----------------------------------
-The final loss is the mean over the last steps, taken twice: on the training batches and on held-out data. A variant is
-within the margin if, for each of the two, the mean difference to float32 over the seeds
+- `digits`: a small network on scikit-learn's digits, with the NumPy API
+- `text`: a character-level transformer on the docstrings of Python's standard library, with the torch API
 
-1. is at most 1% of float32's mean loss, higher or lower, and
-2. is not above zero by more than two standard errors of the paired differences.
+Each model is trained in every format in the list of `variants`. The models compute in float32. The formats differ only
+in the stored arrays: parameters, gradients and states. Gradients have the dtype of their parameters, as in torch. For
+one seed, all variants start with the same weights and use the same batches. So losses of the same seed are compared.
 
-A loss that is lower by more than 1% is outside too: it says that the optimizer is no longer AdamW with these
-hyperparameters. Each variant that `variants` marks as weak (rounded to nearest, without kept bits) has to be outside
-on both models, or the study is too weak to show anything. The second rule alone rejects a variant without any effect
-in one of 17 (five seeds) to 26 (ten seeds) comparisons.
+The margin, defined before the run
+----------------------------------
+A run gives two losses: the mean loss of the last steps on the training batches, and the mean loss on held-out data. The
+difference of a loss to the loss of float32 with the same seed is called a paired difference. A variant is within the
+margin if these conditions hold for both losses:
 
-Sizes and learning rates were chosen with seeds from 100 on, none of which is in the study. The learning rates are at
-most half of what is best for float32. There the loss still depends on the rate, so that a wrong v, which acts as
-another rate, shows. At the best rate the loss is flat, and the chaos of training hides small differences.
+1. The mean of the paired differences is between -1% and +1% of float32's mean loss.
+2. The mean of the paired differences is at most two standard errors above zero.
 
-`codes` compares the 8-bit code of csrc/formats/u8.h with others. Their moments are those of the transformer's run in
-float32.
+If a loss is lower by more than 1%, the variant is outside the margin. The optimizer then behaves like AdamW with other
+hyperparameters. Some variants are marked as weak: they round to nearest and do not store the missing bits. Each weak
+variant must be outside the margin on both models. Otherwise the study cannot detect errors. For a variant that has no
+effect, condition 2 alone fails in one of 17 comparisons with five seeds, and in one of 26 comparisons with ten seeds.
+
+Sizes and learning rates were chosen with seeds of 100 and more. The study uses other seeds. The learning rates are at
+most half of the best rate for float32. At these rates, the loss depends on the rate. A wrong v has the same effect as
+another rate, and is therefore detected. At the best rate, the loss hardly depends on the rate, and random differences
+between trainings hide small errors.
+
+`codes` compares the 8-bit code of csrc/formats/u8.h with other codes, on the moments of both models in float32.
 """

@@ -1,4 +1,4 @@
-"""`python -m bench.widths`: run the study, print what a file says, or print the time of each part of a step."""
+"""`python -m bench.widths`: run the study, print the results in a file, or print the time of each part of a step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT = Path(__file__).parents[1] / "results" / "widths.json"
 
 
 def show(document: dict[str, Any]) -> int:
-    """Print the table; return 1 if a weak variant keeps the margin, because the study is too weak then."""
+    """Print the table. Return 1 if a weak variant is within the margin, because the study then detects too little."""
     too_weak = False
     for what in ("digits", "text"):
         losses = document["losses"][what]
@@ -48,12 +48,12 @@ def show_codes(document: dict[str, Any]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return 0, or 1 if the study is too weak."""
+    """Run the command. Return 1 if a weak variant is within the margin, and 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m bench.widths", description="The study of narrow formats.")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of one thread each (%(default)s)")
-    parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="what to write or show (%(default)s)")
-    parser.add_argument("--parts", action="store_true", help="print the time of each part of a step; write nothing")
-    parser.add_argument("--show", action="store_true", help="print what FILE says; run nothing")
+    parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="the file of results (%(default)s)")
+    parser.add_argument("--parts", action="store_true", help="only print the time of each part of a step")
+    parser.add_argument("--show", action="store_true", help="only print the results in FILE")
     args = parser.parse_args(argv)
     if args.parts:
         print("\n".join(parts.table()))

@@ -1,5 +1,5 @@
-// The time of codes of 8 bits for numbers that are not negative, decoded and encoded stochastically in first-level
-// cache; scale and random bits are given. From the root of the repository:
+// Measures the time of decoding and encoding codes of 8 bits for numbers of at least 0. Encoding rounds stochastically.
+// All arrays are in the first-level cache. The scale and the random bits are inputs. Run this in the repository's root:
 //   g++ -std=c++20 -O3 -march=x86-64-v3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Icsrc
 //   bench/widths/codes.cpp -o codes && ./codes
 #include <algorithm>
@@ -25,10 +25,10 @@ struct Ours {
   static std::uint32_t encode(float x, std::uint32_t r) { return Codes::encode<true>(x, 1 / scale, r); }
 };
 
-/// 5 exponents and 3 bits of mantissa, linear below the first exponent: 1 lies at the highest.
+/// 5 bits of exponent and 3 bits of mantissa. The codes 0 to 7 are multiples of `unit`. 1 has the highest exponent.
 struct E5M3 {
-  static constexpr std::uint32_t rebias = (127u - 31u) << 23;  // of codes with 31 exponents
-  static constexpr float unit = 0x1p-33f;                      // of the linear codes
+  static constexpr std::uint32_t rebias = (127u - 31u) << 23;  // exponent of float32 - exponent of the code
+  static constexpr float unit = 0x1p-33f;                      // distance of the numbers with the codes 0 to 8
   static float decode(std::uint32_t c) { return c < 8 ? float(std::int32_t(c)) * unit : float_of((c << 20) + rebias); }
   static std::uint32_t encode(float x, std::uint32_t r) {
     const std::uint32_t large = (bits_of(x) - rebias + (r << 4)) >> 20;
@@ -44,7 +44,7 @@ struct Linear {
   }
 };
 
-/// c^2 / 255^2; up with the probability that keeps the mean.
+/// The code c means c^2 / 255^2. The probability of rounding up is such that the mean of many roundings is the number.
 struct Root {
   static float decode(std::uint32_t c) {
     const float s = float(std::int32_t(c)) * (1 / 255.0f);
@@ -58,7 +58,7 @@ struct Root {
   }
 };
 
-/// Any table of 256 numbers, by binary search: what a dynamic map needs.
+/// Any table of 256 numbers. Encoding is a binary search, as for a dynamic map.
 struct Table {
   static float decode(std::uint32_t c) { return table[c]; }
   static std::uint32_t encode(float x, std::uint32_t r) {
@@ -86,7 +86,7 @@ void measure(const char* name) {
     ns.push_back(took.count() / repeats / n);
   }
   std::sort(ns.begin(), ns.end());
-  std::printf("%-14s %.2f ns per element, the least of %d rounds\n", name, ns.front(), rounds);
+  std::printf("%-14s %.2f ns per element, the shortest of %d rounds\n", name, ns.front(), rounds);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-"""Codes of 8 bits, compared: the errors of Adam's update, and the loss of the digits network.
+"""Compare codes of 8 bits by the errors of Adam's update, and by the loss of the digits network.
 
-Each code has a table of sizes from 0 to 1, a sign for what may be negative, and a scale for each block of 256 elements:
-the largest size. Ours (csrc/formats/u8.h) has a power of two instead. All are rounded stochastically between
-neighbours, so that the mean stays, and a positive v never becomes 0.
+A code is a way to store numbers in 8 bits. Each code has a table of absolute values from 0 to 1. If the numbers may be
+negative, one bit is the sign. Each block of 256 elements has a scale: the largest absolute value in the block. The
+scale of our code (csrc/formats/u8.h) is a power of two. All codes round stochastically to one of the two neighbours in
+the table, so that the mean of many roundings is the number. A positive v is never rounded to 0.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Code = Callable[[Array, bool, np.random.Generator], Array]
 
 
 def ours(x: Array, positive: bool, rng: np.random.Generator) -> Array:
-    """Encode and decode flat numbers by csrc/formats/u8.h."""
+    """Encode and decode a flat array with the code of csrc/formats/u8.h."""
     noise = rng.integers(1 << 16, size=x.size, dtype=np.uint32)
     return formats.decode_u8(*formats.encode_u8(x, positive, noise), positive)
 
 
 def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
-    """Return a code of the sizes in [0, 1]. `unsigned` are other sizes for v, which needs no sign."""
+    """Return a code for the absolute values `sizes` in [0, 1]. For v, which has no sign, use `unsigned` if given."""
 
     def code(x: Array, positive: bool, rng: np.random.Generator) -> Array:
         table = sizes if unsigned is None or not positive else unsigned
@@ -48,15 +49,19 @@ def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
 
 
 def minifloat(exponents: int) -> Array:
-    """Return the sizes of numbers with `exponents` exponents and 3 bits of mantissa. Those of the first are linear."""
+    """Return the absolute values of a format with this number of exponents and 3 bits of mantissa.
+
+    The values with the first exponent are denormals: multiples of one number.
+    """
     sizes = [2.0 ** max(e, 1) * ((e > 0) + f / 8) for e in range(exponents) for f in range(8)]
     return np.array(sizes, np.float32) / np.float32(sizes[-1])
 
 
 def dynamic_map(decades: int, bits: int) -> Array:
-    """Return the sizes of a dynamic tree (Dettmers et al. 2022): in each decade twice as many as in the one below.
+    """Return the absolute values of a dynamic tree (Dettmers et al. 2022).
 
-    Those with a sign are one more than 8 bits hold, so that both signs have the same.
+    Each decade has twice as many values as the decade below it. With a sign, the tree has one value more than 8 bits
+    can store, because positive and negative numbers have the same absolute values here.
     """
     sizes = [0.0, 1.0]
     for k in range(decades):
@@ -78,22 +83,22 @@ CODES: dict[str, Code] = {
 
 
 def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps: float = 1e-8) -> dict[str, float]:
-    """Return the change of the update m / (sqrt(v) + eps) if m and v are stored by a code.
+    """Return errors of Adam's update m / (sqrt(v) + eps) that occur if m and v are stored in a code.
 
     Parameters
     ----------
     code : function
     moments : list of (ndarray, ndarray)
-        First and second moments of each tensor, flat, from a run in float32.
+        First and second moments of each tensor, as flat arrays, from a training in float32.
     repeats : int
-        How often each is rounded.
+        How many times each moment is rounded.
 
     Returns
     -------
     dict
-        ``update`` is the squared error over the squared update. ``wrong`` is the share of the elements whose update is
-        less than half or more than twice the exact one. ``longer`` is by how much the mean step is longer: stochastic
-        rounding keeps the mean of v, but not that of 1 / sqrt(v).
+        ``update`` is sum((update - exact)^2) / sum(exact^2). ``wrong`` is the fraction of the elements whose update is
+        less than half or more than twice the exact update. ``longer`` is the relative change of the mean absolute
+        update. Stochastic rounding does not change the mean of v, but changes the mean of 1 / sqrt(v).
     """
     rng, total = np.random.default_rng(0), np.zeros(6)
     for m, v in moments * repeats:
@@ -108,7 +113,7 @@ def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps
 
 
 class StoredBy:
-    """Weights of a network whose float32 states are rounded to a code after every step."""
+    """The weights of a network and its optimizer. After every step, the float32 states are rounded to a code."""
 
     def __init__(self, model: Any, code: Code, s: digits.Setting, seed: int) -> None:
         self.weights, self.code, self.rng = digits.Weights(model, REFERENCE, s, seed), code, np.random.default_rng(seed)
@@ -123,6 +128,6 @@ class StoredBy:
 
 
 def learn(code: Code, seed: int, s: digits.Setting) -> dict[str, float]:
-    """Train the digits network with states that are stored by a code."""
+    """Train the digits network with states that are stored in a code."""
     model = digits.network(s, seed)
     return digits.train(model, StoredBy(model, code, s, seed), seed, s)

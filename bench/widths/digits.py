@@ -1,4 +1,4 @@
-"""A small network on scikit-learn's digits, stepped by the NumPy API."""
+"""Train a small network on scikit-learn's digits with the NumPy API."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .variants import REFERENCE, Variant
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the network and of a run."""
+    """The sizes of the network and the settings of a training."""
 
-    hidden: int = 32
+    hidden: int = 32  # width of the two hidden layers
     rows: int = 1200  # training rows
     batch: int = 32
     epochs: int = 100
-    last: int = 10  # epochs whose losses are averaged
-    noise: float = 0.5  # standard deviation of the noise that is added to the pixels of each batch, which are in [0, 1]
-    smoothing: float = 0.1  # of the labels
+    last: int = 10  # number of epochs at the end whose losses are averaged
+    noise: float = 0.5  # standard deviation of the noise that is added to the pixels; pixels are in [0, 1]
+    smoothing: float = 0.1  # label smoothing
     lr: float = 3e-3
-    least_lr: float = 0.01  # of `lr`, at the end
+    least_lr: float = 0.01  # last learning rate / lr
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
 
     @property
     def steps(self) -> int:
-        """Return the number of steps of a run."""
+        """Return the number of steps of a training."""
         return self.epochs * -(-self.rows // self.batch)
 
 
@@ -46,7 +46,7 @@ def network(s: Setting, seed: int) -> nn.Sequential:
 
 
 class Weights:
-    """The stored parameters of a network, stepped in their own format; the network computes in float32."""
+    """The parameters of a network in their stored format, and their optimizer. The network computes in float32."""
 
     def __init__(self, model: nn.Sequential, variant: Variant, s: Setting, seed: int) -> None:
         import ml_dtypes
@@ -63,20 +63,20 @@ class Weights:
             self.model.params[k][...] = p
 
     def step(self) -> None:
-        """Step by the gradients of the model's last backward pass, in the parameters' format."""
+        """Step with the gradients of the model's last backward pass, converted to the dtype of the parameters."""
         grads = self.model.grads
         self.optimizer.step({k: g.astype(self.dtype) for k, g in grads.items()} if self.stored else grads)
         self._widen()
 
 
 def learn(variant: Variant, seed: int, s: Setting) -> dict[str, float]:
-    """Train once; return the mean loss of the last epochs, in training and on the held-out rows."""
+    """Train a new network. Return its mean losses in the last epochs, on the training rows and on held-out rows."""
     model = network(s, seed)
     return train(model, Weights(model, variant, s, seed), seed, s)
 
 
 def states_after(variant: Variant, seed: int, s: Setting) -> list[tuple[Array, Array]]:
-    """Return the first and second moments of each tensor after a run, flat and decoded."""
+    """Return the first and second moments of each tensor after a training, as flat float32 arrays."""
     model = network(s, seed)
     weights = Weights(model, variant, s, seed)
     train(model, weights, seed, s)
@@ -85,7 +85,7 @@ def states_after(variant: Variant, seed: int, s: Setting) -> list[tuple[Array, A
 
 
 def decoded(state: Any, name: str, positive: bool) -> Array:
-    """Return a state in float32, flat."""
+    """Return a state as a flat float32 array."""
     flat = state[name].reshape(-1)
     if flat.dtype == np.uint8:
         return formats.decode_u8(flat, state[name + "_scale"], positive)
@@ -93,14 +93,14 @@ def decoded(state: Any, name: str, positive: bool) -> Array:
 
 
 def size_of_v(variant: Variant, seed: int, s: Setting) -> float:
-    """Return the median of sqrt(v) over that of the same element in float32's run."""
+    """Return the median over all elements of sqrt(v / w), where w is the second moment after a training in float32."""
     got, exact = (np.concatenate([v for _, v in states_after(of, seed, s)]) for of in (variant, REFERENCE))
-    seen = exact > 1e-24  # units that are always 0 have no gradient
+    seen = exact > 1e-24  # if a ReLU is always 0, its weights have no gradient
     return float(np.median(np.sqrt(got[seen] / exact[seen])))
 
 
 def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str, float]:
-    """Train a model by ``weights.step()``; see `learn`."""
+    """Train a model, with ``weights.step()`` as the optimizer's step. Return the two losses of `learn`."""
     rng, loss = np.random.default_rng(1000 + seed), nn.SoftmaxNLL()
     x, y = digits()
     y = smoothed(y, s.smoothing)
@@ -120,10 +120,10 @@ def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str
 
 
 def noisy(x: Array, scale: float, rng: np.random.Generator) -> Array:
-    """Add normal noise."""
+    """Return x plus normal noise with the standard deviation `scale`."""
     return x + np.float32(scale) * rng.standard_normal(x.shape, dtype=np.float32)
 
 
 def smoothed(y: Array, share: float) -> Array:
-    """Return targets of which this share is spread evenly over the ten classes."""
+    """Return smoothed targets: (1 - share) for the right class, plus share / 10 for every class."""
     return (1 - share) * np.eye(10, dtype=np.float32)[y] + np.float32(share / 10)

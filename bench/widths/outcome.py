@@ -1,4 +1,4 @@
-"""The outcome of the study: paired differences of losses, their standard errors, and the verdict."""
+"""Compute paired differences of losses, their standard errors, and the verdict of the study."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIMIT = 0.01  # share of float32's mean loss
-ERRORS = 2.0  # standard errors of the paired differences
-Losses = Mapping[str, Sequence[float]]  # one for each seed, by measure
+LIMIT = 0.01  # largest absolute difference / float32's mean loss
+ERRORS = 2.0  # largest difference above zero / its standard error
+Losses = Mapping[str, Sequence[float]]  # name of a loss ("train", "held_out") -> its values, one for each seed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference to float32, and its standard error, as shares of float32's mean loss."""
+    """The mean difference to float32 and its standard error, both divided by float32's mean loss."""
 
     mean: float
     error: float
 
     @property
     def is_within(self) -> bool:
-        """Return True if it keeps the margin."""
+        """Return True if the difference is within the margin."""
         return abs(self.mean) <= LIMIT and self.mean <= ERRORS * self.error
 
 
 def difference(losses: Sequence[float], reference: Sequence[float]) -> Difference:
-    """Compare runs with float32's of the same seeds."""
+    """Compare the losses of a variant with float32's losses of the same seeds."""
     paired = np.subtract(losses, reference)
     scale = np.mean(reference)
     return Difference(float(paired.mean() / scale), float(paired.std(ddof=1) / np.sqrt(len(paired)) / scale))
 
 
 def is_within(losses: Losses, reference: Losses) -> bool:
-    """Return True if a variant keeps the margin in every measure."""
+    """Return True if a variant is within the margin for both losses."""
     return all(difference(losses[k], reference[k]).is_within for k in reference)

@@ -1,4 +1,4 @@
-"""Where the time of a narrow step goes: one thread, arrays in the second-level cache, one part added at a time."""
+"""Measure the additional time that each narrow format adds to a step, on one thread with arrays in the L2 cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .speed import KEPT, WidthCase, ours
 
 ELEMENTS, STEPS, ROUNDS = 16_384, 60, 40
 _LOW: dict[str, Any] = {**KEPT, "state_dtype": "float32"}
-#: What is added, to which line, and the options: "" is the whole step.
+#: (name of a line, line that is subtracted, dtype of the parameters, options). With "", nothing is subtracted.
 PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("float32 step", "", "float32", {}),
     ("two bfloat16 states", "float32 step", "float32", {"state_dtype": "bfloat16"}),
@@ -24,11 +24,11 @@ PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 
 def nanoseconds() -> dict[str, float]:
-    """Return the least time per element of each line's step. Lines take turns."""
+    """Return the shortest time per element of the step of each line. The steps are timed in turn."""
     case = WidthCase("parts", ((ELEMENTS,),))
     every = {name: ours(dtype, {**options, "num_threads": 1}, case).step for name, _, dtype, options in PARTS}
     for step in every.values():
-        step()  # the first step makes what later ones use
+        step()  # not timed, because the first step allocates memory
     best = dict.fromkeys(every, float("inf"))
     for _ in range(ROUNDS):
         for name, step in every.items():
@@ -40,7 +40,7 @@ def nanoseconds() -> dict[str, float]:
 
 
 def table() -> Iterator[str]:
-    """Yield the lines of the table for this machine's instruction set, and for AVX2 where that is AVX-512."""
+    """Yield the lines of the table for the instruction set in use. If this is AVX-512, also yield those for AVX2."""
     chosen = fs.isa()
     for isa in ("v4", "v3") if chosen == "v4" else (chosen,):
         fs.set_isa(isa)

@@ -1,7 +1,12 @@
-"""Times of AdamW's steps in every width, in one interleaved run: the cases `widths/*` of `python -m bench optim`.
+"""Time AdamW's steps in every width: the cases `widths/*` of `python -m bench optim`.
 
-Ours in the NumPy API, `OffloadedOptimizer`, torch's fused AdamW in each dtype, the loop that keeps float32 master
-weights by hand, and the 8-bit optimizers of other packages on the CPU.
+A width is a choice of formats for parameters and states (32, 16 or 8 bits). All widths of a case are timed in
+interleaved rounds, with these implementations:
+
+- fusedstep's NumPy API, and `OffloadedOptimizer`
+- torch's fused AdamW in each dtype
+- a loop with torch's AdamW that copies between 16-bit parameters and float32 master weights
+- the optimizers of DeepSpeed, bitsandbytes and TorchAO on the CPU
 """
 
 from __future__ import annotations
@@ -27,8 +32,8 @@ from fusedstep._bench.report import VERDICT, duration, interval, print_rows
 
 OPTIONS: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.01}
 KEPT = {"master_weights": True}
-FLOAT32 = 28  # bytes that must move for an element of the float32 step
-TEMPORARIES = 8.0  # estimated bytes per element of a step that makes float32 copies
+FLOAT32 = 28  # bytes that the float32 step reads and writes per element
+TEMPORARIES = 8.0  # estimated bytes per element of the temporary arrays of a step that makes float32 copies
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class WidthCase:
         return f"AdamW in every width, {describe_shapes(self.shapes)}"
 
 
-#: "50M" are in `SIZES`, which other cases share.
+#: The shapes of "50M" and "gpt2" are the shapes of other cases.
 CASES = tuple(
     WidthCase(f"widths/{name}", shapes)
     for name, shapes in {
@@ -61,7 +66,7 @@ CASES = tuple(
 
 
 class Step:
-    """An implementation for the harness, with its arrays or tensors."""
+    """A step that `harness.measure` can time, and its parameters."""
 
     refill = None
 
@@ -74,7 +79,7 @@ class Step:
 
 
 def numbers(case: WidthCase, which: int) -> list[Any]:
-    """Return parameters (0) or gradients (1), a tenth of normal numbers."""
+    """Return parameters (`which` is 0) or gradients (1). The numbers are normal, with the standard deviation 0.1."""
     return [random_array(shape, (which, i)) * np.float32(0.1) for i, shape in enumerate(case.shapes)]
 
 
@@ -89,14 +94,14 @@ def ours(dtype: str, options: Mapping[str, Any], case: WidthCase) -> Step:
 
 
 def tensors(case: WidthCase, dtype: str) -> tuple[list[Any], list[Any]]:
-    """Return torch's parameters, and gradients that they do not have yet."""
+    """Return torch parameters, and a list of their gradients. The caller assigns the gradients to the parameters."""
     torch: Any = importlib.import_module("torch")
     p, g = ([torch.from_numpy(a).to(getattr(torch, dtype)) for a in numbers(case, k)] for k in (0, 1))
     return [torch.nn.Parameter(a) for a in p], g
 
 
 def theirs(make: Callable[[list[Any]], Any], dtype: str, case: WidthCase) -> Step:
-    """Return the step of an optimizer for torch's tensors."""
+    """Return the step of an optimizer that steps torch tensors."""
     params, gradients = tensors(case, dtype)
     for p, g in zip(params, gradients, strict=True):
         p.grad = g
@@ -121,7 +126,10 @@ def deepspeed(params: list[Any]) -> Any:
 
 
 def by_hand(case: WidthCase) -> Step:
-    """Return torch's fused float32 step of bfloat16 parameters: gradients in, parameters out, by copies."""
+    """Return a step of bfloat16 parameters with torch's fused float32 AdamW.
+
+    The step copies the gradients to float32 tensors, calls AdamW, and copies the new parameters to bfloat16.
+    """
     torch: Any = importlib.import_module("torch")
     params, gradients = tensors(case, "bfloat16")
     masters = [torch.nn.Parameter(p.detach().float()) for p in params]
@@ -157,10 +165,10 @@ def offloaded(case: WidthCase) -> Step:
 
 @dataclass(frozen=True)
 class Way:
-    """A line of the table.
+    """An implementation and a width. Each has a line in the table of a case.
 
-    `moved` bytes per element must move; `held` bytes are its memory, with temporaries; `like` is our way that
-    does the same.
+    `held` is its memory per element in bytes, with temporary arrays. `moved` is the number of bytes per element that it
+    reads and writes. `like` is the name of our way with the same formats.
     """
 
     name: str
@@ -217,10 +225,10 @@ WAYS = (
 
 @dataclass
 class WidthLine(Line):
-    """A line whose `ratio` is to our float32 step. Peers are also compared with our way that does the same."""
+    """The results of one way. `ratio` is its time / the time of our float32 step."""
 
-    bytes_ratio: float | None = None
-    over_like: Ratio | None = None
+    bytes_ratio: float | None = None  # bytes that the step reads and writes / bytes of the float32 step
+    over_like: Ratio | None = None  # for another library: its time / the time of our way with the same formats
 
     @property
     def mine(self) -> bool:
@@ -250,7 +258,7 @@ class WidthResult(Lines[WidthLine]):
 
 
 def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways: tuple[Way, ...] = WAYS) -> WidthResult:
-    """Run all ways, interleaved."""
+    """Time all ways on one case in interleaved rounds."""
     fs.set_num_threads(threads)
     if not missing(["torch"]):
         importlib.import_module("torch").set_num_threads(threads)
@@ -278,8 +286,11 @@ def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways:
 
 
 def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[WidthLine]) -> Iterator[tuple[str, Step]]:
-    """Make the ways that are installed, fit in memory and can step; every other one also gets a line."""
-    used = 8.0 * case.elements  # numbers that are being made
+    """Yield the steps of the ways that are installed, fit into the memory and can step.
+
+    Append a line to `lines` for each way, also for the others.
+    """
+    used = 8.0 * case.elements  # arrays of random numbers, which exist while a step is made
     for way in ways:
         line = WidthLine(way.name)
         lines.append(line)
@@ -287,7 +298,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
         if lacking := missing(way.needs):
             line.status = f"not installed: {', '.join(lacking)}"
         elif used + need > memory:
-            line.status = f"left out: together over {memory / 2**30:.3g} GiB of arrays (--memory)"
+            line.status = f"left out: all arrays together need more than {memory / 2**30:.3g} GiB (--memory)"
         else:
             try:
                 step = way.make(case)
@@ -299,7 +310,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             yield way.name, step
 
 
-HEADER = ("implementation", "median", "/ float32 [95%]", "bytes", "/ ours alike [95%]", VERDICT)
+HEADER = ("implementation", "median", "time / our float32", "bytes / float32", "time / ours, same formats", VERDICT)
 
 
 def print_case(result: WidthResult) -> None:
@@ -316,7 +327,10 @@ def print_case(result: WidthResult) -> None:
 
 @dataclass(frozen=True)
 class WidthTarget:
-    """A target: at most this many times as long as our float32 step (with and without AVX-512), or as `like`."""
+    """A target: the step `line` takes at most `bound` times as long as our float32 step.
+
+    Without AVX-512, the bound is `without_avx512`. If `like` is not empty, the step is compared with the step `like`.
+    """
 
     case: str
     line: str
@@ -340,7 +354,7 @@ def targets() -> Iterator[WidthTarget]:
 
 
 def judge(target: WidthTarget, results: Mapping[str, Any], isa: str) -> dict[str, Any]:
-    """Compare a target with the figures. `met` is None if there is no figure."""
+    """Compare a target with the measured ratio. In the result, `met` is None if nothing was measured."""
     bound = target.bound if isa == "v4" else target.without_avx512
     text = f"{target.line}: at most {bound:g} x {target.like or OURS}"
     entry = {"case": target.case, "target": text, "value": None, "measured": "-", "met": None}
@@ -349,6 +363,6 @@ def judge(target: WidthTarget, results: Mapping[str, Any], isa: str) -> dict[str
     ratio = None if line is None else line.over_like if target.like else line.ratio
     if ratio is None:
         return entry
-    if target.like:  # whose line has its own time over ours
+    if target.like:  # the line of `like` contains its time / our time; the target is for our time / its time
         ratio = 1 / ratio[0], 1 / ratio[2], 1 / ratio[1]
     return entry | {"measured": interval(ratio), **verdicts.held(ratio, bound, at_most=True)}

@@ -1,4 +1,4 @@
-"""The runs of the study, each a job for a process with one thread."""
+"""Run the study. Each training is a job for a process with one thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import codes, digits, text
 from .variants import REFERENCE, VARIANTS
 
 SEEDS = {"digits": 10, "text": 5, "codes": 5}
-MOMENTS_SEED = 100  # of the run whose moments `codes` stores
+MOMENTS_SEED = 100  # seed of the trainings whose moments are used to compare the codes
 Job = tuple[str, str, int]  # the kind of job, the variant or code, and the seed
 
 SETTINGS: dict[str, Any] = {"digits": digits.Setting(), "text": text.Setting()}
@@ -27,12 +27,12 @@ SETTINGS: dict[str, Any] = {"digits": digits.Setting(), "text": text.Setting()}
 
 @cache
 def corpus() -> text.Corpus:
-    """Return the text; read once by each process."""
+    """Return the text. Each process reads the text once."""
     return text.Corpus()
 
 
 def single_thread(call: Callable[[], Any]) -> Any:
-    """Call with one thread of BLAS and torch."""
+    """Call a function while BLAS and torch use one thread."""
     torch.set_num_threads(1)
     pools: Any = importlib.import_module("threadpoolctl")  # has no types
     with pools.threadpool_limits(1):
@@ -40,7 +40,7 @@ def single_thread(call: Callable[[], Any]) -> Any:
 
 
 def run(job: Job) -> tuple[dict[str, float], float]:
-    """Return the result of a job, and the seconds of a core that it took."""
+    """Run a job. Return its losses, and its CPU time in seconds."""
     what, name, seed = job
     by_name = {variant.name: variant for variant in VARIANTS}
 
@@ -56,7 +56,7 @@ def run(job: Job) -> tuple[dict[str, float], float]:
 
 
 def all_jobs() -> list[Job]:
-    """List the study's runs."""
+    """Return all jobs of the study."""
     learned: list[Job] = [
         (what, variant.name, seed) for what in ("text", "digits") for seed in range(SEEDS[what]) for variant in VARIANTS
     ]
@@ -65,7 +65,7 @@ def all_jobs() -> list[Job]:
 
 
 def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, float]]]:
-    """Return `codes.errors` by model and code, for the moments of a run in float32."""
+    """Return a dict: model -> code -> `codes.errors` for the moments after a training in float32."""
     moments = {
         "digits": single_thread(lambda: digits.states_after(REFERENCE, seed, SETTINGS["digits"])),
         "text": single_thread(lambda: text.moments(corpus(), seed, SETTINGS["text"])),
@@ -74,7 +74,7 @@ def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, f
 
 
 def sizes_of_v() -> dict[str, list[float]]:
-    """Return `digits.size_of_v` of the variants with narrow states, for five seeds."""
+    """Return a dict: variant with narrow states -> `digits.size_of_v` for five seeds."""
     narrow = [variant for variant in VARIANTS if " states, " in variant.name and not variant.bfloat16]
     s = SETTINGS["digits"]
     return {
@@ -84,7 +84,7 @@ def sizes_of_v() -> dict[str, list[float]]:
 
 
 def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
-    """Return losses by kind of job, name and measure: a list over the seeds."""
+    """Return nested dicts: kind of job -> name -> name of the loss -> list with one loss for each seed."""
     found: dict[str, Any] = {}
     for (what, name, _), (figures, _) in zip(jobs, results, strict=True):
         lists = found.setdefault(what, {}).setdefault(name, {})
@@ -94,7 +94,7 @@ def gather(jobs: Sequence[Job], results: Sequence[tuple[dict[str, float], float]
 
 
 def study(processes: int) -> dict[str, Any]:
-    """Run everything."""
+    """Run all jobs of the study. Return the contents of the file of results."""
     jobs, results = all_jobs(), []
     errors = errors_of_codes()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:

@@ -1,4 +1,4 @@
-"""A small character-level transformer, trained on the docstrings of Python's standard library."""
+"""Train a small character-level transformer on the docstrings of Python's standard library."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fusedstep.torch import AdamW
 from .variants import REFERENCE, Variant
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
-HELD_OUT = 0.1  # share of the docstrings that is held out
+HELD_OUT = 0.1  # fraction of the docstrings that is held out
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of the model and of a run."""
+    """The sizes of the model and the settings of a training."""
 
     width: int = 64
     layers: int = 2
@@ -36,17 +36,17 @@ class Setting:
     batch: int = 8
     steps: int = 1000
     warm_up: int = 50
-    last: int = 100  # steps whose losses are averaged
-    evaluations: int = 5  # of the held-out text, spread over the last steps
-    windows: int = 96  # of held-out text
+    last: int = 100  # number of steps at the end whose losses are averaged
+    evaluations: int = 5  # how many times the loss on held-out text is computed during the last steps
+    windows: int = 96  # number of windows of held-out text
     lr: float = 3e-3
-    least_lr: float = 0.05  # of `lr`, at the end
+    least_lr: float = 0.05  # last learning rate / lr
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
 
 
 def docstrings(limit: int | None = None) -> list[str]:
-    """Return docstrings of the standard library's top level, with only the characters of the model."""
+    """Return the docstrings of the standard library's top-level modules, without characters that the model lacks."""
     found = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:limit]:
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -57,7 +57,7 @@ def docstrings(limit: int | None = None) -> list[str]:
 
 
 class Corpus:
-    """Codes of the characters, to train on and held out."""
+    """The text as numbers of characters, in two parts: for training, and held out."""
 
     def __init__(self, limit: int | None = None) -> None:
         texts = docstrings(limit)
@@ -72,7 +72,7 @@ class Corpus:
         return torch.tensor([CHARACTERS.index(c) for c in text])
 
     def facts(self) -> dict[str, Any]:
-        """Return facts that identify the text, because it is that of the Python that runs the study."""
+        """Return facts that identify the text, because the text depends on the version of Python."""
         digest = hashlib.sha256(self.train.numpy().tobytes()).hexdigest()[:16]
         return {"characters": len(self.train), "held_out": len(self.held_out), "sha256": digest}
 
@@ -100,7 +100,7 @@ def first_weights(s: Setting, seed: int) -> dict[str, Tensor]:
 
 
 def loss_of(s: Setting, p: dict[str, Tensor], windows: Tensor) -> Tensor:
-    """Return the mean cross-entropy, in nats per character. All arithmetic is float32, whatever parameters lie in."""
+    """Return the mean cross-entropy in nats per character. The parameters are first converted to float32."""
     p = {name: tensor.float() for name, tensor in p.items()}
     x, (n, length) = windows[:, :-1], windows[:, 1:].shape
     h = functional.embedding(x, p["embedding"]) + p["position"][:length]
@@ -117,7 +117,7 @@ def loss_of(s: Setting, p: dict[str, Tensor], windows: Tensor) -> Tensor:
 
 
 def rate(s: Setting, step: int) -> float:
-    """Return the learning rate: a linear warm-up, then a cosine."""
+    """Return the learning rate of a step: first a linear warm-up, then a cosine."""
     if step < s.warm_up:
         return s.lr * (step + 1) / s.warm_up
     share = (step - s.warm_up) / (s.steps - s.warm_up)
@@ -125,7 +125,7 @@ def rate(s: Setting, step: int) -> float:
 
 
 def batches(s: Setting, text: Tensor, seed: int) -> Iterator[Tensor]:
-    """Yield windows of the text at random places: the same for every variant of a seed."""
+    """Yield batches of windows at random places in the text. For one seed, all variants get the same batches."""
     random = torch.Generator().manual_seed(1000 + seed)
     offsets = torch.arange(s.context + 1)
     for _ in range(s.steps):
@@ -140,7 +140,7 @@ def held_out_windows(s: Setting, text: Tensor) -> Tensor:
 
 
 def train(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> tuple[dict[str, float], AdamW]:
-    """Train once; return the mean loss of the last steps and that on held-out text, and the optimizer."""
+    """Train a new model. Return the two mean losses (in training and on held-out text) and the optimizer."""
     dtype = torch.bfloat16 if variant.bfloat16 else torch.float32
     params = {k: w.to(dtype).requires_grad_() for k, w in first_weights(s, seed).items()}
     optimizer = AdamW(
@@ -162,11 +162,11 @@ def train(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> tuple[dict
 
 
 def learn(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> dict[str, float]:
-    """Train once; return the mean loss of the last steps, in training and on held-out text."""
+    """Train a new model. Return its mean losses in the last steps, in training and on held-out text."""
     return train(corpus, variant, seed, s)[0]
 
 
 def moments(corpus: Corpus, seed: int, s: Setting) -> list[tuple[Array, Array]]:
-    """Return the first and second moments of each tensor after a run in float32, flat."""
+    """Return the first and second moments of each tensor after a training in float32, as flat arrays."""
     states = train(corpus, REFERENCE, seed, s)[1].state.values()
     return [(state["exp_avg"].numpy().reshape(-1), state["exp_avg_sq"].numpy().reshape(-1)) for state in states]

@@ -1,4 +1,4 @@
-"""The formats that are compared: the dtype of parameters, and the options of AdamW."""
+"""The formats that the study compares. A variant has a dtype for parameters and options for AdamW."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ class Variant:
     ----------
     name : str
     bytes_per_element : float
-        Of parameter, both states and kept bits, without the gradient.
+        Bytes of the parameter, both states and the low bits, without the gradient.
     bfloat16 : bool
-        Whether parameters and gradients are bfloat16; float32 else.
+        True if parameters and gradients are bfloat16, False if they are float32.
     options : dict
-        Of the optimizer.
+        Options of the optimizer.
     weak : bool
-        Whether rounding to nearest is expected to harm it: it has to fail, or the study is too weak.
+        True if rounding to nearest should harm the training. If such a variant is within the margin, the study detects
+        too little.
     """
 
     name: str

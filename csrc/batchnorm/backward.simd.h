@@ -1,4 +1,4 @@
-// The two passes of the gradient: sums over blocks, then dx.
+// The two passes of the gradient. The first pass computes sums over blocks of values, the second computes dx.
 #pragma once
 
 #include <type_traits>
@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-/// dz, the gradient before the ReLU. `bit` is the bit of element 0.
+/// dz, the gradient with respect to the input of the ReLU. `bit` is the index of element 0's bit in the mask `open`.
 template <BatchNormMask mask, class V, class Item, class Coefficient>
 FUSEDSTEP_INLINE V masked(const Item* dy, const void* open, std::ptrdiff_t bit, V d, const Coefficient& scale,
                           const Coefficient& offset, std::ptrdiff_t i, std::ptrdiff_t channel) {
@@ -50,7 +50,7 @@ inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std
   return room;
 }
 
-/// For products too large for their type: sums them in double, one after the other.
+/// Used if products overflow their type: computes the sums in double, one product after the other.
 template <BatchNormMask mask, class Item>
 [[gnu::noinline, gnu::cold]] void careful_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c,
                                                double& sum, double& dot) {

@@ -9,12 +9,14 @@ namespace fusedstep {
 namespace {
 
 constexpr std::ptrdiff_t channel_bytes = 512 << 10;  // a slice of channels of this size stays in a second-level cache
-constexpr std::ptrdiff_t streaming_bytes =
-    12 << 20;  // from this size of an output on, streaming is faster, including the next reader's time
+/// If an output has at least this many bytes, stores that bypass the caches (streaming stores) are faster. The measured
+/// time includes the next read of the output.
+constexpr std::ptrdiff_t streaming_bytes = 12 << 20;
 
-/// Channels per unit of work, so that the values that the sums read are still cached when they are read again. 0 if the
-/// channels cannot be divided evenly among threads, or if inner is 1: then slices of rows whose length is a power of
-/// two share few sets of a cache (measured 4 times slower).
+/// The number of channels in a slice. A thread computes the sums of a slice and then reads the slice again, while it is
+/// still cached. Returns 0, which means no slices, if the slices cannot be divided evenly among threads. Also returns 0
+/// if inner is 1: if the length of a row is a power of two, the slice's part of each row falls into the same few sets
+/// of a cache, and slices were measured to be 4 times slower.
 std::ptrdiff_t channel_slice(const BatchNormShape& s, std::ptrdiff_t item, int threads) {
   if (s.inner == 1) return 0;
   const std::ptrdiff_t fitting = channel_bytes / (s.outer * s.inner * item),
@@ -49,8 +51,9 @@ void BatchNormPass::repeat(CoefficientBytes& coefficients) const {
                 coefficients.begin() + std::ptrdiff_t(at));
 }
 
-/// Calls sums(block, channels), then finish(channels), then apply(region) for everything: for one slice of channels
-/// after the other, or each function for all channels. The order of every sum is the same in both cases.
+/// Calls sums(block, channels), then finish(channels), then apply(region). With slices, the three functions are called
+/// for one slice of channels, then for the next slice. Without slices, each function is called for all channels before
+/// the next function. The order of every sum is the same with and without slices.
 template <class Sums, class Finish, class Apply>
 void BatchNormPass::run(const Sums& sums, const Finish& finish, const Apply& apply) noexcept {
   const std::ptrdiff_t channels = shape_.channels;

@@ -1,12 +1,13 @@
-// The order of batch normalisation's work over threads and caches, without the arithmetic.
+// Divides the work of batch normalisation among threads, in an order that uses the caches. The arithmetic is in
+// statistics.h and in the kernels.
 #pragma once
 
 #include "batchnorm/statistics.h"
 
 namespace fusedstep {
 
-/// The constructor allocates all memory; the methods cannot fail. For 16-bit elements, all arrays over channels are
-/// float32.
+/// The constructor allocates all memory, and the methods cannot fail. An array over channels has one number per
+/// channel. These arrays are float32 if the elements have 16 bits.
 class BatchNormPass {
  public:
   BatchNormPass(const BatchNormShape& shape, DType dtype, int threads);
@@ -14,7 +15,7 @@ class BatchNormPass {
   void forward(BatchNormForward f, const BatchNormParameters& parameters, const BatchNormOptions& options,
                BatchNormCoefficients& c) noexcept;
 
-  /// dgamma and dbeta: arrays over channels of the computing type, or null.
+  /// dgamma and dbeta are arrays over channels, or null. Their dtype is the one in which kernels compute.
   void backward(BatchNormBackward b, const BatchNormCoefficients& c, void* dgamma, void* dbeta) noexcept;
 
   /// Adds the values of x to `out`, whose arrays have one item per channel.
@@ -30,9 +31,9 @@ class BatchNormPass {
   void repeat(CoefficientBytes& coefficients) const;
 
   BatchNormShape shape_;
-  DType dtype_, number_;  // the dtype of the elements; that of arrays over channels
+  DType dtype_, number_;  // dtype_: of the elements; number_: of arrays over channels
   int threads_;
-  std::ptrdiff_t slice_;  // channels per unit of work, or 0: units are blocks
+  std::ptrdiff_t slice_;  // channels in a slice; 0: threads share blocks of values instead of slices
   BatchBlocks blocks_;
   CoefficientBytes mean_, slope_;
 };

@@ -24,7 +24,8 @@ struct Normalize {
   }
 };
 
-/// Runs of one channel, from the last to the first, because the statistics have read the last one last and it is still
+/// Calls body(channel, first element, number of elements) for each plane of one channel in the region. The order is
+/// from the last plane of the outer axis to the first: the statistics have read the last plane last, and it is still
 /// cached.
 template <class Body>
 FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
@@ -33,12 +34,14 @@ FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion&
       body(c, (n * s.channels + c) * s.inner + region.inner_begin, region.inner_end - region.inner_begin);
 }
 
-/// Rows of channels in batches, from the last to the first: body(first element, elements, first coefficient). Long rows
-/// are cut into pieces, so that a piece's coefficients stay in the first-level cache during a batch.
+/// Calls body(first element, number of elements, first coefficient) for batches of rows, from the last batch to the
+/// first. A row has one element per channel. Long rows are cut into pieces, so that the coefficients of a piece stay in
+/// the first-level cache during a batch.
 template <class Body>
 FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   constexpr std::ptrdiff_t most = 1024;
-  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;  // so a piece begins with a word of the mask
+  // if rows are cut, every piece must begin at the first bit of a word of the mask
+  const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;
   const std::ptrdiff_t batch = (1 + (cut ? 0 : 16384 / row_unit / s.channels)) * row_unit;
   for (std::ptrdiff_t end = region.outer_end, begin; end > region.outer_begin; end = begin) {
     begin = (end - 1) / batch * batch;

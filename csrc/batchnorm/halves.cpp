@@ -5,16 +5,17 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t room = 2048;  // numbers that are normalised at a time: a fourth of a first-level cache
+constexpr std::ptrdiff_t room = 2048;  // numbers normalised at a time; they fill a fourth of a first-level cache
 constexpr int type = int(DType::f32);
 
 const float* numbers_at(const void* coefficients, std::ptrdiff_t channel) {
   return static_cast<const float*>(coefficients) + channel;
 }
 
-/// Calls body(shape, channel, first element, first bit of the mask) for pieces of a region. A piece is contiguous:
-/// rows, planes or a part of one. Like the kernels it goes from the last piece to the first, except within the rows of
-/// one word of the mask.
+/// Calls body(shape, channel, first element, first bit of the mask) for pieces of a region. A piece is contiguous: it
+/// consists of whole rows, of whole planes, or of a part of one row or plane. The order is from the last piece to the
+/// first, as in the kernels. But the pieces within a batch of rows are in ascending order. A batch begins at a word of
+/// the mask.
 template <class Body>
 void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   const std::ptrdiff_t rows = std::max<std::ptrdiff_t>(1, room / s.channels);

@@ -8,34 +8,37 @@
 
 namespace fusedstep {
 
-/// Element (n, c, s) is at index (n * channels + c) * inner + s. For N, C, ... inner > 1; for channels last inner = 1.
+/// Element (n, c, s) is at index (n * channels + c) * inner + s. In the layout N, C, ..., inner is greater than 1. If
+/// the channels are the last axis, inner is 1.
 struct BatchNormShape {
   std::ptrdiff_t outer, channels, inner;
 };
 
-/// The order of the statistics' sums, which determines their bits. Value j = n * inner + s of a channel, in any layout,
-/// goes to lane j mod batch_lanes of block j / batch_block. Lanes are added pairwise, blocks in order, in double.
+/// The order of the additions, which determines the bits of the statistics. In every layout, value j = n * inner + s of
+/// a channel is added to lane (partial sum) j mod batch_lanes of block j / batch_block. The lanes of a block are added
+/// pairwise. The sums of the blocks are added in order, in double.
 constexpr int batch_lanes = 32;
 constexpr std::ptrdiff_t batch_block = 1024;
 
-/// The part of the data for one call.
+/// The part of the elements that one call processes.
 struct BatchNormRegion {
   std::ptrdiff_t channel_begin, channel_end, outer_begin, outer_end, inner_begin, inner_end;
 };
 
-// In an anonymous namespace, because several objects compile them.
+// These functions are in an anonymous namespace, because several object files contain them.
 namespace {
 
-/// Coefficients are arrays over channels of the data's type. If inner is 1, they are repeated with this period, and up
-/// to one vector beyond it, so that several rows can be processed as one.
+/// Coefficients are arrays over channels of the type in which kernels compute. If inner is 1, the coefficients are
+/// repeated up to `coefficient_period` and for one vector beyond it. Several rows can then be processed as one long
+/// row.
 constexpr std::ptrdiff_t coefficient_margin = 16;
 constexpr std::ptrdiff_t coefficient_period(const BatchNormShape& s) {
   if (s.inner > 1) return s.channels;
   return s.channels * (s.channels <= 16 ? batch_lanes : s.channels < 64 ? 2 + 64 / s.channels : 1);
 }
 
-/// The index of the bit of element (plane, s) or, if inner is 1, of (0, element). The first bit of a plane, and of
-/// row_unit rows, begins a word.
+/// The index of an element's bit in the mask. The element is (plane, s), or (0, index of the element) if inner is 1.
+/// Each plane begins at the first bit of a word. So does each group of row_unit rows.
 constexpr std::ptrdiff_t row_unit = 32;
 constexpr std::ptrdiff_t mask_bit(const BatchNormShape& s, std::ptrdiff_t plane, std::ptrdiff_t in_plane) {
   return plane * ((s.inner + 31) / 32 * 32) + in_plane;
@@ -53,12 +56,13 @@ struct BatchNormForward {
   const void *x, *residual;  // residual or null
   void* y;
   const void *center, *scale, *offset;
-  std::uint32_t* open;       // one bit per element: did the ReLU pass it? only with a residual; see mask_bit
+  std::uint32_t* open;       // only with a residual: one bit per element, 1 if the ReLU passed it; see mask_bit
   bool relu, stream;         // stream: stores of y bypass the caches
-  std::ptrdiff_t first_bit;  // index of the arrays' first bit in the mask, if they are a part of larger ones
+  std::ptrdiff_t first_bit;  // index of the first element's bit in the mask, if the arrays are parts of larger arrays
 };
 
-/// How the gradient finds the elements that a ReLU has passed.
+/// How the gradient finds the elements that the ReLU has passed. `none`: there is no ReLU. `recomputed`: the input of
+/// the ReLU is computed again. `saved`: the forward pass has saved the mask `open`.
 enum class BatchNormMask { none, recomputed, saved };
 
 /// dz = dy where the ReLU passed its argument, else 0. dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale
@@ -81,11 +85,11 @@ using BatchSumsFn = void (*)(const BatchNormBackward&, std::ptrdiff_t block, std
 using BatchApplyFn = void (*)(const BatchNormForward&, const BatchNormRegion&);
 using BatchGradientFn = void (*)(const BatchNormBackward&, const BatchNormRegion&);
 
-/// The table of one instruction set; indexed by DType: float32, float64, bfloat16, float16. `mean`, `m2`, `sum` and
-/// `dot` are arrays over all channels.
+/// The kernels of one instruction set, indexed by DType: float32, float64, bfloat16, float16. The arguments `mean`,
+/// `m2`, `sum` and `dot` are arrays over all channels.
 struct BatchNormKernels {
-  BatchMomentsFn moments[4];  // of one block: mean and sum of squared deviations
-  BatchSumsFn sums[4];        // of one block: sum dz and sum dz * (x - center)
+  BatchMomentsFn moments[4];  // the mean and the sum of squared deviations of one block
+  BatchSumsFn sums[4];        // the sums of dz and of dz * (x - center) over one block
   BatchApplyFn apply[2];
   BatchGradientFn gradient[2];
 };

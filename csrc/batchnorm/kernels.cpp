@@ -1,6 +1,6 @@
-// Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1; its gradient, section 3). This file is compiled once per
-// instruction set; FUSEDSTEP_LEVEL is the name of the set. Only the table at the end has external linkage, so that the
-// linker cannot merge a function with that of another set.
+// Batch normalisation (Ioffe and Szegedy 2015, algorithm 1) and its gradient (section 3 of the same paper). This file
+// is compiled once per instruction set, and FUSEDSTEP_LEVEL is the name of the set. Only the table at the end has
+// external linkage. So the linker cannot replace a function by the same function of another instruction set.
 #include "batchnorm/backward.simd.h"
 #include "batchnorm/forward.simd.h"
 #include "batchnorm/moments.simd.h"

@@ -1,4 +1,5 @@
-// Two sums over the values of a channel in batch_lanes lanes. The values are neighbours in memory, or one per row.
+// Two sums over the values of a channel. Each sum is computed in batch_lanes lanes, which are partial sums. The values
+// of a channel are neighbours in memory, or there is one value per row.
 #pragma once
 
 #include "batchnorm/kernel.h"
@@ -13,7 +14,7 @@ struct Pair {
   V first, second;
 };
 
-constexpr std::ptrdiff_t slice_bytes = 256;  // channels last: this many bytes of channels at a time
+constexpr std::ptrdiff_t slice_bytes = 256;  // bytes of a row added at a time, if channels are the last axis
 template <class T>
 constexpr std::ptrdiff_t slice = slice_bytes / std::ptrdiff_t(sizeof(T));
 
@@ -25,8 +26,8 @@ FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes =
                    [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
-/// One channel with n neighbouring values: term.at<V>(i, 0) goes to lane i mod batch_lanes. ahead(i) prefetches value i
-/// of the next block.
+/// Sums over n values of one channel that are neighbours in memory. term.at<V>(i, 0) is added to lane i mod
+/// batch_lanes. ahead(i) prefetches value i of the next block.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T* second, const Ahead& ahead) {
   constexpr int W = width<T>, K = batch_lanes / W < 4 ? batch_lanes / W : 4;
@@ -49,7 +50,8 @@ FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T*
   });
 }
 
-/// How groups of batch_lanes rows are processed. A few channels are processed as one long row.
+/// How a group of batch_lanes rows is processed. If the rows have at most `few` channels, the rows of a group are
+/// processed as one long row.
 struct RowWalk {
   std::ptrdiff_t stride, width, repeats, length;
   RowWalk(std::ptrdiff_t row, std::ptrdiff_t channels)
@@ -60,7 +62,7 @@ struct RowWalk {
   static constexpr std::ptrdiff_t few = 16;
 };
 
-/// Sums G groups of rows from row `row` on; the last group has `rows` rows.
+/// Adds G groups of rows, of which the first begins at row `row`. If G is 1, the group has `rows` rows.
 template <int G, bool begin, class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptrdiff_t row, std::ptrdiff_t rows,
                                  T* first, T* second, const Ahead& ahead) {
@@ -82,8 +84,9 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
   }
 }
 
-/// For neighbouring channels, with value j in row j: term.at<V>(element, channel) goes to lane j mod batch_lanes. The
-/// sums of the lanes [lane][channel] are in the first `width` items at the end. ahead(element) prefetches.
+/// Sums over neighbouring channels, where row j contains value j of each channel. term.at<V>(element, channel) is added
+/// to lane j mod batch_lanes. The lanes are stored as [lane][channel]. At the end, the first `width` items are the sums
+/// of all lanes. ahead(element) prefetches.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second,
                                  const Ahead& ahead) {
@@ -100,8 +103,8 @@ FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptr
   add_lanes(first, walk.width), add_lanes(second, walk.width);
 }
 
-/// Values j, ..., j + n - 1 of a channel: a pointer to them if they are neighbours, else they are packed into `room`.
-/// Not inlined, because gcc's code for small planes is then a quarter slower.
+/// Values j, ..., j + n - 1 of a channel. If the values are neighbours in memory, the result points to them. Else they
+/// are copied to `room`. This function is not inlined: if it is, gcc's code for small planes is a quarter slower.
 template <class Item>
 [[gnu::noinline]] const Item* stretch(const BatchNormShape& shape, const void* data, std::ptrdiff_t channel,
                                       std::ptrdiff_t j, std::ptrdiff_t n, Item* room) {
@@ -118,7 +121,8 @@ template <class Item>
   return room;
 }
 
-/// The addresses of a channel's next block, for prefetching. Only one step from a plane to the next is followed.
+/// The positions of the values of a channel's next block, for prefetching. They are correct for values in the first two
+/// planes of the block. The positions of other values are wrong, which only makes their prefetches useless.
 struct NextBlock {
   std::ptrdiff_t start, edge, gap;
   NextBlock(const BatchNormShape& s, std::ptrdiff_t channel, std::ptrdiff_t block) {

@@ -1,4 +1,4 @@
-// A mask with one bit per element: did a ReLU pass its argument?
+// A mask with one bit per element. The bit is 1 if a ReLU passed the element, and 0 if the ReLU returned 0.
 #pragma once
 
 #include "machine/vectors.simd.h"
@@ -36,7 +36,8 @@ FUSEDSTEP_INLINE std::uint32_t positive_bits(V z) {
   return bits;
 }
 
-/// Writes bits in order. Earlier bits of the first word are kept; later bits of the last word are overwritten.
+/// Writes bits in order. In the first word, the bits before the first written bit are kept. In the last word, the bits
+/// after the last written bit are overwritten.
 class BitWriter {
  public:
   BitWriter(std::uint32_t* words, std::ptrdiff_t bit) : words_(offset_or_null(words, bit / 32)) {
@@ -68,7 +69,7 @@ struct WordOf<double> {
   using type = std::uint64_t;
 };
 
-/// The value where its bit is set, else 0. Reads up to 3 bytes beyond the bits.
+/// Returns `value` where the bit in the mask is 1, and 0 where it is 0. Reads up to 3 bytes beyond the bits.
 template <class T, class V>
 FUSEDSTEP_INLINE V where_set(const void* words, std::ptrdiff_t bit, V value) {
   using Word = typename WordOf<T>::type;

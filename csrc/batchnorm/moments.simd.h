@@ -1,6 +1,6 @@
-// Mean and sum of squared deviations of a block of values per channel. The mean of the block's first batch_lanes values
-// is subtracted before values are squared. Then, for any mean, the sum of squares is at most 33 times the sum of
-// squared deviations, so nearly no digits cancel.
+// The mean and the sum of squared deviations of a block of values per channel. The mean of the block's first
+// batch_lanes values is subtracted before values are squared. The sum of squares is then at most 33 times the sum of
+// squared deviations, for every mean. As a result, cancellation loses only few digits.
 #pragma once
 
 #include "batchnorm/lanes.simd.h"
@@ -19,7 +19,8 @@ struct Deviations {
   }
 };
 
-/// For values whose squares overflow or lose digits, or that are not finite: in double, one after the other.
+/// Used if the squares of values overflow or lose digits, or if values are not finite. Computes in double, one value
+/// after the other.
 template <class Item>
 [[gnu::noinline, gnu::cold]] void careful_moments(const BatchNormShape& shape, const void* x, std::ptrdiff_t block,
                                                   std::ptrdiff_t channel, double& mean, double& m2) {
@@ -31,7 +32,7 @@ template <class Item>
   for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = load<T>(items + i);
   mean = double(v[0]), m2 = 0;
   const bool constant = v[0] - v[0] == T(0) && !__builtin_memcmp(v, v + 1, std::size_t(n - 1) * sizeof(T));
-  if (constant) return;  // a common case, without squares that lose digits
+  if (constant) return;  // equal finite values are common; m2 is then exactly 0
   double sum = 0, squares = 0;
   for (std::ptrdiff_t i = 0; i < n; ++i) sum += double(v[i]);
   mean = sum / double(n);
@@ -46,7 +47,7 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   mean = double(shift) + double(sum) / n;
   const double exact = double(squares) - double(sum) * double(sum) / n;
   m2 = exact < 0 ? 0 : exact;
-  // the least sum of squares that has lost no digits
+  // a smaller sum of squares may have lost digits
   constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;
   if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<Item>(shape, x, block, channel, mean, m2);
 }
@@ -70,7 +71,7 @@ void moments_along(const BatchNormShape& shape, const void* x, std::ptrdiff_t bl
   finish_moments<Item>(shape, x, block, channel, shift, sum[0], squares[0], mean, m2);
 }
 
-/// The sum of the first batch_lanes rows, added in the order of lanes.
+/// The sum of the first batch_lanes rows. The rows are added in the order in which add_lanes adds lanes.
 template <class Item, class T>
 FUSEDSTEP_INLINE void sum_first_rows(const Item* x, std::ptrdiff_t stride, std::ptrdiff_t width, std::ptrdiff_t rows,
                                      T* sum) {

@@ -6,8 +6,8 @@
 namespace fusedstep {
 namespace {
 
-/// One update of Chan, Golub and LeVeque (1979): nb values with (mean_b, m2_b) are added to na values. `share` is nb /
-/// (na + nb).
+/// The update of Chan, Golub and LeVeque (1979). The first na values have the moments (mean, m2); nb values with the
+/// moments (mean_b, m2_b) are added to them. `share` is nb / (na + nb).
 inline void chan(double& mean, double& m2, double mean_b, double m2_b, double na, double share) {
   const double delta = mean_b - mean;
   mean += delta * share;
@@ -24,7 +24,8 @@ void set_item(void* array, std::ptrdiff_t c, double value) {
   if (array) static_cast<T*>(array)[c] = T(value);
 }
 
-/// running <- (1 - momentum) running + momentum batch. A term of weight 0 is 0, even if its value is inf or nan.
+/// running <- (1 - momentum) running + momentum batch. If the weight of a term is 0, the term is 0, even if its value
+/// is inf or nan.
 template <class T>
 void update(void* running, double momentum, double batch, std::ptrdiff_t c) {
   const double before = item<T>(running, c, 0);
@@ -32,14 +33,15 @@ void update(void* running, double momentum, double batch, std::ptrdiff_t c) {
   set_item<T>(running, c, old + now);
 }
 
-/// Uses the unbiased variance.
+/// `unbiased` is the unbiased variance of the batch.
 template <class T>
 void update_running(const BatchNormParameters& p, double momentum, double mean, double unbiased, std::ptrdiff_t c) {
   update<T>(p.running_mean, momentum, mean, c);
   update<T>(p.running_var, momentum, unbiased, c);
 }
 
-/// y = (x - center) scale + offset, where the center is the rounded mean; its rounding error is added to the offset.
+/// Sets the coefficients of y = (x - center) scale + offset. The center is the mean, rounded to T. The offset corrects
+/// the rounding error of the center.
 template <class T>
 void set_coefficients(const BatchNormParameters& p, BatchNormCoefficients& out, std::ptrdiff_t c) {
   const auto k = std::size_t(c);
@@ -63,7 +65,8 @@ void set_statistics(const BatchNormParameters& p, const BatchNormOptions& option
   set_coefficients<T>(p, out, c);
 }
 
-/// dx = gamma invstd (dz - sum / n - xhat dgamma / n), with xhat = (x - mean) invstd, as coefficients of x - center.
+/// Sets the coefficients of dx = gamma invstd (dz - sum / n - xhat dgamma / n), with xhat = (x - mean) invstd. The
+/// kernel multiplies `slope` by x - center, not by x - mean.
 template <class T>
 void set_gradients(const BatchNormCoefficients& k, std::ptrdiff_t c, double n, double sum, double dot,
                    const BatchNormGradients& out) {

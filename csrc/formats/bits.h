@@ -1,4 +1,4 @@
-// The bits of a float32, or of a vector of them. Integer arithmetic has the same bits on every instruction set.
+// The bits of a float32 or of a vector of float32. Integer arithmetic gives the same bits on every instruction set.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 namespace fusedstep {
 namespace {
 
-/// The types of unsigned integers and of floats with the size of X, which is a number or a vector.
+/// The types that have the size of X, with unsigned integers and with floats. X is a number or a vector.
 template <class X>
 struct As {
   typedef std::uint32_t bits __attribute__((vector_size(sizeof(X))));
@@ -30,7 +30,7 @@ template <class U>
   return __builtin_bit_cast(typename As<U>::floats, bits);
 }
 
-/// Drops the lowest `count` bits, rounding to nearest even.
+/// Drops the lowest `count` bits and rounds to nearest, ties to even.
 template <class U>
 [[gnu::always_inline]] inline U round_off(U x, int count) {
   return (x + ((1u << (count - 1)) - 1) + ((x >> count) & 1)) >> count;

@@ -1,4 +1,4 @@
-// The block functions of every format.
+// The functions that decode and encode blocks of elements, for every format.
 #pragma once
 
 #include "formats/master.h"
@@ -9,7 +9,7 @@
 namespace fusedstep {
 namespace {
 
-/// The weighted sum of a block's items in the parameter.
+/// The weighted sum of n items of a parameter, from item `first` on.
 inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n) {
   std::uint32_t sum = 0;
   for_each_item<const std::int16_t>(s.at, first, n,
@@ -24,7 +24,8 @@ inline void for_scaled(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
     body((first + done) / scaled_together, done, n - done < scaled_together ? n - done : scaled_together);
 }
 
-/// Uses the low bits of a block only if its sum shows that the parameter is as the last step wrote it.
+/// The low bits of a block are used if the block's sum is unchanged, which shows that the parameter is still as the
+/// last step wrote it. Otherwise zeros are used.
 void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbers) {
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;
@@ -49,7 +50,8 @@ void encode_low(const void* numbers, const Stream& s, std::ptrdiff_t first, std:
   });
 }
 
-/// Uses a master weight only if it rounds to the parameter.
+/// A master weight is the float32 value of a float16 item. It is used if it rounds to the item. Otherwise other code
+/// has written the item, and the item itself is used.
 void decode_master(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbers) {
   auto* const out = static_cast<float*>(numbers);
   const auto* const master = static_cast<const float*>(s.beside) + first;
@@ -67,7 +69,7 @@ void decode_master(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void
 void encode_master(const void* numbers, const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, const Rounding&) {
   auto* const master = static_cast<float*>(s.beside) + first;
   for (std::ptrdiff_t i = 0; i < n; ++i) master[i] = static_cast<const float*>(numbers)[i];
-  encode<f16>(numbers, s, first, n, {});  // to nearest, because `decode_master` compares with that
+  encode<f16>(numbers, s, first, n, {});  // rounds to nearest, because decode_master rounds the same way and compares
 }
 
 template <bool positive>

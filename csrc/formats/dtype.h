@@ -1,4 +1,4 @@
-// The types of array items.
+// The types of the items of arrays.
 #pragma once
 
 #include <cstddef>
@@ -6,10 +6,10 @@
 
 namespace fusedstep {
 
-/// float32 and float64 first; then the other floating-point types; the integer types are for narrow states and low
-/// bits.
+/// The order is: float32 and float64, the other floating-point types, the integer types. Integers store narrow states
+/// and the low bits of parameters.
 enum class DType : std::uint8_t { f32, f64, bf16, f16, u8, i16, i32 };
-constexpr int dtype_count = 2;  // float32 and float64, the types in which kernels compute; they come first
+constexpr int dtype_count = 2;  // kernels compute in the first two types, float32 and float64
 constexpr bool is_number(DType d) { return d <= DType::f16; }
 constexpr bool is_half(DType d) { return d == DType::bf16 || d == DType::f16; }
 constexpr DType computed_in(DType d) { return is_half(d) ? DType::f32 : d; }

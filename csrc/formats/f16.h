@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// IEEE float16, rounded to nearest, ties to even, or stochastically. nan keeps its upper bits and becomes quiet, as in
-/// the CPU's own conversion.
+/// IEEE float16. It is rounded to nearest with ties to even, or stochastically. A nan keeps its upper bits and becomes
+/// a quiet nan, as with the CPU's conversion instruction.
 struct f16 {
   using Item = std::uint16_t;
   using Number = float;
@@ -15,7 +15,7 @@ struct f16 {
   static constexpr std::uint32_t smallest_normal = 0x38800000;  // 2^-14
   static constexpr std::uint32_t beyond = 0x47800000;           // 2^16
   static constexpr std::uint32_t infinite = 0x7f800000, quiet = 0x00400000;
-  // 0.5: the unit in its last place is 2^-24, as that of a denormal float16
+  // 0.5 as a float32: its last place is worth 2^-24, as is that of a denormal float16
   static constexpr std::uint32_t half = 0x3f000000;
 
   /// The number or the vector of numbers whose bits are in the lower half of `h`.

@@ -1,5 +1,5 @@
-// 16-bit numbers for layers. A block of them is decoded to float32 in the first-level cache, the float32 kernel runs
-// there, and its results are encoded, rounded to nearest even.
+// 16-bit numbers for layers. A block of numbers is decoded to float32 in the first-level cache. The float32 kernel
+// processes the block, and its results are encoded again. They are rounded to nearest, ties to even.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace fusedstep {
 
-/// Convert n items without gaps to and from float32 numbers. `past_cache` asks for stores that bypass the caches.
+/// Convert n items without gaps to and from float32 numbers. If `past_cache` is true, stores bypass the caches.
 struct HalfKernels {
   void (*decode)(const void* from, std::ptrdiff_t n, float* to);
   void (*encode)(const float* from, std::ptrdiff_t n, void* to, bool past_cache);

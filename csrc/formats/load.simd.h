@@ -1,4 +1,5 @@
-// Loads of items as numbers of the type in which kernels compute, so that one kernel reads several types.
+// Functions that load items and convert them to the type in which kernels compute. One kernel can thus read several
+// types of items.
 #pragma once
 
 #include "formats/bf16.h"
@@ -8,13 +9,14 @@
 namespace fusedstep {
 namespace {
 
-/// An item of 16 bits, which load() makes a float32 of.
+/// An item of 16 bits, which load() converts to float32.
 template <class Format>
 struct Half {
   std::uint16_t bits;
 };
 
-/// The type in which kernels compute with an item, and the type whose vectors copy items.
+/// `Number` is the type in which kernels compute with an item. `Copied` is the type whose vectors are used to copy
+/// items.
 template <class Item>
 struct ItemTypes {
   using Number = Item;
@@ -28,7 +30,8 @@ struct ItemTypes<Half<Format>> {
 template <class Item>
 using Number = typename ItemTypes<Item>::Number;
 
-/// The n items from p on, each in the lower half of 32 bits. gcc 12 makes several instructions of the conversion.
+/// The n items from p on, each in the lower half of 32 bits. Intrinsics are used because gcc 12 translates the generic
+/// conversion to several instructions.
 template <int n>
 FUSEDSTEP_INLINE Vector<std::uint32_t, n> load_bits(const std::uint16_t* p) {
   using V [[maybe_unused]] = Vector<std::uint32_t, n>;

@@ -7,8 +7,8 @@
 namespace fusedstep {
 namespace {
 
-/// The weights of the items in a block's sum, which shows whether other code has written them. They are odd, so that a
-/// change of one item always changes the sum.
+/// The factors of the items in a block's sum. The sum shows whether other code has written the items. The factors are
+/// odd, so that a change of one item always changes the sum.
 struct Weights {
   alignas(64) std::int16_t of[scaled_together];
   constexpr Weights() : of() {
@@ -18,8 +18,9 @@ struct Weights {
 };
 constexpr Weights weights;
 
-/// A bfloat16 parameter and the 16 bits that it lacks of the float32. The parameter is the float32 rounded to nearest,
-/// ties away from zero. The low bits, read as a signed number, restore the float32 exactly.
+/// A bfloat16 parameter and the low 16 bits of its float32 value. The parameter is the float32 value, rounded to
+/// nearest, ties away from zero. Let `low` be the low bits as a signed number. The bits of the float32 value are
+/// exactly (bits of the parameter) 2^16 + low.
 struct bf16_low {
   static std::uint32_t join(std::uint16_t high, std::int16_t low) {
     return (std::uint32_t(high) << 16) + std::uint32_t(std::int32_t(low));

@@ -1,4 +1,4 @@
-// Conversions between vectors of 32 bits and items of 16 and 8 bits, in memory order. Needs AVX2 or AVX-512.
+// Conversions between vectors of 32-bit numbers and items of 16 and 8 bits, in memory order. They need AVX2 or AVX-512.
 #pragma once
 
 #include "formats/bits.h"
@@ -14,7 +14,7 @@ constexpr int words = width<float>;
 using Halves = Vector<std::uint16_t, 2 * words>;
 using Bytes = Vector<std::uint8_t, 4 * words>;
 
-/// Folds all elements into one with a function of two arguments, which may be vectors.
+/// Combines all elements into one with the function `fold`, which takes two numbers or two vectors.
 template <int N = words, class Fold>
 FUSEDSTEP_INLINE std::uint32_t reduce(Vector<std::uint32_t, N> x, const Fold& fold) {
   if constexpr (N == 4) {
@@ -42,7 +42,7 @@ FUSEDSTEP_INLINE bool any_nan(const Floats (&x)[4]) {
 #endif
 }
 
-/// `widen` converts as many items as a vector has words.
+/// Converts as many items as a vector has words.
 FUSEDSTEP_INLINE Words widen(const std::uint16_t* from) { return load_bits<words>(from); }
 #if defined(__AVX512BW__)
 FUSEDSTEP_INLINE Words widen(const std::int16_t* from) {
@@ -55,7 +55,7 @@ FUSEDSTEP_INLINE Words widen(const std::int8_t* from) {
   return Words(_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 
-/// Multiplies as signed 16-bit numbers and adds each pair of neighbouring products.
+/// Multiplies the elements as signed 16-bit numbers, and adds each pair of neighbouring products.
 FUSEDSTEP_INLINE Words products(Halves a, Halves b) { return Words(_mm512_madd_epi16(__m512i(a), __m512i(b))); }
 
 /// The lower halves of the words of two vectors. The upper halves must be 0.

@@ -1,5 +1,5 @@
-// The random bits of stochastic rounding: 16 for each element, a function of a key and of the element's index in the
-// tensor.
+// The random bits of stochastic rounding. Each element has 16 random bits, which are a function of a key and of the
+// element's index in the tensor.
 #pragma once
 
 #include "formats/format.h"
@@ -7,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_block = 256;  // elements that share a key of 64 bits; two elements share a hash
+constexpr std::ptrdiff_t noise_block = 256;  // elements with the same 64-bit key; two of them share a hash
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
 inline std::uint64_t scramble(std::uint64_t x) {
@@ -16,13 +16,13 @@ inline std::uint64_t scramble(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// 16 random bits for each of two elements, in the lower half; U is a number or a vector.
+/// 16 random bits for each of two elements, in the lower half of U. U is a number or a vector.
 template <class U>
 struct NoisePair {
   U first, second;
 };
 
-/// Hashes a lane with a key: two multiplications, with the constants of C. Wellons' lowbias32.
+/// Hashes `lane`, an index within a block, with a key. The two factors are the constants of C. Wellons' lowbias32.
 template <class U>
 [[gnu::always_inline]] inline NoisePair<U> noise_pair(U lane, std::uint32_t key0, std::uint32_t key1) {
   U x = lane + key0;
@@ -45,8 +45,8 @@ inline BlockKey block_key(std::uint64_t key, std::ptrdiff_t block) {
   return {std::uint32_t(mixed), std::uint32_t(mixed >> 32)};
 }
 
-/// The random bits of elements [first, first + n). Element i of a block takes `first` of lane i's pair if i < 128, else
-/// `second` of lane i - 128's pair.
+/// Writes the random bits of elements [first, first + n). If i < 128, element i of a block has the bits `first` of
+/// noise_pair(i). Otherwise it has the bits `second` of noise_pair(i - 128).
 inline void make_noise(std::uint64_t key, std::ptrdiff_t first, std::ptrdiff_t n, std::uint32_t* out) {
   constexpr std::ptrdiff_t half = noise_block / 2;
   for (std::ptrdiff_t done = 0; done < n;) {

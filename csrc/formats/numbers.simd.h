@@ -1,4 +1,4 @@
-// The block functions of floating-point numbers without a second array.
+// The functions that decode and encode blocks of floating-point numbers, for formats without a second array.
 #pragma once
 
 #include "formats/bf16.h"
@@ -10,10 +10,10 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_room = 512;  // random bits are computed for so many elements at a time
+constexpr std::ptrdiff_t noise_room = 512;  // number of elements whose random bits are computed at a time
 
 #if defined(__F16C__)
-/// The conversion by the CPU's instruction; it has the same bits as `f16`.
+/// Conversions by the CPU's instructions. The results have the same bits as those of `f16`.
 #if defined(__AVX512F__)
 constexpr std::ptrdiff_t f16_lanes = 16;
 inline void f16_to_float(const std::uint16_t* from, float* to) {
@@ -33,7 +33,7 @@ inline void float_to_f16(const float* from, std::uint16_t* to) {
 }
 #endif
 
-/// Converts as many numbers as fill whole vectors and returns how many these are. The arrays have no gaps.
+/// Converts the numbers that fill whole vectors, and returns how many numbers were converted. The arrays have no gaps.
 inline std::ptrdiff_t decode_vectors(const std::uint16_t* in, std::ptrdiff_t n, float* out) {
   std::ptrdiff_t i = 0;
   for (; i + f16_lanes <= n; i += f16_lanes) f16_to_float(in + i, out + i);
@@ -65,8 +65,8 @@ void decode(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbe
                             [&](Item x, std::ptrdiff_t i) { out[done + i] = Format::decode(x); });
 }
 
-/// Calls body(done, count, noise) for runs of [first, first + n). If `first` is the border of a block, every run begins
-/// with a block.
+/// Calls body(done, count, noise) for successive parts of [first, first + n), which begin at first + done. If `first`
+/// is the first element of a block, every part begins with the first element of a block.
 template <class Body>
 inline void with_noise(const Rounding& rounding, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   alignas(64) std::uint32_t noise[noise_room];

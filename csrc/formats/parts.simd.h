@@ -1,5 +1,6 @@
-// Formats for fused sweeps: whole blocks without gaps, one part at a time, so that the CPU overlaps conversions with
-// the divisions of a rule. The bits are those of the block functions.
+// Formats for fused kernels, which decode, update and encode in one loop. They convert one part of a block at a time,
+// so that the CPU executes the conversions during the divisions of the update rule. The arrays have whole blocks and no
+// gaps. The results have the same bits as those of the functions in blocks.simd.h.
 #pragma once
 
 #include <type_traits>
@@ -11,8 +12,8 @@ namespace fusedstep {
 namespace {
 
 constexpr std::ptrdiff_t half_block = scaled_together / 2;
-/// Elements of a part. Two parts are taken together, half a block apart, because their elements share hashes of random
-/// bits.
+/// `part` is the number of elements in a part. Two parts that are half a block apart are converted together, because
+/// elements that are half a block apart share a hash with random bits.
 constexpr std::ptrdiff_t part = 2 * words, coded_together = 4 * words;
 static_assert(half_block % part == 0 && scaled_together == noise_block);
 
@@ -26,7 +27,7 @@ FUSEDSTEP_INLINE Words lanes_from(std::ptrdiff_t first) {
   return lane + std::uint32_t(first);
 }
 
-/// Loads two vectors from each address. nan is rare, so a branch is cheaper than a selection for each element.
+/// Loads two vectors from each address. Because nan is rare, a branch is cheaper than a selection for each element.
 FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&out)[4]) {
   const Floats x[] = {load<Floats>(a), load<Floats>(a + words), load<Floats>(b), load<Floats>(b + words)};
 #pragma GCC unroll 4
@@ -37,9 +38,10 @@ FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&
   }
 }
 
-/// Each coder has these functions. begin(first) starts the block whose first element is `first`. get(i, buffer) returns
-/// the part at element i of the block, and prefetches a later one. put(i, a, b) stores the parts at i and i +
-/// half_block, which get has returned before. end() completes a block, finish() the last one.
+/// Each class for a format has these functions. begin(first) starts the block whose first element is `first`.
+/// get(i, buffer) returns the part that begins at element i of the block, and prefetches a later part. put(i, a, b)
+/// stores the parts that begin at elements i and i + half_block; get has returned both before. end() completes a block.
+/// finish() completes the last block.
 struct NativePart {
   explicit NativePart(const Stream& s, const Rounding&) : all(reinterpret_cast<float*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
@@ -110,7 +112,7 @@ struct F16Part {
   std::uint16_t *all, *at = nullptr;
 };
 
-/// If a block's sum shows that other code has written the parameter, begin() sets the block's low bits to 0.
+/// begin() sets the low bits of a block to 0 if the block's sum shows that other code has written the parameter.
 struct LowPart {
   LowPart(const Stream& s, const Rounding&)
       : all(reinterpret_cast<std::uint16_t*>(s.at.data)),
@@ -154,8 +156,8 @@ struct LowPart {
   Words sum{};
 };
 
-/// The codes of a block depend on its largest number. So they are computed during the next block, where the CPU
-/// overlaps them with divisions.
+/// The codes of a block depend on the block's largest number. So the codes are computed while the next block is
+/// updated, where the CPU executes them during the divisions.
 template <bool positive>
 struct U8Part {
   using Codes = u8_codes<positive>;

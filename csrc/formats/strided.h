@@ -1,26 +1,26 @@
-// The addresses of a stream's elements, with any strides, in the memory order of a parameter.
+// Views of arrays with any strides. The elements of a view are in the order of the parameter's memory.
 #pragma once
 
 #include <cstddef>
 
 namespace fusedstep {
 
-/// A view. The index of an element is split into indices of `dims`, outermost first. Neighbouring dims are merged where
-/// possible. Strides are in bytes. The owner of the view owns the dims.
+/// A view of an array. The index of an element is split into one index for each of `dims`, the outermost first.
+/// Neighbouring dims are merged where possible. Strides are in bytes. The owner of the view also owns the dims.
 struct Strided {
   struct Dim {
     std::ptrdiff_t size, stride;
   };
   char* data = nullptr;
-  bool contiguous = true;  // if so, dims are not used
+  bool contiguous = true;  // if true, dims are not used
   int dim_count = 0;
   const Dim* dims = nullptr;
 };
 
 namespace {
 
-/// Calls visit(address, stride, count, done) for the innermost runs that make up elements [first, first + n) of a view
-/// that is not contiguous.
+/// Calls visit(address, stride, count, done) for elements [first, first + n) of a view that is not contiguous. Each
+/// call has `count` elements along the innermost dim, after `done` elements of earlier calls.
 template <class Visit>
 inline void for_each_stretch(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Visit&& visit) {
   const int inner = s.dim_count - 1;
@@ -40,7 +40,7 @@ inline void for_each_stretch(const Strided& s, std::ptrdiff_t first, std::ptrdif
   }
 }
 
-/// Calls body(item, i) for elements first + i, i in [0, n), in order.
+/// Calls body(item, i) for element first + i, for i = 0, ..., n - 1.
 template <class Item, class Body>
 inline void for_each_item(const Strided& s, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   if (s.contiguous) {

@@ -5,29 +5,32 @@
 namespace fusedstep {
 namespace {
 
-/// 8 bits and a scale for each block. Code c is scale (2^(c / 8) (1 + c mod 8 / 8) - 1), with c / 8 rounded down:
-/// linear near 0 and logarithmic beyond. If numbers are never negative, the codes span 32 powers of two; else they span
-/// 16 and the eighth bit is the sign. The scale is a power of two such that the largest number of the block has one of
-/// the highest codes. If numbers are never negative, a positive number does not become 0, because rules divide by its
-/// root.
+/// Codes of 8 bits, and one scale for each block. With e = c / 8 rounded down, code c stands for the number
+///   scale (2^e (1 + (c mod 8) / 8) - 1).
+/// The codes are linear near 0 and logarithmic for larger numbers. The scale is a power of two. It is chosen such that
+/// the largest number of the block has one of the highest codes. If `positive` is true, numbers are never negative, and
+/// the codes span 32 powers of two. A number above 0 never becomes 0, because rules divide by its root. Otherwise the
+/// codes span 16 powers of two, and the eighth bit is the sign.
 template <bool positive>
 struct u8_codes {
   static constexpr std::uint32_t exponents = positive ? 32 : 16,
                                  mantissa = 20;  // bits of a float32 that are dropped
   static constexpr std::uint32_t one = 0x3f800000, infinite = 0x7f800000;
-  // room for rounding up, and for the 1 that is added
+  // space for rounding up, and for the 1 that is added
   static constexpr std::uint32_t room = (1u << mantissa) - 1 + (1u << 10);
-  // exponent of the smallest scale: with smaller ones numbers would become denormal
+  // the exponent of the smallest scale; with smaller scales, numbers would become denormal
   static constexpr std::uint32_t lowest = 32;
 
-  /// The bits of the scale of a block, from the bits of its largest number; nan if that is not finite.
+  /// The bits of a block's scale. `largest` has the bits of the block's largest number. If that number is not finite,
+  /// the scale is nan.
   static std::uint32_t scale(std::uint32_t largest) {
     if (largest >= infinite) return 0x7fc00000;
     const std::uint32_t exponent = (largest + room) >> 23;
     return (exponent < lowest + exponents - 1 ? lowest : exponent - (exponents - 1)) << 23;
   }
 
-  /// Decodes a code or a vector of codes, widened as unsigned if `positive`, else as signed.
+  /// Decodes a code or a vector of codes. The codes were widened as unsigned numbers if `positive` is true, else as
+  /// signed numbers.
   template <class U>
   [[gnu::always_inline]] static auto decode(U code, float scale) {
     const U size = positive ? code << mantissa : (code << mantissa) & 0x07f00000;
@@ -38,7 +41,7 @@ struct u8_codes {
       return float_of(bits_of(number) | (code << mantissa & 0x80000000));
   }
 
-  /// `per_scale`: 1 / scale, which is exact. `noise`: 16 random bits, used if `stochastic`.
+  /// `per_scale` is 1 / scale, which is exact. `noise` has 16 random bits, which are used if `stochastic` is true.
   template <bool stochastic, class F, class U>
   [[gnu::always_inline]] static U encode(F x, float per_scale, U noise) {
     const U u = bits_of(x) & 0x7fffffff;

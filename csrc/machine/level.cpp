@@ -10,7 +10,7 @@ struct Level {
   bool (*available)();
 };
 
-// __builtin_cpu_supports also checks that the operating system saves the wide registers.
+// __builtin_cpu_supports returns true only if the operating system also saves the wide registers.
 #if defined(FUSEDSTEP_X86_LEVELS)
 bool has_v2() {
   return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("popcnt");
@@ -34,7 +34,7 @@ std::atomic<int> chosen{undecided};
 int best() {
   for (const Level& l : levels)
     if (l.available()) return int(&l - levels);
-  return 0;  // the module refuses to load on such a CPU
+  return 0;  // without any level, the module refuses to load
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The instruction set whose kernels run. Every feature compiles its kernels once per level.
+// The level is the instruction set whose kernels are used. Every feature compiles its kernels once per level.
 #pragma once
 
 #include <string>
@@ -6,23 +6,23 @@
 
 namespace fusedstep {
 
-/// The index of the level in use; 0 is the best level that is compiled. It is the best level that the CPU has, unless
-/// the user chose another.
+/// The index of the level in use, among the compiled levels. Index 0 is the best compiled level. If the user has not
+/// chosen a level, the best level that the CPU has is used.
 int level();
 
-/// The names of the compiled levels, best first; the names of those among them that this CPU has.
+/// The names of the compiled levels, and of those compiled levels that this CPU has. The best level is the first.
 std::vector<std::string> compiled_isas();
 std::vector<std::string> available_isas();
 
 /// The name of the level in use.
 const char* isa();
 
-/// Chooses a level by name; returns false and changes nothing if this CPU does not have it. The change takes effect at
-/// once, because tables are looked up at each use.
+/// Chooses a level by name. Returns false and changes nothing if this CPU does not have the level. The change takes
+/// effect at once, because the table of kernels is looked up at each use.
 bool set_isa(const std::string& name);
 
-/// FUSEDSTEP_TABLES(Type, name) declares a feature's tables, one per level, and name(), which returns that of the level
-/// in use.
+/// FUSEDSTEP_TABLES(Type, name) declares a feature's tables of kernels, one table per level. It also declares name(),
+/// which returns the table of the level in use.
 #if defined(FUSEDSTEP_X86_LEVELS)
 #define FUSEDSTEP_TABLES(Type, name)                                                \
   extern const Type name##_v4, name##_v3, name##_v2;                                \
@@ -39,7 +39,7 @@ bool set_isa(const std::string& name);
 #define FUSEDSTEP_JOIN_(a, b) a##_##b
 #define FUSEDSTEP_JOIN(a, b) FUSEDSTEP_JOIN_(a, b)
 
-/// The table of the level that is being compiled, which FUSEDSTEP_LEVEL names.
+/// The name of the table for the level that is being compiled. FUSEDSTEP_LEVEL is that level.
 #define FUSEDSTEP_TABLE(name) FUSEDSTEP_JOIN(name, FUSEDSTEP_LEVEL)
 
 }  // namespace fusedstep

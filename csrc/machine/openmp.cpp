@@ -1,5 +1,5 @@
-// OpenMP through libgomp's functions. They are looked up at run time, so nothing is linked. If another library of the
-// process (torch, say) has loaded a libgomp with the same soname, both use one pool of threads.
+// OpenMP through the functions of libgomp. The functions are looked up at run time, so the package is not linked to
+// libgomp. If another library, for example torch, has loaded a libgomp with the same soname, both use the same threads.
 #include "machine/parallel.h"
 #include "machine/system.h"
 
@@ -36,7 +36,7 @@ struct Region {
   void* context;
 };
 
-// OpenMP may start fewer threads than requested, so the ranges are computed from the actual number.
+// OpenMP may start fewer threads than requested. So the ranges are computed from the actual number of threads.
 void member(void* data) {
   const auto& r = *static_cast<Region*>(data);
   const int threads = gomp().num_threads(), k = gomp().thread_num();

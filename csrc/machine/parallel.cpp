@@ -19,8 +19,8 @@ std::atomic<int> forced{0};
 std::atomic<bool> forked{false};
 Stalls stalls;
 
-// An OpenMP region in a forked child waits for threads that the fork did not copy. There is no safe remedy, so a child
-// process is serial.
+// In a forked process, an OpenMP region would wait forever for threads that the fork did not copy. So a forked process
+// uses one thread.
 [[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 const Backend& backend() {
@@ -32,8 +32,8 @@ const Backend& backend() {
 
 using Clock = Stalls::Clock;
 
-/// A parallel region of OpenMP that measures how long its caller waits. It is used if OpenMP is the default and not the
-/// user's choice.
+/// A parallel region of OpenMP that measures how long the calling thread waits for the other threads. It is used if
+/// OpenMP is the default. If the user has chosen OpenMP, the wait is not measured.
 class OpenMPRegion {
  public:
   OpenMPRegion(RangeFn fn, void* context) : fn_(fn), context_(context) {}

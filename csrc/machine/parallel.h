@@ -1,4 +1,4 @@
-// The interface to all code that starts threads.
+// The interface for parallel loops. Only the code behind it starts threads.
 #pragma once
 
 #include <algorithm>
@@ -6,11 +6,12 @@
 
 namespace fusedstep {
 
-/// One thread's part of the work: a contiguous range of the indices.
+/// Does one thread's part of the work. The part is a contiguous range of indices.
 using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
 
-/// A way of running threads. `run` calls fn on disjoint ranges that cover [0, n), at most `threads` of them at once,
-/// and returns when all are done. `limit` is the number of threads that its library would use here.
+/// A back end is OpenMP or the thread pool. `run` calls fn on disjoint ranges that cover [0, n), in at most `threads`
+/// threads. It returns when all calls are done. `limit` returns the number of threads that the back end's library would
+/// use now.
 struct Backend {
   const char* name;
   void (*run)(std::int64_t n, int threads, RangeFn fn, void* context);
@@ -19,33 +20,34 @@ struct Backend {
 };
 
 const Backend* openmp_backend();  // null if libgomp.so.1 cannot be loaded
-bool openmp_is_loaded();          // in this process, by any library
+bool openmp_is_loaded();          // true if any library has loaded libgomp.so.1 into this process
 const Backend& thread_pool_backend();
 
-/// Chooses "openmp" or "threads"; returns false if that backend is not available. Without a choice, OpenMP is used in a
-/// process that has loaded it already, and the thread pool otherwise.
+/// Chooses "openmp" or "threads". Returns false if that back end is not available. Without a choice, OpenMP is used if
+/// the process has already loaded it. Otherwise the thread pool is used.
 bool use_backend(const char* name);
 /// Checks again whether the process has loaded OpenMP.
 void look_for_openmp();
 const char* backend_name();
 
-/// The user's limit (0: none); the machine's limit, which is the smaller of CPU affinity and quota.
+/// Set the user's limit (0: no limit) and the machine's limit. The machine's limit is the smaller of the number of
+/// cores in the affinity mask and the CPU quota.
 void set_thread_limit(int threads);
 void set_machine_limit(int threads);
 
-/// Uses exactly this many threads and ignores the limits, for tests with more threads than cores. 0 restores the
-/// limits.
+/// Uses exactly this number of threads and ignores the limits. Tests use it to run more threads than there are cores. 0
+/// restores the limits.
 void force_threads(int threads);
 
-/// How many threads a region may use now: the least of all limits and `wanted` (0: no limit). It is 1 inside a parallel
-/// region, and 1 in a forked child, because a fork does not copy the pool's threads.
+/// The number of threads that a parallel loop may use now. It is the smallest of all limits and `wanted` (0: no limit).
+/// It is 1 inside a parallel loop. It is also 1 in a forked process, because a fork does not copy threads.
 int available_threads(int wanted = 0);
 
-/// A second thread pays only from this many elements per thread. Below that, waking it takes as long as it saves, and
-/// the arrays move between the caches of the cores.
+/// Each thread gets at least this number of elements. With fewer elements, waking a second thread takes as long as the
+/// thread saves, and the arrays move between the caches of the cores.
 constexpr std::int64_t elements_per_thread = 32768;
 
-/// How many of the available threads pay for n elements.
+/// The number of threads that is fastest for n elements; at most `threads`, the number of available threads.
 inline int useful_threads(std::int64_t n, int threads) {
   return int(std::clamp<std::int64_t>(n / elements_per_thread, 1, threads));
 }
@@ -60,7 +62,7 @@ void parallel_for(std::int64_t n, int threads, Body&& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-/// The k-th of `parts` nearly equal ranges of [0, n).
+/// The beginning of range k if [0, n) is divided into `parts` nearly equal ranges.
 inline std::int64_t part(std::int64_t n, int parts, int k) { return n / parts * k + (n % parts) * k / parts; }
 
 }  // namespace fusedstep

@@ -1,5 +1,6 @@
-// Logarithm and exponential. Those of libm give different bits on different machines. Series are used instead of fitted
-// polynomials because their terms need no source. There are no branches, so that the compiler can vectorise them.
+// Logarithm and exponential. The functions of libm give different bits on different machines, so they are not used
+// here. The functions are computed by Taylor series, whose coefficients follow from the formula. Fitted polynomials
+// would need a source for their coefficients. There are no branches, so that the compiler can vectorise the functions.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 namespace fusedstep {
 namespace {
 
-/// The number of terms for an error of half a unit in the last place, and constants of the floating-point format.
+/// Constants of the floating-point format, and the numbers of terms of the series. With so many terms, the error of the
+/// series is at most half a unit in the last place.
 template <class T>
 struct Format;
 template <>
@@ -36,7 +38,8 @@ inline To bits_as(From from) {
   return to;
 }
 
-/// ln u for 2^-64 < u <= 1: u = m 2^-e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh s, s = (m - 1) / (m + 1).
+/// ln u for 2^-64 < u <= 1. Let u = m 2^-e with m in [sqrt(1/2), sqrt(2)). Then ln m = 2 artanh s with
+/// s = (m - 1) / (m + 1).
 template <class T>
 inline T logarithm(T u) {
   using F = Format<T>;
@@ -52,9 +55,9 @@ inline T logarithm(T u) {
   return T(2) * s * series - exponent * T(0.693147180559945309417);
 }
 
-/// The number of terms of the exponential's series for an error of half a unit in the last place up to ln(2) / 2. ln 2
-/// comes in two parts; the first has so few bits that any multiple in range is exact. Below `lowest` the exponential is
-/// 0.
+/// Constants of the exponential. With `terms` terms, the error of the series is at most half a unit in the last place
+/// for |r| <= ln(2) / 2. ln 2 is the sum of ln2_high and ln2_low. ln2_high has so few bits that k * ln2_high is exact
+/// for every k that occurs. If x is below `lowest`, the exponential is 0.
 template <class T>
 struct Exponential;
 template <>
@@ -68,7 +71,8 @@ struct Exponential<double> {
   static constexpr double ln2_high = 0x1.62e42fefa38p-1, ln2_low = 0x1.ef35793c7673p-45, lowest = -746;
 };
 
-/// A number at which the last bit of T is worth 1: x + magnet is rounded to an integer, which is in the lowest bits.
+/// A large number whose lowest bit has the value 1. The sum x + magnet is therefore x + magnet rounded to an integer,
+/// and the lowest bits of the sum are x rounded to an integer.
 template <class T>
 constexpr T magnet = T(3ull << (Format<T>::mantissa - 1));
 
@@ -85,8 +89,8 @@ inline T power_of_two(T k) {
   return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
 }
 
-/// e^x for x <= 0: x = k ln 2 + r, |r| <= ln(2) / 2. The power of two is applied in two steps, because the result may
-/// be denormal.
+/// e^x for x <= 0. Let x = k ln 2 + r with |r| <= ln(2) / 2. Then e^x = 2^k e^r. The result is multiplied by two powers
+/// of two instead of 2^k, because 2^k may be denormal.
 template <class T>
 inline T exponential(T x) {
   using E = Exponential<T>;

@@ -1,4 +1,4 @@
-// Decides when to use the thread pool instead of OpenMP for a while.
+// Decides when the thread pool is used for a while instead of OpenMP.
 #pragma once
 
 #include <atomic>
@@ -6,15 +6,15 @@
 
 namespace fusedstep {
 
-/// An OpenMP region ends when its last thread is done. If a worker of another library (OpenBLAS's, say) spins on the
-/// core that a thread needs, the region lasts one time slice of the operating system longer, which is hundreds of times
-/// a small step. After such a wait OpenMP is not used for a hundred times as long. So waiting costs at most a hundredth
-/// of the time.
+/// An OpenMP region ends when its last thread is done. A thread of another library, for example of OpenBLAS, may spin
+/// on the core that this thread needs. The region then takes one time slice of the operating system longer, which is
+/// hundreds of times as long as a small step. After such a wait, OpenMP is not used for a time that is a hundred times
+/// as long as the wait. So waiting takes at most 1% of the time.
 class Stalls {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Records one region: how long its caller worked, and how long it then waited for the other threads.
+  /// Records how long the calling thread of a region worked, and how long it then waited for the other threads.
   void waited(Clock::duration work, Clock::duration wait, Clock::time_point now) {
     if (wait > work + tolerated) until_.store((now + 100 * wait).time_since_epoch().count(), std::memory_order_relaxed);
   }

@@ -10,8 +10,8 @@
 namespace fusedstep {
 namespace {
 
-// sysconf(_SC_LEVEL3_CACHE_SIZE) is wrong here: on processors of several dies it returns the sum of caches, and no core
-// can use all of them.
+// sysconf(_SC_LEVEL3_CACHE_SIZE) is not used: on processors with several dies, it returns the sum of the sizes of
+// several caches, but one core can use only one of these caches.
 std::int64_t read_size(const char* index, std::int64_t otherwise) {
   std::ifstream file(std::string("/sys/devices/system/cpu/cpu0/cache/") + index + "/size");  // for example "32768K"
   std::int64_t size = 0;

@@ -1,8 +1,9 @@
-// A pool of plain threads that works well beside the pools of other libraries (BLAS, torch) on the same cores.
+// A pool of plain threads. It is also fast if thread pools of other libraries (BLAS, torch) use the same cores.
 //
-// Each thread has a share of the range, cut into pieces. When its own pieces are done, it takes pieces of other
-// threads. So the region does not wait for a thread whose core is occupied by another library's worker. An idle thread
-// polls for some microseconds, yields its core now and then, and then sleeps.
+// A region is one parallel loop. Each thread of a region has a share of the loop's range. The share is cut into pieces.
+// When a thread has finished its own pieces, it takes pieces of other threads. So the region does not wait for a thread
+// whose core is occupied by a thread of another library. An idle thread polls for some microseconds and then sleeps.
+// While it polls, it sometimes yields its core.
 #include <sched.h>
 
 #include <algorithm>
@@ -19,8 +20,8 @@ namespace fusedstep {
 namespace {
 
 constexpr int max_threads = 1024;
-constexpr int pieces = 4;                                 // per share
-constexpr int polls = 16;                                 // between two yields of the core
+constexpr int pieces = 4;                                 // number of pieces in a share
+constexpr int polls = 16;                                 // number of polls between two yields of the core
 constexpr auto patience = std::chrono::microseconds(50);  // how long an idle worker polls before it sleeps
 
 thread_local bool inside = false;
@@ -33,14 +34,15 @@ inline void pause() {
 #endif
 }
 
-/// The pieces of one thread's share that no thread has taken. The upper half is the number of the region, the lower
-/// half the number of pieces. A thread that comes late, with the number of an earlier region, takes nothing. A region
-/// does not end before every taken piece is done.
+/// The pieces of one thread's share that no thread has taken yet. The upper half of `left_` is the number of the
+/// region. The lower half is the number of pieces that are left. A late thread may still have the number of an earlier
+/// region, and then takes nothing. A region ends when all its pieces are done.
 class alignas(64) Share {
  public:
   void deal(unsigned region) { left_.store(std::uint64_t(region) << 32 | pieces, std::memory_order_release); }
 
-  /// Takes a piece and returns its number, from 0. Returns -1 if none is left or the share belongs to another region.
+  /// Takes a piece and returns its number, which is 0 for the first piece. Returns -1 if no piece is left, or if the
+  /// share belongs to another region.
   int take(unsigned region) {
     std::uint64_t left = left_.load(std::memory_order_acquire);
     while (unsigned(left >> 32) == region && unsigned(left) > 0)
@@ -71,7 +73,8 @@ class Pool {
   }
 
  private:
-  /// Starts as many threads as the system allows. The other threads take the shares of those that could not start.
+  /// Starts threads until there are `workers`, or as many as the system allows. If a thread cannot be started, the
+  /// other threads take its share.
   void grow(int workers) noexcept {
     try {
       for (; workers_ < workers; ++workers_)
@@ -82,7 +85,7 @@ class Pool {
     }
   }
 
-  /// Waits for a region that is newer than `seen`.
+  /// Waits until there is a newer region than `seen`, and returns its number.
   unsigned next(unsigned seen) {
     const auto start = std::chrono::steady_clock::now();
     do {
@@ -96,7 +99,7 @@ class Pool {
     return region_.load(std::memory_order_acquire);
   }
 
-  /// Runs thread k's own pieces, then those that other threads have not taken.
+  /// Processes the pieces of thread k, then pieces of other threads that are left.
   void work(int k, unsigned region) {
     const int threads = threads_.load(std::memory_order_relaxed);
     if (k >= threads) return;
@@ -125,8 +128,8 @@ class Pool {
   int workers_ = 0;
 };
 
-// Constant-initialised, so that it cannot fail. Never destroyed: the process exits while the workers sleep, so the
-// order of destructors does not matter.
+// The pool is initialised by a constant expression, which cannot fail. The pool is never destroyed, because its threads
+// exist until the process exits. So no thread can use a destroyed pool.
 union Forever {
   constexpr Forever() : pool() {}
   ~Forever() {}

@@ -1,4 +1,5 @@
-// Vectors of the machine's width, and loops over them in which a formula is written once for every position.
+// Vectors of the machine's width, and loops over vectors. A loop's formula is written once, for full vectors and for
+// the shorter vectors and single numbers at the end of an array.
 #pragma once
 
 #include <cstddef>
@@ -64,18 +65,18 @@ FUSEDSTEP_INLINE void stream_store(T* p, V v) {
 #endif
 }
 
-/// Prefetches the cache line of element i into the second-level cache, once per line of a loop over vectors. i may be
-/// outside the array.
+/// Prefetches the cache line of element i into the second-level cache, if element i is the first of a line. A loop over
+/// vectors thus prefetches each line once. i may be outside the array.
 template <int step, class T>
 FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
   constexpr std::ptrdiff_t line = 64 / sizeof(T);
   if (step >= line || i % line < step) __builtin_prefetch(p + i, 0, 2);
 }
 
-/// The distance, in elements, at which steps of long runs prefetch.
+/// Loops over many elements prefetch elements at this distance from the current element.
 constexpr std::ptrdiff_t step_ahead = 512;
 
-/// Prefetches into the first-level cache the n items that follow p at this distance. They may be outside the array.
+/// Prefetches the n items from p + step_ahead on into the first-level cache. They may be outside the array.
 template <std::ptrdiff_t n, class T>
 FUSEDSTEP_INLINE void prefetch_ahead(const T* p) {
 #pragma GCC unroll 16
@@ -102,13 +103,13 @@ FUSEDSTEP_INLINE T* offset_or_null(T* p, std::ptrdiff_t at) {
   return p ? p + at : nullptr;
 }
 
-/// A value per channel: one for all elements of a run, or one for each element.
+/// Values that depend on the channel. `Constant` has one value for all elements, `PerElement` has one for each element.
 template <class T>
 struct Constant {
   T value;
   template <class V>
   FUSEDSTEP_INLINE V at(std::ptrdiff_t) const {
-    return value - V{};  // V{} + value would make +0 of -0
+    return value - V{};  // value + V{} would change -0 to +0
   }
 };
 template <class T>
@@ -134,9 +135,9 @@ FUSEDSTEP_INLINE void for_vectors(std::ptrdiff_t n, const Visit& visit) {
 
 constexpr int line_bytes = 64;
 
-/// Calls visit.operator()<V>(i, k) for vectors that cover [0, n). k is i mod `period`, but within a vector it counts on
-/// past the period. With streaming stores, full vectors come only in whole cache lines of `target`: a line that is
-/// streamed only in part is slow.
+/// Calls visit.operator()<V>(i, k) for vectors that cover [0, n). k is the index of the vector's first coefficient: i
+/// mod `period`, or a little more, because k is reduced only after whole vectors. If `stream` is true, full vectors are
+/// used only for whole cache lines of `target`, because streaming a part of a line is slow.
 template <bool stream, class T, class Visit>
 FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t period, const Visit& visit) {
   constexpr int W = width<T>, step = stream ? line_bytes / int(sizeof(T)) : W;
@@ -167,8 +168,8 @@ inline std::ptrdiff_t past_boundary(const T* p) {
   return std::ptrdiff_t(reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % std::uintptr_t(width<T>));
 }
 
-/// y[i] = fn(x[i], i), in whole vectors wherever the alignment of y allows it. fn is generic: it takes one number or a
-/// vector of neighbouring numbers, so that a formula is written once.
+/// Computes y[i] = fn(x[i], i), with full vectors wherever the alignment of y allows it. fn is generic: it takes one
+/// number or a vector of neighbouring numbers.
 template <bool stream, class T, class F>
 inline void transform(const T* x, T* y, std::ptrdiff_t n, F&& fn) {
   constexpr int length = width<T>;
@@ -180,7 +181,7 @@ inline void transform(const T* x, T* y, std::ptrdiff_t n, F&& fn) {
   for (; i < n; ++i) y[i] = fn(x[i], i);
 }
 
-/// Calls body.operator()<flags...>() with the flags as constants, so that each combination is compiled on its own.
+/// Calls body.operator()<flags...>() with the flags as constants. So every combination of flags is compiled separately.
 template <bool... chosen, class Body>
 inline void with_flags(const Body& body) {
   body.template operator()<chosen...>();

@@ -1,4 +1,5 @@
-// OpenBLAS's functions in the library that NumPy has loaded. They are looked up at run time, so nothing is linked.
+// Matrix products by the OpenBLAS that NumPy has loaded. Its functions are looked up at run time, so the package is not
+// linked to OpenBLAS.
 #include "network/blas.h"
 
 #include <algorithm>
@@ -14,10 +15,10 @@
 namespace fusedstep {
 namespace {
 
-// A tile has at most this many multiplications. Up to this number OpenBLAS (interface/gemm.c) uses only the calling
-// thread.
+// A tile is a part of the result that one call of OpenBLAS computes. It needs at most this number of multiplications.
+// Up to this number, OpenBLAS (interface/gemm.c) uses only the calling thread.
 constexpr std::ptrdiff_t one_tile = 64 * 64 * 64;
-// With longer sums the tiles would be too thin.
+// If the sums have more products than this, the tiles would have too few rows and columns.
 constexpr std::ptrdiff_t longest_sum = 1024;
 
 // Constants of cblas.h.
@@ -38,7 +39,7 @@ struct Blas {
   Gemms<std::int64_t> wide;
   Gemms<int> narrow;
   int (*threads)() = nullptr;
-  bool multiplies_in_place = false;  // OpenBLAS does not copy small matrices first, so tiles cost nothing
+  bool multiplies_in_place = false;  // true: OpenBLAS does not copy small matrices before it multiplies
 };
 
 template <class Int>
@@ -47,7 +48,8 @@ bool find_gemms(void* library, const std::string& prefix, const std::string& suf
          find(library, prefix + "cblas_dgemm" + suffix, gemms.f64);
 }
 
-/// Prefix and suffix depend on the build. OpenBLAS itself says how wide its integers are.
+/// The prefix and the suffix of the names depend on the build of OpenBLAS. The text of openblas_get_config says how
+/// wide its integers are.
 bool find_all(void* library, const std::string& prefix, const std::string& suffix, Blas& blas) {
   char* (*core)() = nullptr, *(*config)() = nullptr;
   if (!find(library, prefix + "openblas_get_num_threads" + suffix, blas.threads) ||
@@ -60,7 +62,7 @@ bool find_all(void* library, const std::string& prefix, const std::string& suffi
                                               : find_gemms(library, prefix, suffix, blas.narrow);
 }
 
-/// Tries the names of NumPy's wheels, those of the OpenBLAS wheel that SciPy uses, and those of distributions.
+/// Tries the names in NumPy's wheels, in the OpenBLAS wheel that SciPy uses, and in Linux distributions.
 std::optional<Blas> look_in(void* library) {
   for (const char* prefix : {"scipy_", ""})
     for (const char* suffix : {"64_", ""})
@@ -74,7 +76,8 @@ struct Tile {
   std::ptrdiff_t rows, columns;
 };
 
-/// The tile of a result of m x n sums of k products. 32 columns fill the registers of AVX-512.
+/// The size of a tile if the result has m rows and n columns, and each element is a sum of k products. 32 columns fill
+/// the registers of AVX-512.
 Tile tile_of(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k) {
   const std::ptrdiff_t area = one_tile / k;
   const std::ptrdiff_t rows = std::min(m, std::clamp<std::ptrdiff_t>(area / 32 / 8 * 8, 8, 32));

@@ -1,4 +1,5 @@
-// Products of small matrices: OpenBLAS's kernels compute one tile of the result at a time, on our own threads.
+// Products of small matrices. The threads of this package call OpenBLAS, and each call computes one tile (a small
+// rectangle) of the result.
 #pragma once
 
 #include <cstddef>
@@ -7,24 +8,24 @@
 
 namespace fusedstep {
 
-/// A matrix with contiguous rows, or contiguous columns if it is transposed. `stride` is the distance between two of
-/// them in elements.
+/// A matrix with contiguous rows, or with contiguous columns if it is transposed. `stride` is the distance in elements
+/// between two rows, or between two columns if it is transposed.
 struct Matrix {
   const char* data;
   std::ptrdiff_t rows, columns, stride;
   bool transposed;
 };
 
-/// How threads share the result: each takes some of its rows, or some of its columns.
+/// How the result is divided between threads: each thread computes some rows, or some columns.
 enum class Side { rows, columns };
 
-/// Looks for OpenBLAS in a loaded library and in its dependencies; returns true if it was found. Only the first call
-/// searches.
+/// Looks for OpenBLAS in a loaded library and in its dependencies. Returns true if OpenBLAS was found. Only the first
+/// call searches.
 bool find_blas(const char* library);
 
-/// out = a b, row by row without gaps. `out` must not overlap a or b. The bits do not depend on `threads` (0: as many
-/// as the limits of this library and of OpenBLAS allow). Returns false and writes nothing if NumPy's product should be
-/// used instead.
+/// out = a b. `out` has C order without gaps, and must not overlap a or b. If `threads` is 0, as many threads are used
+/// as the limits of this package and of OpenBLAS allow. The bits do not depend on the number of threads. If NumPy's
+/// product should be used instead, this function writes nothing and returns false.
 bool multiply(const Matrix& a, const Matrix& b, char* out, DType dtype, Side shared, int threads);
 
 }  // namespace fusedstep

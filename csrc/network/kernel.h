@@ -1,4 +1,4 @@
-// The kernels of small networks: bias and ReLU, softmax and its loss.
+// The kernels of small networks: bias with ReLU, and softmax with its loss.
 #pragma once
 
 #include <cstddef>
@@ -8,13 +8,14 @@
 
 namespace fusedstep {
 
-/// y = max(x + bias, 0), row by row; bias may be null, and y may be x.
+/// y = max(x + bias, 0) for each row. bias may be null, and y may be x.
 using ReluFn = void (*)(const void* x, const void* bias, void* y, std::ptrdiff_t rows, std::ptrdiff_t width);
 
-/// dx = dy where y > 0, else 0; dx may be dy.
+/// dx = dy where y > 0, else 0. dx may be dy.
 using ReluBackwardFn = void (*)(const void* dy, const void* y, void* dx, std::ptrdiff_t n);
 
-/// losses[i] = -log softmax(z_i)[labels[i]], and the gradient of their mean. Each label must be below `width`.
+/// Writes losses[i] = -log softmax(z_i)[labels[i]] for each row z_i, and the gradient of the mean of the losses with
+/// respect to z. Each label must be at least 0 and below `width`.
 using SoftmaxLossFn = void (*)(const void* z, const std::int64_t* labels, void* losses, void* gradient,
                                std::ptrdiff_t rows, std::ptrdiff_t width);
 

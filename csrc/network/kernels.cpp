@@ -1,5 +1,6 @@
-// The layers of a network. This file is compiled once per instruction set; FUSEDSTEP_LEVEL is the name of the set. Only
-// the table at the end has external linkage, so that the linker cannot merge a function with that of another set.
+// The layers of a network. This file is compiled once per instruction set, and FUSEDSTEP_LEVEL is the name of the set.
+// Only the table at the end has external linkage. So the linker cannot replace a function by the same function of
+// another instruction set.
 #include "network/relu.simd.h"
 #include "network/softmax.simd.h"
 

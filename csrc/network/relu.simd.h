@@ -1,4 +1,4 @@
-// The bias of a layer and ReLU after it, in one pass.
+// Adds the bias of a layer and applies ReLU, in one pass.
 #pragma once
 
 #include "machine/vectors.simd.h"
@@ -9,7 +9,7 @@ namespace {
 
 template <class V>
 FUSEDSTEP_INLINE V rectified(V x) {
-  return x < V{} ? V{} : x;  // nan stays nan
+  return x < V{} ? V{} : x;  // nan stays nan, because the comparison is false
 }
 
 template <class T>
@@ -27,7 +27,7 @@ void relu_backward(const void* upstream, const void* output, void* downstream, s
   const T *const dy = static_cast<const T*>(upstream), *const y = static_cast<const T*>(output);
   T* const dx = static_cast<T*>(downstream);
   for_vectors<T>(n, [=]<class V>(std::ptrdiff_t i) {
-    store(dx + i, load<V>(y + i) <= V{} ? V{} : load<V>(dy + i));  // as in torch, dy passes where y is nan
+    store(dx + i, load<V>(y + i) <= V{} ? V{} : load<V>(dy + i));  // dx = dy where y is nan, as in torch
   });
 }
 

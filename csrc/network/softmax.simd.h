@@ -8,10 +8,11 @@
 namespace fusedstep {
 namespace {
 
-// elements of a row part that is read three times; after the first time it is in the first-level cache
+// Long rows are processed in tiles of this number of elements. A tile is read three times. After the first time, it is
+// in the first-level cache.
 constexpr std::ptrdiff_t softmax_tile = 1024;
 
-constexpr int softmax_lanes = 16;  // sums of a long row that are computed side by side, on every machine
+constexpr int softmax_lanes = 16;  // number of partial sums of a long row, the same on every machine
 
 template <class V>
 FUSEDSTEP_INLINE V larger(V a, V b) {
@@ -67,7 +68,7 @@ void softmax_loss(const void* logits, const std::int64_t* labels, void* each, vo
     for (std::ptrdiff_t j = first * width; j < end * width; ++j) p[j] = exponential(p[j]);
     for (std::ptrdiff_t i = first; i < end; ++i) {
       const double sum = total(p + i * width, width);
-      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // false for nan only
+      const double log = sum >= 1 ? -logarithm(1 / sum) : sum;  // sum >= 1 is false only if sum is nan
       losses[i] = T(log - double(losses[i]));
       const T factor = T(1 / (sum * double(rows)));
       for (std::ptrdiff_t j = i * width; j < (i + 1) * width; ++j) p[j] *= factor;

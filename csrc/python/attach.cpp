@@ -1,9 +1,9 @@
-// The arrays that a plan keeps: they are checked, and become the streams of its tensors.
+// Checks the arrays of a plan (parameters, states and averages), and gives them to the plan's tensors.
 #include "python/plan.h"
 
 namespace fusedstep::bind {
 
-/// Checks and keeps an array that is updated in place.
+/// Checks an array that is updated in place, and keeps its memory alive.
 Held PyPlan::hold(py::handle whole, const Where& where, bool stored) const {
   py::object object = source_->part(whole);
   View v;
@@ -28,7 +28,7 @@ Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, D
   return held;
 }
 
-/// An array with one item for each block of a parameter.
+/// An array with one item for each block of elements of a parameter.
 Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name, DType dtype) const {
   const std::ptrdiff_t count = block_count(params_[k].array.seen.view().size());
   const Where at = where(name.c_str(), k);
@@ -49,7 +49,7 @@ Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
 
 namespace {
 
-/// An item of a state's dict. The caller has created it, so it must be there.
+/// An item of a state's dict. If the item is missing, the Python code that calls the core has a bug.
 py::object item(const py::dict& state, const char* name) {
   PyObject* const value = PyDict_GetItemString(state.ptr(), name);
   if (!value) throw py::value_error(std::string("Plan: a state must have \"") + name + "\"");

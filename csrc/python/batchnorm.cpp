@@ -22,7 +22,8 @@ py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
 py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
 
-/// Values per channel in the computing type: the array's own memory, or float32 copies of 16-bit numbers.
+/// One number per channel, in the type in which kernels compute. If the array has this type, its own memory is used.
+/// For 16-bit numbers, float32 copies are used.
 class PerChannel {
  public:
   explicit PerChannel(py::array array, bool is_read = true) : array_(std::move(array)) {
@@ -31,7 +32,7 @@ class PerChannel {
     if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), size(), numbers_.data());
   }
   void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
-  /// Returns the array, after the written numbers are stored in it.
+  /// Stores the numbers in the array and returns the array.
   const py::array& written() {
     if (!numbers_.empty())
       half_kernels().of(dtype_of(array_)).encode(numbers_.data(), size(), written_or_null(array_), false);
@@ -45,19 +46,19 @@ class PerChannel {
 };
 
 struct Saved {
-  py::array x;  // no array if the caller keeps it
+  py::array x;  // null if the caller keeps x
   Snapshot as_it_was;
   Dims dims;
   DType dtype;
   BatchNormShape shape;
   BatchNormCoefficients coefficients;
-  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, with both a residual and a ReLU
+  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, if there are both a residual and a ReLU
   BatchNormMask mask;
   bool training, has_residual, overwritten;
   py::object gamma, beta;  // the dtypes of their gradients, or null
 };
 
-/// All arrays of a forward call. An absent one is an empty handle.
+/// All arrays of a forward call. An array that was not given is null.
 struct Arrays {
   py::array x, gamma, beta, running_mean, running_var, residual, num_batches, out;
 };
@@ -92,8 +93,8 @@ py::array counter(const Call& call, py::handle object) {
   return a;
 }
 
-/// Checks that written arrays share memory with no other one. But an output may be the same memory as an input of its
-/// shape.
+/// Checks that an array that is written shares no memory with another array. There is one exception: `out` may have
+/// exactly the memory of x or of the residual.
 void check_written(const Call& call, const Arrays& a, bool training) {
   const struct {
     const char* name;
@@ -152,7 +153,7 @@ std::unique_ptr<Saved> make_saved(const Arrays& a, const BatchNormShape& s, bool
       training, a.residual.ptr() != nullptr, same_memory(a.x, a.out), dtype_or_null(a.gamma), dtype_or_null(a.beta)});
 }
 
-/// Returns y and `saved`, and updates the running statistics and the number of batches.
+/// Computes y and the numbers in `saved`, and updates the running statistics and the number of batches.
 void normalize(const Arrays& a, const BatchNormOptions& options, bool relu, Saved& saved) {
   BatchNormPass pass(saved.shape, saved.dtype, available_threads());
   BatchNormForward f{};
@@ -189,13 +190,13 @@ struct Targets {
   py::array dx, dz;  // dz: dresidual, if it is not dy
 };
 
-/// The x of the forward call: kept in `saved`, or given again by the caller that keeps it.
+/// The x of the forward call. It is in `saved`, or it is the argument `given` if the caller keeps x.
 py::array input_of(const Call& call, const Saved& saved, py::handle given) {
   if (given.is_none() && !saved.x.ptr())
     refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "of a call whose x has not been changed since",
+      refuse_value(call.where("saved"), "from a call whose x has not changed since then",
                    "a call whose x is now " + describe(saved.x));
     return saved.x;
   }
@@ -234,7 +235,7 @@ py::tuple batch_norm_backward(py::handle dy_object, py::handle saved_object, py:
     refuse_type(call.where("saved"), "the second result of batch_norm", describe(saved_object));
   const auto& saved = py::cast<const Saved&>(saved_object);
   if (saved.overwritten)
-    refuse_value(call.where("saved"), "of a call that did not overwrite x, which the gradient needs",
+    refuse_value(call.where("saved"), "from a call that did not overwrite x, because the gradient needs x",
                  "a call with out=x");
   const py::array x = input_of(call, saved, given), dy = call.like(dy_object, "dy", x, "x");
   const Targets t = targets(call, saved, x, dy, out);
@@ -260,7 +261,8 @@ void bind_batchnorm(py::module_& m) {
   py::class_<Saved>(m, "BatchNormSaved", py::is_final(), "The values that batch_norm saves for batch_norm_backward.")
       .def_property_readonly("x", [](const Saved& s) { return object_or_none(s.x); })
       .def(
-          "release_x", [](Saved& s) { s.x = no_array(); }, "Drop x; batch_norm_backward must then be given it.")
+          "release_x", [](Saved& s) { s.x = no_array(); },
+          "Release the reference to x. The caller must then pass x to batch_norm_backward.")
       .def_property_readonly("mean", [](const Saved& s) { return as_array(s.coefficients.mean); })
       .def_property_readonly("invstd", [](const Saved& s) { return as_array(s.coefficients.invstd); })
       .def_property_readonly("training", [](const Saved& s) { return s.training; });

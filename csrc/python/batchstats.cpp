@@ -8,7 +8,7 @@
 namespace fusedstep::bind {
 namespace {
 
-/// The count, mean and sum of squared deviations of each channel over all arrays given so far.
+/// The number of values, their mean and their sum of squared deviations, for each channel over all arrays so far.
 class ChannelMoments {
  public:
   void update(py::handle object, py::ssize_t axis) {
@@ -39,7 +39,7 @@ class ChannelMoments {
       made.moments_ = {state[0].cast<std::int64_t>(), state[1].cast<Values>(), state[2].cast<Values>()};
     const auto& [count, mean, m2] = made.moments_;
     if (state.size() != 3 || count < 0 || mean.size() != m2.size() || (count > 0) == mean.empty())
-      throw py::value_error("BatchStats: state must be a count, and a mean and a sum of squares per channel");
+      throw py::value_error("BatchStats: state must be a count, one mean and one sum of squares for each channel");
     return made;
   }
 

@@ -1,4 +1,4 @@
-// The functions that module.cpp calls. Each adds the names of one file of bindings to the module.
+// The functions that module.cpp calls. Each function adds the functions and types of one file to the module.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -43,9 +43,9 @@ void Call::disjoint(const py::array& written, const char* argument, const py::ar
 
 BatchNormShape Call::shape_of(const py::array& x, py::ssize_t axis) const {
   const py::ssize_t n = x.ndim(), at = axis < 0 ? axis + n : axis;
-  if (n < 2) refuse_value(where("x"), "of at least 2 axes", describe(x));
+  if (n < 2) refuse_value(where("x"), "an array with at least 2 axes", describe(x));
   if (at < 0 || at >= n) refuse_value(where("axis"), "an axis of x " + describe(x), std::to_string(axis));
-  if (x.size() == 0) refuse_value(where("x"), "not empty", describe(x));
+  if (x.size() == 0) refuse_value(where("x"), "an array that is not empty", describe(x));
   BatchNormShape s{1, x.shape(at), 1};
   for (py::ssize_t d = 0; d < at; ++d) s.outer *= x.shape(d);
   for (py::ssize_t d = at + 1; d < n; ++d) s.inner *= x.shape(d);

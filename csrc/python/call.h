@@ -1,4 +1,4 @@
-// Checks the arguments of a call of a layer. The errors name them.
+// Checks the arguments of a layer's function. Each error names the function and the argument.
 #pragma once
 
 #include "batchnorm/kernel.h"
@@ -16,21 +16,23 @@ class Call {
 
   Where where(const char* argument) const { return {name_, argument, -1, no_name_}; }
 
-  /// C-contiguous, of float32 or float64; or of 16 bits, if `halves`.
+  /// Returns the object as an array. It must be C-contiguous, and float32 or float64. If `halves` is true, it may also
+  /// be float16 or bfloat16.
   py::array c_array(py::handle object, const char* argument, bool halves = false) const;
 
-  /// An array with the shape and dtype of `model`, which is the argument named `of`.
+  /// Returns the object as an array. It must have the shape and the dtype of `model`, which errors call `of`.
   py::array like(py::handle object, const char* argument, const py::array& model, const char* of) const;
 
-  /// One value per channel, of the dtype of `model` or of its computing dtype; no array if the object is None.
+  /// Returns the object as an array with one number per channel, or null if the object is None. The array must have the
+  /// dtype of `model`, or float32 if `model` has 16 bits.
   py::array per_channel(py::handle object, const char* argument, const py::array& model, py::ssize_t channels) const;
 
   void writeable(const py::array& a, const char* argument) const;
 
-  /// Refuses a written array that shares memory with another array, which the error calls `name`.
+  /// Raises if `written` shares memory with `other`, which the error calls `name`.
   void disjoint(const py::array& written, const char* argument, const py::array& other, const char* name) const;
 
-  /// The shape of x, whose channels are along `axis`. Refuses an empty x.
+  /// The shape of x, whose channels are along `axis`. Raises if x is empty.
   BatchNormShape shape_of(const py::array& x, py::ssize_t axis) const;
 
  private:

@@ -33,7 +33,7 @@ constexpr int max_axes = 64;
 
 constexpr char plain_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
 
-/// The tensor in a capsule. Only the newer kind of capsule can say that it is writeable.
+/// The tensor in a capsule. Only the newer kind of capsule can say whether the tensor is writeable.
 const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
   writeable = false;
   if (PyCapsule_IsValid(capsule, versioned_name)) {
@@ -45,7 +45,7 @@ const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
   return &static_cast<const Managed*>(PyCapsule_GetPointer(capsule, plain_name))->tensor;
 }
 
-/// Strides in C order. They are valid until this thread's next call.
+/// The strides of C order. The result is valid until this thread calls the function again.
 const std::int64_t* c_order(const Tensor& t) {
   thread_local std::int64_t strides[max_axes];
   std::int64_t next = 1;
@@ -95,7 +95,7 @@ bool look_at_stored(const Tensor& t, View& v) {
   if (!dtype || t.device.type != cpu) return false;
   const std::ptrdiff_t size = item_size(*dtype);
   v = {static_cast<char*>(t.data) + t.byte_offset, size, t.ndim, t.shape, t.strides, size, *dtype, true};
-  // A tensor that is only traced has a size but no memory.
+  // While torch traces a program, its tensors have a size but no memory.
   return v.is_aligned() && (t.data || v.size() == 0);
 }
 
@@ -106,7 +106,7 @@ py::object ask_for_capsule(py::handle object) {
     return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
-    return object.attr("__dlpack__")();  // an object from before DLPack 1.0
+    return object.attr("__dlpack__")();  // for objects that only support DLPack before 1.0
   }
 }
 
@@ -154,7 +154,7 @@ std::string describe(py::handle capsule, py::handle object) {
 
 void require_plain_numbers(py::handle tensor, const Where& where) {
   if (tensor.attr("is_neg")().cast<bool>() || tensor.attr("is_conj")().cast<bool>())
-    refuse_value(where, "a tensor of plain numbers (see torch.Tensor.resolve_neg)", "a negative view");
+    refuse_value(where, "a tensor of plain numbers, as torch.Tensor.resolve_neg returns", "a negative view");
 }
 
 std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& v) {

@@ -1,6 +1,6 @@
-// The part of DLPack 1.3's binary interface that reads a tensor in place. A type can offer a table of functions in a
-// capsule, `__dlpack_c_exchange_api__`; one of them describes an object of the type without taking a reference. Objects
-// of other types give a capsule.
+// The part of DLPack 1.3's binary interface that is needed to read a tensor in place. A type can have a table of
+// functions in the capsule `__dlpack_c_exchange_api__`. One function of the table describes an object of the type
+// without taking a reference. Objects of types without this table return a capsule from `__dlpack__`.
 // https://dmlc.github.io/dlpack/latest/python_spec.html
 #pragma once
 
@@ -27,35 +27,39 @@ struct Tensor {
   Device device;
   std::int32_t ndim;
   DataType dtype;
-  std::int64_t *shape, *strides;  // strides count items; null: C order
+  std::int64_t *shape, *strides;  // strides are numbers of items; null: C order
   std::uint64_t byte_offset;
 };
 
-/// Fills in a tensor, whose pointers belong to the object. If it cannot, it returns nonzero and sets a Python error.
+/// Describes an object in `out`. The pointers in `out` point to memory of the object. If the function fails, it returns
+/// a number other than 0 and sets a Python error.
 using Describe = int (*)(void* object, Tensor* out);
 
-/// The describing function of a type; null if the type does not offer the interface or offers another version of it.
+/// The function of a type that describes its objects. Null if the type has no such table, or a table of another
+/// version.
 Describe describe_of(py::handle type);
 
-/// Describes a tensor that kernels can read in place: in the CPU's memory, aligned to its item, with any strides.
+/// Describes a tensor in `view`. Returns false if kernels cannot read the tensor in place. The tensor must be in the
+/// CPU's memory and aligned to the size of its items, and may have any strides.
 bool look(const Tensor& t, View& view);
-/// The same, but also accepts the integers of narrow states.
+/// Like `look`, but also accepts the integers in which narrow states are stored.
 bool look_at_stored(const Tensor& t, View& view);
 
 bool is_empty(const Tensor& t);
 
-/// The dtype in which the kernels know the items; none for other types.
+/// The dtype of the tensor's items, or nothing if kernels do not support their type.
 std::optional<DType> dtype_of(const Tensor& t);
 
-/// The capsule that describes an object's memory, stored together with the object. Raises if the object gives none.
+/// The capsule that the object's `__dlpack__` returns. It describes the memory of the object. Raises if there is none.
 py::object capsule_of(py::handle object, const Where& where);
 bool look_at_capsule(PyObject* capsule, View& view);
-/// "float32 (3, 4)", for the object that gave the capsule.
+/// A description of the object that returned the capsule, for example "float32 (3, 4) (a Tensor)".
 std::string describe(py::handle capsule, py::handle object);
 
-/// Raises if the numbers of a torch tensor differ from those in its memory, as in a lazily negated view.
+/// Raises if the numbers of a torch tensor differ from the numbers in its memory. This is so in a view that is negated
+/// or conjugated lazily.
 void require_plain_numbers(py::handle tensor, const Where& where);
-/// The bytes of a torch tensor's storage if they are too few for the tensor; else nothing.
+/// The size in bytes of a torch tensor's storage if the storage is too small for the tensor. Otherwise nothing.
 std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& view);
 
 }  // namespace fusedstep::bind::dlpack

@@ -10,11 +10,11 @@ namespace fusedstep::bind {
 namespace {
 
 Matrices stack_of(const Call& call, const py::array& x) {
-  if (x.ndim() != 3) refuse_value(call.where("x"), "of 3 axes", describe(x));
+  if (x.ndim() != 3) refuse_value(call.where("x"), "an array with 3 axes", describe(x));
   return {x.shape(0), x.shape(1), x.shape(2)};
 }
 
-/// A number for every row or column of x.
+/// Returns the object as an array. It must have `count` numbers, one for every row or every column of x.
 py::array of_axis(const Call& call, py::handle object, const char* argument, const py::array& x, py::ssize_t count) {
   py::array a = call.c_array(object, argument);
   if (a.size() != count || dtype_of(a) != dtype_of(x))
@@ -59,9 +59,12 @@ py::tuple directions(py::handle x_, py::handle row_, py::handle column_, double 
 }  // namespace
 
 void bind_factored(py::module_& m) {
-  m.def("squares_of_rows", row_squares, py::arg("x"), "The sum of squares of each row of matrices, in float64.");
+  m.def("squares_of_rows", row_squares, py::arg("x"),
+        "Return the sum of squares of each row of the matrices in x, in float64.");
   m.def("divide_by_factors", directions, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("weight"),
-        py::arg("eps"), "The averages of rows and columns to come, and x / sqrt(row * column / mean(row)).");
+        py::arg("eps"),
+        "Update the running averages of squares and return (row, column, x / sqrt(row * column / mean(row))). The "
+        "results row and column are the updated averages.");
 }
 
 }  // namespace fusedstep::bind

@@ -17,7 +17,7 @@ std::string message(const Where& where, const std::string& need, const std::stri
 }
 
 bool is_instance_of(py::handle object, const char* module, const char* type) {
-  // A module that was never imported has no instances.
+  // If the module was never imported, no object can be an instance of its type.
   const py::dict modules = py::module_::import("sys").attr("modules");
   return modules.contains(module) && py::isinstance(object, modules[module].attr(type));
 }
@@ -77,7 +77,7 @@ std::string describe(py::handle object, const char* between) {
 
 namespace {
 
-/// `known`: whether an array's dtype is one of the `dtypes`.
+/// known(array) must return true if the array's dtype is one of the `dtypes`.
 template <class Known>
 py::array require_array(py::handle object, const Where& where, const std::string& dtypes, const Known& known) {
   if (!is_plain_array(object)) refuse_type(where, "a numpy.ndarray of " + dtypes, describe(object));
@@ -104,7 +104,7 @@ py::array require_parameter(py::handle object, const Where& where) {
   auto a = require_float_array(object, where);
   if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
   if (!is_dense(view_of(a), memory_order(view_of(a))))
-    refuse_value(where, "dense: C or Fortran order or another order of the axes, without gaps or repeated elements",
+    refuse_value(where, "dense: without gaps and without repeated elements; any order of the axes is possible",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   return a;
 }
@@ -132,7 +132,7 @@ bool overlap(const py::array& a, const py::array& b) {
 
 namespace {
 
-/// The dtype of a dtype object that is not one of NumPy's built-in objects; none if kernels cannot read it.
+/// The dtype for a NumPy dtype object that is not one of NumPy's built-in objects. Nothing if kernels cannot read it.
 std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
   if (dtype.byteorder() != '=' && dtype.byteorder() != '|') return {};
   switch (dtype.num()) {
@@ -151,7 +151,7 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
     default:
       break;
   }
-  // if ml_dtypes was never imported, there are no arrays of it
+  // if ml_dtypes was never imported, no array has its dtypes
   const py::dict modules = py::module_::import("sys").attr("modules");
   const bool is_bfloat16 = dtype.itemsize() == 2 && modules.contains("ml_dtypes") &&
                            dtype.attr("type").is(modules["ml_dtypes"].attr("bfloat16"));
@@ -160,7 +160,7 @@ std::optional<DType> dtype_of_unusual(const py::dtype& dtype) {
 
 std::optional<DType> dtype_of_descr(PyObject* descr) {
   static PyObject* const half = py::dtype("e").release().ptr();
-  static std::atomic<PyObject*> brain{nullptr};  // the dtype object of ml_dtypes, kept after it was first seen
+  static std::atomic<PyObject*> brain{nullptr};  // the dtype object of ml_dtypes, kept after its first use
   if (descr == half) return DType::f16;
   if (descr == brain || descr == tensors_bfloat16) return DType::bf16;
   const std::optional<DType> dtype = dtype_of_unusual(py::reinterpret_borrow<py::dtype>(descr));

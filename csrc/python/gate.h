@@ -1,4 +1,5 @@
-// Every array enters the core through these functions: it is used in place or refused, and never copied or converted.
+// The functions that check every array that Python code passes to the core. An array is used in place or refused. It is
+// never copied or converted.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -26,13 +27,13 @@ struct Where {
 [[noreturn]] void refuse_type(const Where& where, const std::string& need, const std::string& got);
 [[noreturn]] void refuse_value(const Where& where, const std::string& need, const std::string& got);
 
-/// "float64 (128, 64)" for an array, the type's name for anything else.
+/// A description for errors: "float64 (128, 64)" for an array, and the name of the type for other objects.
 std::string describe(py::handle object, const char* between = " ");
 
-/// A NumPy scalar, which arithmetic on arrays without axes returns.
+/// True for a NumPy scalar. Arithmetic on arrays with shape () returns such scalars.
 bool is_scalar(py::handle object);
 
-/// An ndarray whose bytes are its numbers: not a masked array or a matrix.
+/// True for a numpy.ndarray that is not a masked array or a numpy.matrix.
 bool is_plain_array(py::handle object);
 
 bool is_native_float(const py::array& array);  // float32 or float64
@@ -40,10 +41,10 @@ bool is_aligned(const py::array& array);
 std::string shape_text(const py::array& array);  // "(3, 4)"
 std::string dtype_name(const py::array& array);
 
-/// The dtype in which the kernels know the items; none for other dtypes and for foreign byte order.
+/// The dtype of the array. Nothing if kernels do not support the dtype, or if the byte order is not the machine's.
 std::optional<DType> dtype_of_array(const py::array& array);
 
-/// The dtype of an array that has one of the dtypes of the kernels.
+/// The dtype of an array. The kernels must support the dtype.
 inline DType dtype_of(const py::array& a) {
   return a.itemsize() == 8 ? DType::f64 : a.itemsize() == 4 ? DType::f32 : dtype_of_array(a).value_or(DType::f16);
 }
@@ -58,8 +59,8 @@ inline View view_of(const py::array& a) {
           a.writeable()};
 }
 
-/// The dtype of arrays over torch's bfloat16 tensors, which has one field of 16 bits: NumPy has none of its own, and
-/// ml_dtypes need not be installed.
+/// The NumPy dtype of arrays that have the memory of torch's bfloat16 tensors. It is a structured dtype with one 16-bit
+/// field, because NumPy has no bfloat16 and ml_dtypes may not be installed.
 extern PyObject* tensors_bfloat16;
 
 /// Prefetches the memory that `look_at_array` will read.
@@ -68,8 +69,8 @@ inline void prefetch(py::handle object) {
   __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
 }
 
-/// The type and dtype objects of most arrays: numpy.ndarray and these. Set when the module is created, as
-/// `tensors_bfloat16` is.
+/// The type object numpy.ndarray and the dtype objects of most arrays. They are set when the module is created. The
+/// same is true for `tensors_bfloat16`.
 struct UsualArray {
   PyTypeObject* type;
   PyObject *single, *twice;
@@ -79,10 +80,11 @@ void find_usual_array();
 
 bool look_at_unusual_array(PyObject* object, View& view);
 
-/// Also describes arrays of the integers of narrow states.
+/// Like look_at_array, but also accepts arrays of the integers in which narrow states are stored.
 bool look_at_stored_array(PyObject* object, View& view);
 
-/// Describes an array of the usual type and dtypes that is aligned to its item; false for all other objects.
+/// Describes an array in `view`. Returns false if the object's type and dtype are not in `usual_array`, or if the array
+/// is not aligned to the size of its items.
 inline bool look_at_usual_array(PyObject* object, View& view) {
   const auto* const a = py::detail::array_proxy(object);
   if (Py_TYPE(object) != usual_array.type || !(a->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) ||
@@ -100,24 +102,27 @@ inline bool look_at_usual_array(PyObject* object, View& view) {
   return true;
 }
 
-/// Describes an array that kernels can read in place: an ndarray (not a masked array or a matrix) of a floating-point
-/// dtype in native byte order, aligned to its item. False for all other objects.
+/// Describes an array in `view`. Returns false if kernels cannot read the object in place. The object must be an
+/// ndarray (not a masked array or a matrix) of a floating-point dtype in native byte order, aligned to the size of its
+/// items.
 inline bool look_at_array(PyObject* object, View& view) {
   return look_at_usual_array(object, view) || look_at_unusual_array(object, view);
 }
 
-/// An ndarray (not a masked array or a matrix) of native float32 or float64, aligned to its item.
+/// Returns the object as an array. It must be an ndarray (not a masked array or a matrix) of float32 or float64 in
+/// native byte order, aligned to the size of its items.
 py::array require_float_array(py::handle object, const Where& where);
-/// The same, or of float16 or bfloat16.
+/// Like require_float_array, but the array may also be float16 or bfloat16.
 py::array require_number_array(py::handle object, const Where& where);
 
-/// The same, and also dense and writeable, so that it can be updated in place.
+/// Like require_float_array, but the array must also be dense and writeable, so that it can be updated in place.
 py::array require_parameter(py::handle object, const Where& where);
 
-/// An output of a layer: of x's dtype and shape, writeable, without repeated elements; x itself or memory of its own.
+/// Returns the object as an array for the output of a layer. It must have the dtype and the shape of x, be writeable
+/// and have no repeated elements. It must be x itself or must not overlap x.
 py::array require_output(py::handle object, const py::array& x, const char* x_name, const Where& where);
 
-/// True if the address ranges of the two overlap.
+/// True if the address ranges of the two arrays overlap.
 bool overlap(const py::array& a, const py::array& b);
 
 }  // namespace fusedstep::bind

@@ -5,9 +5,9 @@
 
 namespace fusedstep::bind {
 
-/// Releases the GIL while this object exists. Before Python 3.14, a daemon thread that asks for the GIL while the
-/// interpreter ends is unwound by force, and its destructors leave broken state behind. Such a thread blocks here until
-/// the process ends, as it does from 3.14 on.
+/// Releases the GIL while this object exists. A daemon thread may ask for the GIL while the interpreter ends. Before
+/// Python 3.14, Python then ends the thread by unwinding its stack, which leaves the objects of the core in a broken
+/// state. This class blocks such a thread until the process ends. Python 3.14 and later block it in the same way.
 class WithoutGil {
  public:
   WithoutGil() : thread_(PyEval_SaveThread()) {}

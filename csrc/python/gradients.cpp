@@ -1,12 +1,13 @@
-// The gradients of a step are described, compared with those of the step before, and laid out for the kernels.
+// Checks the gradients of a step, and describes their memory for the kernels. A gradient that has not changed since the
+// previous step is not checked again.
 #include <algorithm>
 
 #include "python/plan.h"
 
 namespace fusedstep::bind {
 
-/// Returns false if a parameter has a gradient but no state. Only gradients that differ from those of the step before
-/// are looked at one by one.
+/// Returns false if a parameter has a gradient but no state. Only gradients whose memory differs from that in the
+/// previous step are checked.
 bool PyPlan::take_gradients(bool zero) {
   bool ready = true;
   for (std::size_t k = 0; (k = source_->first_other(k, params_, inputs_.gradients)) < params_.size(); ++k) {
@@ -38,7 +39,7 @@ void PyPlan::look_at_gradient(std::size_t k) {
   }
 }
 
-/// If the gradient differs from that of the step before only by its address, only the address is updated.
+/// If only the address of the gradient has changed since the previous step, only the address is updated.
 void PyPlan::take_gradient(std::size_t k, const View& v) {
   Parameter& p = params_[k];
   Tensor& t = plan_->tensors[k];
@@ -66,8 +67,8 @@ void PyPlan::refuse_to_zero(std::size_t k) const {
                got + " with strides (" + strides + ") bytes");
 }
 
-/// A gradient with gaps may lie between the rows of another array. Then the address ranges overlap, but the elements
-/// may not.
+/// A gradient with gaps may be between the rows of another array. The address ranges then overlap, although the arrays
+/// may share no element. So the elements are compared, too.
 void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
   const Extent e = extent(gradient);
   if (e.empty()) return;

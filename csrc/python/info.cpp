@@ -3,7 +3,8 @@
 namespace fusedstep::bind {
 namespace {
 
-/// Python's StepInfo, with plain fields: creating a named tuple takes longer than checking a small network.
+/// The Python type StepInfo. It is not a named tuple, because creating a named tuple takes longer than checking the
+/// arrays of a small network.
 struct InfoObject {
   PyObject_HEAD StepInfo info;
 };
@@ -41,12 +42,14 @@ void free_info(PyObject* self) {
 
 PyTypeObject* make_info_type() {
   static PyGetSetDef fields[] = {
-      {"step", step_of, nullptr, "Steps taken so far, this one included.", nullptr},
+      {"step", step_of, nullptr, "Number of steps taken so far, including this step.", nullptr},
       {"grad_norm", grad_norm_of, nullptr,
-       "Norm of the unscaled gradients; None unless grad_norm, clip_norm or skip_nonfinite was given.", nullptr},
-      {"clip_coef", clip_coef_of, nullptr, "Factor by which clip_norm multiplied the gradients; 1.0 without clip_norm.",
+       "Norm of the gradients after division by grad_scale. It is None if none of grad_norm, clip_norm and "
+       "skip_nonfinite was given.",
        nullptr},
-      {"skipped", skipped_of, nullptr, "True if the step was skipped because of non-finite gradients.", nullptr},
+      {"clip_coef", clip_coef_of, nullptr,
+       "Factor by which the step multiplied the gradients because of clip_norm. It is 1.0 without clip_norm.", nullptr},
+      {"skipped", skipped_of, nullptr, "True if the step was skipped because a gradient was inf or nan.", nullptr},
       {}};
   static char doc[] = "The result of a step.";
   PyType_Slot slots[] = {{Py_tp_doc, doc},

@@ -11,7 +11,7 @@ bool in_main_interpreter() { return PyInterpreterState_Get() == PyInterpreterSta
 
 PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   if (!in_main_interpreter()) throw pybind11::import_error(main_only);
-  m.doc() = "The compiled core of fusedstep. Its users are the package's own modules.";
+  m.doc() = "The compiled core of fusedstep. Only the package's own modules should use it.";
   if (fusedstep::available_isas().empty())
     throw pybind11::import_error("fusedstep needs a CPU with x86-64-v2 (SSE4.2, POPCNT) or better");
   fusedstep::bind::bind_runtime(m);
@@ -23,8 +23,9 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   fusedstep::bind::bind_network(m);
 }
 
-/// Checks the interpreter before pybind11 does anything: up to Python 3.11 pybind11 waits forever for the GIL in a
-/// subinterpreter. Later Pythons call this in the main interpreter first, and the module's body in the importing one.
+/// Checks the interpreter before pybind11 runs, because up to Python 3.11 pybind11 waits forever for the GIL in a
+/// subinterpreter. Later versions of Python first call this function in the main interpreter. They then run the
+/// module's body in the interpreter that imports the module.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (in_main_interpreter()) return PyInit_core();
   PyErr_SetString(PyExc_ImportError, main_only);

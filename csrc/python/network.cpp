@@ -12,7 +12,7 @@
 namespace fusedstep::bind {
 namespace {
 
-/// An output: like x, and either x itself or memory of its own.
+/// Returns the object as an output array. It must have the dtype and the shape of x, and be x itself or not overlap x.
 py::array output(const Call& call, py::handle object, const char* argument, const py::array& x, const char* x_name) {
   py::array to = call.like(object, argument, x, x_name);
   call.writeable(to, argument);
@@ -43,7 +43,7 @@ void relu_backward(py::handle dy_, py::handle y_, py::handle out_) {
   fn(dy.data(), y.data(), written_or_null(dx), dy.size());
 }
 
-/// The index of the first label that is not a class; -1 if all are.
+/// The index of the first label that is not in [0, classes), or -1 if there is no such label.
 py::ssize_t first_bad(const std::vector<std::int64_t>& labels, py::ssize_t classes) {
   const auto bad = std::find_if(labels.begin(), labels.end(),
                                 [=](std::int64_t label) { return std::uint64_t(label) >= std::uint64_t(classes); });
@@ -77,7 +77,7 @@ double squares(py::handle x_) {
   return sum_of_squares(static_cast<const char*>(x.data()), x.size(), dtype_of(x));
 }
 
-/// Describes an aligned array whose rows or columns are contiguous; nothing for other strides.
+/// Describes an aligned array whose rows or columns are contiguous. Returns nothing for other strides.
 std::optional<Matrix> matrix(const py::array& a) {
   const py::ssize_t item = a.itemsize(), rows = a.shape(0), columns = a.shape(1);
   const char* const data = static_cast<const char*>(a.data());
@@ -93,7 +93,8 @@ std::optional<Matrix> matrix(const py::array& a) {
   return {};
 }
 
-/// Describes an array that BLAS can use in place; nothing for one that NumPy would convert, copy or refuse.
+/// Describes an array that BLAS can use in place. Returns nothing for an object that NumPy would convert, copy or
+/// refuse.
 std::optional<Matrix> factor(py::handle object, const py::array& out) {
   if (!is_plain_array(object)) return {};
   const auto a = py::reinterpret_borrow<py::array>(object);
@@ -123,17 +124,20 @@ bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int th
 }  // namespace
 
 void bind_network(py::module_& m) {
-  m.def("relu", relu, py::arg("x"), py::arg("bias"), py::arg("out"), "out = max(x + bias, 0), row by row.");
-  m.def("relu_backward", relu_backward, py::arg("dy"), py::arg("y"), py::arg("out"), "out = dy where y > 0, else 0.");
+  m.def("relu", relu, py::arg("x"), py::arg("bias"), py::arg("out"), "Write out = max(x + bias, 0) for each row.");
+  m.def("relu_backward", relu_backward, py::arg("dy"), py::arg("y"), py::arg("out"),
+        "Write out = dy where y > 0, and 0 elsewhere.");
   m.def("softmax_loss", softmax_loss, py::arg("logits"), py::arg("labels").noconvert(), py::arg("losses"),
         py::arg("gradient"),
-        "Writes -log softmax(logits)[label] of each row and the gradient of their mean. Returns the index of the first "
-        "label that is no class, and then writes nothing; else -1.");
-  m.def("sum_of_squares", squares, py::arg("x"), "The sum of squares, in float64.");
-  m.def("find_blas", find_blas, py::arg("library"), "True if the library, or one of its dependencies, is OpenBLAS.");
+        "Write -log softmax(logits)[label] of each row to losses, and the gradient of their mean to gradient. Return "
+        "-1. If a label is not in [0, k), where k is the number of columns, write nothing and return the index of the "
+        "first such label.");
+  m.def("sum_of_squares", squares, py::arg("x"), "Return the sum of the squares of all elements, in float64.");
+  m.def("find_blas", find_blas, py::arg("library"),
+        "Return True if the library or one of its dependencies is OpenBLAS.");
   m.def("product", product, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("by_rows"), py::arg("threads"),
-        "Writes out = a b; threads share it by rows or by columns. Returns False, and writes nothing, if NumPy should "
-        "do it.");
+        "Write out = a b and return True. Each thread computes some rows of out, or some columns if by_rows is False. "
+        "If NumPy should compute the product instead, write nothing and return False.");
 }
 
 }  // namespace fusedstep::bind

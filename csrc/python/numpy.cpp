@@ -1,4 +1,4 @@
-// NumPy arrays as a source of a plan's arrays, and gradients from any object that supports DLPack.
+// The source for plans whose parameters are NumPy arrays. Gradients may be any objects that support DLPack.
 #include <pybind11/stl.h>
 
 #include <deque>
@@ -13,7 +13,7 @@ constexpr char floats[] = "float32, float64, float16 or bfloat16";
 
 py::object item_of_list(PyObject* list, Py_ssize_t k) {
 #ifdef Py_GIL_DISABLED
-  // null with a Python error if the list has become shorter
+  // if the list has become shorter, this returns null and sets a Python error
   return py::reinterpret_steal<py::object>(PyList_GetItemRef(list, k));
 #else
   return py::reinterpret_borrow<py::object>(PyList_GET_ITEM(list, k));
@@ -31,7 +31,7 @@ py::object item_of_dict(PyObject* dict, PyObject* key) {
   return py::reinterpret_steal<py::object>(value);
 }
 
-/// A hint for the user who passes an object that is not an array; empty if there is none.
+/// A hint for a user who has passed an object that is not an array. The text is empty if there is no hint.
 std::string hint_for(py::handle object) {
   const std::string module = py::str(py::type::handle_of(object).attr("__module__"));
   if (module == "torch" || module.rfind("torch.", 0) == 0) return " (the optimizers of fusedstep.torch update tensors)";
@@ -47,7 +47,7 @@ class NumpySource final : public Loops<NumpySource> {
 
   bool look_at_stored(PyObject* object, View& view) const override { return look_at_stored_array(object, view); }
 
-  /// True if the memory of an object is still as in the snapshot.
+  /// True if the object still has the memory that the snapshot describes.
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const {
     if (View v; look_at_usual_array(object, v)) return seen.matches(v, use);  // inlined, so that `v` stays in registers
     View v;
@@ -91,7 +91,7 @@ class NumpySource final : public Loops<NumpySource> {
   void convert(std::size_t k, const std::string& call, Inputs& inputs);
 
   py::list keys_;
-  // arrays and capsules made in this step, and the objects they were made from
+  // arrays and capsules that this step has made, and the objects from which it made them
   std::vector<std::pair<py::object, py::object>> made_;
 };
 
@@ -106,7 +106,7 @@ void NumpySource::refuse(py::handle object, const Where& where) const {
   if (!look(object.ptr(), v)) refuse_type(where, std::string(floats) + " in native byte order", bind::describe(object));
   if (!v.writeable)
     refuse_value(where, "writeable", "a read-only " + bind::describe(object) + " (a copy of it can be updated)");
-  refuse_value(where, "dense: C or Fortran order or another order of the axes, without gaps or repeated elements",
+  refuse_value(where, "dense: without gaps and without repeated elements; any order of the axes is possible",
                bind::describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
 }
 
@@ -170,8 +170,8 @@ void NumpySource::take_dict(PyObject* gradients, const std::string& call, Inputs
                         ", unknown " + std::string(py::repr(unknown)));
 }
 
-/// Arithmetic on arrays without axes returns scalars. For such a gradient an array is made. Rows are put aside. For
-/// other objects the memory that they offer by DLPack is read.
+/// Converts gradient k if it is not an array. Rows are moved to `inputs.rows`. A NumPy scalar is converted to an array,
+/// because arithmetic on arrays with shape () returns scalars. An object with `__dlpack__` is replaced by its capsule.
 void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs) {
   py::object& gradient = inputs.gradients[k];
   if (py::isinstance<PyRows>(gradient)) return void(inputs.rows.emplace_back(k, std::exchange(gradient, py::none())));
@@ -214,7 +214,7 @@ void bind_numpy(py::module_& m) {
             source.refuse(params[k], {label, "params", std::ptrdiff_t(k), names.at(k)});
         }
       },
-      py::arg("label"), py::arg("params"), py::arg("names"), "Raises unless every array can be updated in place.");
+      py::arg("label"), py::arg("params"), py::arg("names"), "Raise an error if an array cannot be updated in place.");
 }
 
 }  // namespace fusedstep::bind

@@ -24,7 +24,7 @@ int rule_index(const std::string& name) {
   const StepKernels& table = step_kernels();
   for (int k = 0; k < table.rule_count; ++k)
     if (table.infos[k].name == name) return k;
-  throw py::value_error("Plan: rule must be one that is compiled in; got \"" + name + "\"");
+  throw py::value_error("Plan: rule must be the name of an update rule; got \"" + name + "\"");
 }
 
 }  // namespace
@@ -130,7 +130,8 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
-  for (Parameter& p : params_) p.gradient = {};  // was checked only against what was attached before
+  // earlier checks have not compared the gradients with the arrays that were attached since
+  for (Parameter& p : params_) p.gradient = {};
   source_->settle();
 }
 

@@ -1,7 +1,8 @@
-// fusedstep._core.Plan: an optimizer's arrays, groups and kernels. Everything that a step can do is implemented here,
-// once, for all sources of arrays. A step uses the plan's own snapshot of pointers and sizes. It compares the snapshot
-// with the arrays after the last line of Python code has run. If an array differs, the step is refused, or it returns
-// nothing and the caller makes a new plan.
+// fusedstep._core.Plan, which has the arrays, the groups and the kernels of an optimizer. It implements steps for NumPy
+// arrays and for torch tensors. A plan keeps a snapshot of the pointers and sizes of its arrays, and a step uses this
+// snapshot. When the last Python code of a step has run, the step compares the snapshot with the arrays. If a NumPy
+// array has changed, the step raises an error. If a tensor has changed, the step returns nothing, and the caller makes
+// a new plan.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +16,9 @@
 
 namespace fusedstep::bind {
 
-/// The options of a group: variant, hyperparameters, lr (unless a step is given rates), weight_decay, l1, decay,
-/// maximize; the dtype of the states ("": that of the parameter) and the rounding ("": the default of the dtype).
+/// The options of a group, in this order: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, the dtype of
+/// the states, and the rounding. lr is used in steps without the argument `rates`. If the dtype is "", states have the
+/// dtype of the parameter. If the rounding is "", it is the default of the dtype.
 using Options =
     std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool, std::string, std::string>;
 
@@ -25,10 +27,10 @@ struct Choices {
   std::optional<double> ema_decay;
   bool master_weights = false;     // 16-bit parameters keep the lower bits of float32
   std::uint64_t seed = 0;          // for stochastic rounding
-  std::vector<Place> places = {};  // of each parameter in the whole optimizer; empty: whole, 0, 1, ...
+  std::vector<Place> places = {};  // of each parameter in the whole optimizer; empty: whole tensors 0, 1, ...
 };
 
-/// Runs an action at the end of the scope, also after an exception.
+/// Calls a function at the end of the scope, also after an exception.
 template <class F>
 struct AtExit {
   F action;
@@ -45,49 +47,58 @@ class PyPlan {
 
   void set_group(std::size_t k, const Options& options);
 
-  /// Gives parameter k its state; without it the parameter cannot be stepped. `state` is a dict with the rule's arrays
-  /// and scalars, with "ema" if the plan averages, and with "step", a counter, if there is one; None means an empty
-  /// dict. A state NAME of 8 bits needs "NAME_scale". A parameter that keeps the lower bits of float32 needs "low" and
-  /// "low_sum", or "master". `steps` is the number of steps that were taken.
+  /// Sets the state of parameter k. A parameter without a state cannot be updated. `steps` is the number of steps that
+  /// were taken before. `state` is a dict; None means an empty dict. It has these items:
+  ///   - the arrays and the scalars of the update rule
+  ///   - "ema": the average of the parameter, if the plan has ema_decay
+  ///   - "step": the number of steps, if it is stored in an array
+  ///   - "NAME_scale": the scales of the state NAME, if this state has 8 bits
+  ///   - "low" and "low_sum", or "master": the lower bits of float32, if the parameter keeps them
   void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
-  /// Must be called after all states are attached. Raises if two of the arrays that a step writes share memory.
+  /// Must be called after the states are attached. Raises if two arrays that a step writes share memory.
   void settle();
 
-  /// Accepts the current options of the user's groups as unchanged. Returns false if more than options has changed.
+  /// Called after the options of groups have changed. Later comparisons use the current options. Returns false if
+  /// anything other than options has changed, too.
   bool follow_options();
 
-  /// Takes one step. Returns nothing, and does nothing, if the user has changed what the plan was made from, or if a
-  /// parameter with a gradient has no state.
+  /// Takes one step. If the user has replaced objects from which the plan was made, or if a parameter with a gradient
+  /// has no state, the function changes nothing and returns nothing.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
-  /// For one class of parameters: the sum of the squares of all gradients; the sums of (2^-600 x)^2 and (2^600 x)^2,
-  /// for where the first is out of range; whether all gradients are finite.
+  /// Four results for one class of parameters, with the elements x of all their gradients: the sum of x^2, the sum of
+  /// (2^-600 x)^2, the sum of (2^600 x)^2, and whether all gradients are finite. The second or third sum is used if the
+  /// first overflows or loses digits.
   using Squares = std::tuple<double, double, double, bool>;
 
-  /// Makes all checks of a step and returns, for each class, this process's part of a norm over several processes.
-  /// Returns nothing where `step` would. Writes nothing. `classes` has the number of the class of each parameter. Rows
-  /// are checked, and are not part of the norm.
+  /// Used if a norm is computed over several processes. Makes all checks of a step, and returns the sums of this
+  /// process for each class of parameters. classes[k] is the number of the class of parameter k. If `step` would return
+  /// nothing, this function returns nothing. No array is changed. Gradients of rows are checked, but are not part of
+  /// the sums.
   std::optional<std::vector<Squares>> squares(py::handle gradients, const std::vector<std::size_t>& classes, bool zero,
                                               int threads);
 
-  /// "AdamW.step", for errors.
+  /// The beginning of errors, for example "AdamW.step".
   const std::string& step_label() const { return step_label_; }
 
   std::int64_t steps() const { return plan_->steps; }
   std::vector<std::int64_t> tensor_steps() const;
 
-  /// Copies sources into targets of the same layout, sets counts and groups, and updates dicts. No user code, not even
-  /// a signal handler, runs in between.
+  /// Loads a saved state. `pairs` has targets and sources of the same layout, and each source is copied to its target.
+  /// Then the numbers of steps and the options of groups are set, and the dicts in `updates` are updated. No user code
+  /// runs during these changes, not even a signal handler.
   void restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
                const std::vector<Options>& groups, const py::list& updates);
 
-  /// Refuses steps until the same holder calls `release`, because `method` uses the arrays.
+  /// Called when `method` of the optimizer uses the arrays. Steps raise an error until `release` is called with the
+  /// same holder.
   void reserve(const std::string& method, const py::object& holder);
-  /// Exchanges parameters with arrays of the same layout, until `release`. None leaves a parameter as it is.
+  /// Exchanges the values of parameters with those of other arrays of the same layout, until `release` is called. If
+  /// others[k] is None, parameter k does not change.
   void swap(const py::list& others);
-  /// Undoes `reserve` and `swap`; does nothing for another holder. If a parameter cannot be restored, steps stay
-  /// refused.
+  /// Undoes `reserve` and `swap`. If the holder is not the one of `reserve`, does nothing. If a parameter cannot be
+  /// restored, later steps still raise an error.
   void release(const py::object& holder);
   const std::string& reserved_by() const { return reserved_by_; }
 
@@ -105,10 +116,10 @@ class PyPlan {
     bool all(Visit&& visit) const;
   };
   struct Layout {
-    std::vector<int> order;  // of the parameter's axes in memory
+    std::vector<int> order;  // the parameter's axes, from the largest stride to the smallest
     std::vector<Strided::Dim> dims, gradient_dims;
   };
-  /// Memory that a step writes. `reach` is the highest address of this array and of all before it.
+  /// Memory that a step writes. `reach` is the highest address of this array and of all earlier arrays in the list.
   struct Owned {
     Extent extent;
     const char* reach;
@@ -119,9 +130,9 @@ class PyPlan {
   /// While this object exists, no other thread can change or step the plan.
   class Claim {
    public:
-    /// Raises if another thread has a claim.
+    /// Raises an error with the text `otherwise` if another thread has a claim.
     Claim(PyPlan& plan, const std::string& call, const char* otherwise);
-    /// Waits for other threads' claims, which end soon.
+    /// Waits until no other thread has a claim. Claims are short.
     explicit Claim(PyPlan& plan);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
@@ -175,12 +186,12 @@ class PyPlan {
   std::vector<State> states_;      // of each parameter
   std::vector<const Held*> kept_;  // all arrays in states_
   std::vector<Layout> layouts_;    // of each parameter
-  bool has_scalars_ = false;       // some parameter has scalars or a counter
+  bool has_scalars_ = false;       // at least one parameter has scalars, or a count of steps in an array
   Inputs inputs_;                  // of the current step
   bool disjoint_ = false;          // the current gradients are known to share no memory
-  std::string reserved_by_;        // the method during which steps are refused; mostly empty
-  py::object holder_;              // the object that called it
-  std::vector<Held> swapped_;      // arrays that hold the parameters' own values during a swap; mostly empty
+  std::string reserved_by_;        // the method during which steps raise an error; usually empty
+  py::object holder_;              // the holder that `reserve` was called with
+  std::vector<Held> swapped_;      // arrays with the parameters' own values during a swap; usually empty
   std::vector<Owned> owned_;       // all memory that a step writes, sorted by address
   std::optional<Plan> plan_;
   std::atomic<bool> claimed_{false};

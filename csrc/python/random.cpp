@@ -19,7 +19,7 @@ py::array new_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
 
 void copy_to(const py::array& to, const py::array& from) { py::module_::import("numpy").attr("copyto")(to, from); }
 
-/// The broadcast of a mask of this shape over x. Raises if it does not broadcast.
+/// The broadcast of a mask of the shape `wish` over x. Raises if this shape does not broadcast against that of x.
 Broadcast lay_mask(const std::string& call, const char* argument, const py::array& x,
                    const std::optional<Shape>& wish) {
   if (!wish) return {1, x.size(), 1, {}};
@@ -36,7 +36,7 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
 
 const std::string no_name;
 
-/// Checks `out` and calls run(from, to) on memory in C order: that of the arrays if they have this order, else copies.
+/// Checks `out`, and calls run(from, to) with memory in C order. If an array does not have C order, a copy is used.
 template <class Run>
 py::array apply(const std::string& call, const char* argument, const py::array& from, py::handle out, Run&& run) {
   py::array to = out.is_none() ? new_like(from) : require_output(out, from, argument, {call, "out", -1, no_name});
@@ -129,9 +129,9 @@ void bind_random(py::module_& m) {
   m.def("normal", normal, py::arg("shape"), py::arg("is_double"), py::arg("std"), py::arg("seed"), py::arg("stream"),
         py::arg("offset"));
   m.def("philox_block", block, py::arg("seed"), py::arg("stream"), py::arg("index"),
-        "The four words of one block of Philox4x32-10: key = seed, counter = (index, stream).");
+        "Return the four words of one block of Philox4x32-10, with the key seed and the counter (index, stream).");
   m.def("philox_words", words, py::arg("seed"), py::arg("stream"), py::arg("first"), py::arg("n"),
-        "Words first ... first + n - 1 of a stream: word i is word i mod 4 of block i / 4.");
+        "Return words first, ..., first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i // 4.");
 }
 
 }  // namespace fusedstep::bind

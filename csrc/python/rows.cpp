@@ -17,7 +17,7 @@ PyRows::PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::a
       values.shape(0) != index.size())
     throw py::value_error(
         "RowGradient: values must be contiguous, of float32 or float64, with one row for every index");
-  // a copy, which no other code can change
+  // this is a copy, because other code may change the array
   const std::vector<std::int64_t> own(index.data(), index.data() + index.size());
   for (const std::int64_t i : own)
     if (i < 0 || i >= rows) throw py::index_error(std::to_string(i));
@@ -70,7 +70,7 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   check_against_owned(k, view_of(rows.values));
 }
 
-/// Returns false if a parameter that has rows has no state.
+/// Returns false if a parameter has gradients for rows but no state.
 bool PyPlan::take_rows() {
   for (const auto& [k, object] : inputs_.rows) {
     if (!params_[k].ready) return false;
@@ -86,7 +86,8 @@ bool PyPlan::take_rows() {
 void bind_rows(py::module_& m) {
   py::class_<PyRows>(
       m, "RowGradient",
-      "The rows of a parameter that have a gradient, for `Plan.step`: sorted, with gradients of the same row added up.")
+      "Gradients for some rows of a parameter, as an argument of `Plan.step`. The rows are sorted, and gradients of "
+      "the same row are added up.")
       .def(py::init<const py::array_t<std::int64_t, py::array::c_style>&, py::array, std::int64_t>(), py::arg("index"),
            py::arg("values"), py::arg("rows"))
       .def("squared_norm", &PyRows::squared_norm)

@@ -1,4 +1,4 @@
-// Gradients of some rows of a parameter, as Python objects.
+// Gradients for some rows of a parameter, as Python objects.
 #pragma once
 
 #include <optional>
@@ -9,11 +9,12 @@
 
 namespace fusedstep::bind {
 
-/// Keeps the array of values alive.
+/// A RowGradient that keeps its array of values alive.
 struct PyRows {
   PyRows(const py::array_t<std::int64_t, py::array::c_style>& index, py::array values, std::int64_t rows);
   double squared_norm() const;
-  /// The rows that have a gradient, in order, and the gradient of each as a row of a matrix.
+  /// Returns the indices of the rows that have a gradient, in ascending order, and a matrix whose rows are the
+  /// gradients.
   py::tuple coalesced() const;
 
   py::array values;

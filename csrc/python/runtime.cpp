@@ -24,7 +24,7 @@ void choose_isa(const std::string& name) {
   const std::vector<std::string> compiled = compiled_isas();
   const bool known = std::find(compiled.begin(), compiled.end(), name) != compiled.end();
   const std::string need =
-      known ? "a level that this CPU has (" + join(available_isas()) + ")" : "one of " + join(compiled);
+      known ? "an instruction set of this CPU (" + join(available_isas()) + ")" : "one of " + join(compiled);
   throw py::value_error("set_isa: name must be " + need + "; got \"" + name + "\"");
 }
 
@@ -77,11 +77,12 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  m.def("isa", isa, "Name of the instruction set in use.");
+  m.def("isa", isa, "Return the name of the instruction set whose kernels are in use.");
   m.def("set_isa", choose_isa, py::arg("name"));
-  m.def("available_isas", available_isas, "The compiled levels that this CPU has, best first.");
+  m.def("available_isas", available_isas,
+        "Return the names of the instruction sets for which kernels are compiled and that this CPU has, best first.");
   m.def(
-      "backend", [] { return std::string(backend_name()); }, "\"openmp\" or \"threads\".");
+      "backend", [] { return std::string(backend_name()); }, "Return \"openmp\" or \"threads\".");
   m.def("set_backend", choose_backend, py::arg("name"));
   m.def("num_threads", [] {
     look_for_openmp();
@@ -89,16 +90,21 @@ void bind_runtime(py::module_& m) {
   });
   m.def("set_num_threads", set_thread_limit, py::arg("n"));
   m.def("set_machine_limit", set_machine_limit, py::arg("n"));
-  m.def("force_threads", force_threads, py::arg("n"), "Uses exactly n threads and ignores all limits; 0 ends this.");
+  m.def("force_threads", force_threads, py::arg("n"),
+        "Use exactly n threads and ignore all limits. With n = 0, the limits apply again.");
   m.def("rules", rules,
-        "name -> (names of variant bits, names of hyperparameters, [(state, variant bits it needs)], [(scalar, "
-        "initial)]).");
+        "Return a dict that describes each update rule. The keys are the names of the rules. The values are (names of "
+        "the variant bits, names of the hyperparameters, [(state, the variant bits for which it exists)], [(scalar, "
+        "initial value)]).");
   m.def(
       "ask_for_huge_pages",
       [](std::uintptr_t address, std::size_t bytes) { ask_for_huge_pages(reinterpret_cast<void*>(address), bytes); },
-      py::arg("address"), py::arg("bytes"), "For memory that is about to be written for the first time; a wish.");
+      py::arg("address"), py::arg("bytes"),
+      "Ask the system to use huge pages for this memory. Call it before the memory is written for the first time. The "
+      "system may ignore it.");
   m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
-        "Adds `read` to every array of `read_write`: the traffic of an optimizer without its arithmetic.");
+        "Add `read` to every array of `read_write`. This reads and writes the same bytes as an optimizer step, without "
+        "the arithmetic of the step.");
 }
 
 }  // namespace fusedstep::bind

@@ -1,4 +1,4 @@
-// DTensors of torch.distributed. A process holds one part of each, and a plan works on these parts.
+// DTensors of torch.distributed. Each process has one part of a DTensor, and a plan updates the parts of its process.
 #pragma once
 
 #include <unordered_map>
@@ -9,23 +9,26 @@ namespace fusedstep::bind {
 
 class Shards {
  public:
-  /// `type` is torch.distributed.tensor.DTensor, or None if that is not imported: then no tensor can be one.
+  /// `type` is torch.distributed.tensor.DTensor. It is None if the module is not imported; no tensor can then be a
+  /// DTensor.
   explicit Shards(py::object type) : type_(type.is_none() ? py::object() : std::move(type)) {}
 
-  /// The part of an object that lies in this process's memory: the local tensor of a DTensor, and the object itself if
-  /// it is no DTensor. From here on `unchanged` compares with it.
+  /// The part of an object that is in this process's memory. For a DTensor this is its local tensor, for another object
+  /// the object itself. `unchanged` compares DTensors with the local tensors at this call.
   py::object part(py::handle object);
 
   /// True if no DTensor has been passed to `part`.
   bool empty() const { return pairs_.empty(); }
 
-  /// This process's part of a gradient. Raises unless the gradient is sharded and placed as its parameter is.
+  /// This process's part of a gradient. Raises if the gradient does not have the placements and the device mesh of its
+  /// parameter.
   py::object part_of_gradient(const py::object& gradient, py::handle parameter, const Where& where) const;
 
-  /// False if a DTensor has another local tensor now.
+  /// False if a DTensor now has another local tensor.
   bool unchanged() const;
 
-  /// Adds the DTensors to a list of their parts, because torch counts versions of both.
+  /// Adds the DTensors to a list of their parts, because torch has separate version counters for a DTensor and its
+  /// part.
   void add_wholes(const py::list& parts) const;
 
   int traverse(visitproc visit, void* arg) const;

@@ -1,6 +1,6 @@
-// The interface to the library whose arrays a plan uses. A source gives views of arrays, gradients and learning rates,
-// writes error messages in the words of its library, and tells the library which arrays a step has written. There are
-// two sources: NumPy and torch.
+// A source is the interface to the library whose arrays a plan uses. There are two sources, for NumPy and for torch. A
+// source describes arrays and fetches gradients and learning rates. It raises errors in the terms of the library. It
+// tells the library which arrays a step has written.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +12,9 @@ namespace fusedstep::bind {
 
 /// The arguments of a step, kept alive until its end.
 struct Inputs {
-  std::vector<py::object> gradients;                     // of every parameter; None: the parameter is not stepped
-  std::vector<double> rates;                             // of every group; empty: each group's lr
-  std::vector<std::pair<std::size_t, py::object>> rows;  // RowGradient of a parameter, whose entry in gradients is None
+  std::vector<py::object> gradients;  // one for each parameter; None: the parameter is not updated
+  std::vector<double> rates;          // learning rates, one for each group; empty: the lr of each group is used
+  std::vector<std::pair<std::size_t, py::object>> rows;  // (k, RowGradient of parameter k); gradients[k] is None
 };
 
 /// An array that a plan uses, and the object that keeps its memory alive.
@@ -25,10 +25,11 @@ struct Held {
   void* data() const { return object ? seen.view().data : nullptr; }
 };
 
-/// What every step reads for each parameter. It is small, because reading hundreds of them is limited by memory.
+/// The data of a parameter that every step reads. The struct is small, because an optimizer may have hundreds of
+/// parameters, and reading these structs is limited by memory.
 struct Parameter {
   Held array;
-  Snapshot gradient;      // checked, laid out and disjoint from all that is written; empty: must be checked
+  Snapshot gradient;      // the gradient that was checked in an earlier step; empty: the next gradient must be checked
   bool can_zero = false;  // the gradient is writeable and has no repeated elements
   bool ready = false;     // its state is attached
 };
@@ -40,22 +41,25 @@ class Source {
   /// Describes the memory of an object; returns false if kernels cannot use it. Runs no user code.
   virtual bool look(PyObject* object, View& view) const = 0;
 
-  /// The same, but also accepts the integers of narrow states.
+  /// Like `look`, but also accepts the integers in which narrow states are stored.
   virtual bool look_at_stored(PyObject* object, View& view) const = 0;
 
   enum class Look { same, other, unusable };
-  /// Compares gradient k with the snapshot. If it is `other`, `view` describes it. It is `unusable` if kernels cannot
-  /// use it, or if it differs from what `collect` has checked.
+  /// Compares gradient k with the snapshot. The result is `same` if they are equal. If it is `other`, `view` describes
+  /// the gradient. It is `unusable` if kernels cannot use the gradient, or if the gradient has changed since `collect`.
   virtual Look look_at_gradient(std::size_t k, PyObject* object, const Snapshot& seen, View& view) const = 0;
 
-  /// The first parameter from k on whose array differs from its snapshot; the number of parameters if there is none.
+  /// Searches from parameter k on. Returns the index of the first parameter whose array differs from its snapshot, or
+  /// the number of parameters if there is none.
   virtual std::size_t first_changed(std::size_t k, const std::vector<Parameter>& params, Snapshot::Use use) const = 0;
-  /// True if the memory of all arrays is still as in their snapshots.
+  /// True if all arrays still have the memory that their snapshots describe.
   virtual bool all_still(const std::vector<const Held*>& arrays, Snapshot::Use use) const = 0;
-  /// The first parameter from k on whose gradient differs from its snapshot; the number of parameters if there is none.
+  /// Searches from parameter k on. Returns the index of the first parameter whose gradient differs from its snapshot,
+  /// or the number of parameters if there is none.
   virtual std::size_t first_other(std::size_t k, const std::vector<Parameter>& params,
                                   const std::vector<py::object>& gradients) const = 0;
-  /// The part of an object that lies in this process's memory and is stepped: nearly always the object itself.
+  /// The part of an object that is in this process's memory and is updated. For all objects except DTensors, this is
+  /// the object itself.
   virtual py::object part(py::handle object) { return py::reinterpret_borrow<py::object>(object); }
 
   /// Keeps the memory of an array alive, and checks that it is as large as the view says.
@@ -69,26 +73,27 @@ class Source {
   /// Raises the error of a gradient that does not fit its parameter.
   [[noreturn]] virtual void refuse_gradient(py::handle object, py::handle parameter, const Where& where) const = 0;
 
-  /// The text for an object in errors: "float32 (3, 4)".
+  /// A description of an object for errors, for example "float32 (3, 4)".
   virtual std::string describe(py::handle object) const = 0;
 
-  /// True if the user may replace states and parameters at any time, and a parameter may have gaps.
+  /// True if the user may replace states and parameters at any time, and if a parameter may have gaps.
   virtual bool user_may_replace() const = 0;
 
-  /// Fetches the gradients and learning rates of a step; for tensors, what is given in place of gradients. May run
-  /// user code, which may change anything.
+  /// Fetches the gradients and the learning rates of a step. For tensors, `gradients` has objects that are used instead
+  /// of the tensors' gradients. This function may run user code, which may change any array.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
-  /// False if the user has replaced groups or states that the plan was made from.
+  /// Returns false if the user has replaced groups or states from which the plan was made.
   virtual bool unchanged() const { return true; }
 
-  /// Adds a state's dict to what `unchanged` compares, as it is now.
+  /// Records the dict of a state with its current items. `unchanged` compares the dict with this record.
   virtual void rely_on(const py::dict&) {}
 
-  /// Adds what contains these dicts to what `unchanged` compares.
+  /// Records the container of these dicts. `unchanged` compares the container with this record.
   virtual void settle() {}
 
-  /// Accepts the current options of the groups as unchanged. Returns false if more than options has changed.
+  /// Called after the options of groups have changed. `unchanged` then compares with the current options. Returns false
+  /// if anything other than options has changed, too.
   virtual bool follow_options() { return true; }
 
   /// Tells the library which arrays a step has written.
@@ -97,7 +102,7 @@ class Source {
   virtual int traverse(visitproc, void*) const { return 0; }
 };
 
-/// The loops of a source. They are compiled with the source's own check inlined, because each step checks hundreds
+/// The loops of the source S over arrays. The check of S is inlined into the loops, because each step checks hundreds
 /// of arrays.
 template <class S>
 class Loops : public Source {

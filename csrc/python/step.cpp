@@ -1,4 +1,4 @@
-// A step, from its arguments to its StepInfo.
+// The function that takes a step: it checks the arguments, calls the kernels and returns a StepInfo.
 #include "python/step.h"
 
 #include <algorithm>
@@ -17,8 +17,8 @@ namespace {
 constexpr char one_thread[] = "one thread at a time may step an optimizer; another thread is stepping it";
 }
 
-/// Fetches and checks all inputs of a step. Returns false if the plan no longer describes the user's arrays. After this
-/// function no user code runs until the step is done.
+/// Fetches and checks all inputs of a step. Returns false if the user's arrays have changed since the plan was made.
+/// After this function returns, no user code runs until the step is done.
 bool PyPlan::take_inputs(py::handle gradients, py::handle rates, bool zero) {
   require_free(step_label_);
   source_->collect(gradients, rates, step_label_, inputs_);
@@ -75,7 +75,8 @@ std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(py::handle gradients
 
 namespace {
 
-// Counters and scalars are float32 or float64. A float32 counter rounds from 2^24 on; the plan's count does not.
+// Counts of steps and scalars are arrays of float32 or float64. From 2^24 on, a count in float32 is rounded. The plan's
+// own count is an exact integer.
 double read(const Snapshot& seen) {
   const View v = seen.view();
   return v.dtype == DType::f32 ? double(*reinterpret_cast<float*>(v.data)) : *reinterpret_cast<double*>(v.data);
@@ -93,7 +94,7 @@ double as_counted(const Snapshot& seen, std::int64_t steps) {
 
 }  // namespace
 
-/// If other code has written a counter, its value is used from here on.
+/// If other code has written a count of steps, this step and later steps use the new count.
 void PyPlan::take_scalars() {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     Tensor& t = plan_->tensors[k];
@@ -119,7 +120,7 @@ void PyPlan::write_scalars() {
   }
 }
 
-/// Tells the source what was written. Then torch refuses a backward pass that needs the old values.
+/// Tells the source which arrays were written. torch then raises an error in a backward pass that needs the old values.
 void PyPlan::tell_source(bool gradients_too) const {
   if (!source_->user_may_replace()) return;
   py::list written;
@@ -176,8 +177,8 @@ StepOptions options_of(const PyPlan& plan, PyObject* const* args) {
   return options;
 }
 
-/// Plan.step in Python's own calling convention: pybind11's dispatch takes a third of the time of a small network's
-/// step.
+/// Plan.step in Python's own calling convention. pybind11 is not used here, because its dispatch would take a third of
+/// the time of a small network's step.
 PyObject* step(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   try {
     auto* const plan = reinterpret_cast<py::detail::instance*>(self)->get_value_and_holder().value_ptr<PyPlan>();

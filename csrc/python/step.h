@@ -1,4 +1,5 @@
-// StepInfo, and Plan.step in Python's own calling convention, because the cost of the call matters for small networks.
+// The Python types StepInfo and RowGradient, and the method Plan.step. Plan.step uses Python's own calling convention,
+// because the time of the call is a large part of a small network's step.
 #pragma once
 
 #include "python/plan.h"

@@ -1,4 +1,4 @@
-// Plan methods that replace arrays: swaps of parameters, and the load of a saved state.
+// The methods of Plan that replace the values of arrays: they exchange parameters, and load a saved state.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -38,7 +38,7 @@ py::list PyPlan::exchange() {
   return written;
 }
 
-/// A parameter that was made read-only in between is restored too; one that was resized cannot be.
+/// A parameter that was made read-only after `swap` is restored, too. A parameter that was resized cannot be restored.
 void PyPlan::release(const py::object& holder) {
   if (!holder.is(holder_)) return;
   const Claim claim(*this);

@@ -1,4 +1,5 @@
-// What a step reads from torch's tensors, and how it notices that the user has replaced them.
+// Fetches the gradients and learning rates of a step from torch's objects, and finds out whether the user has replaced
+// these objects.
 #include "python/torch.h"
 
 #include <pybind11/stl.h>
@@ -27,7 +28,7 @@ bool all_unchanged(const List& list) {
   return std::all_of(list.begin(), list.end(), [](const auto& one) { return one.unchanged(); });
 }
 
-/// Reads one attribute of objects; the name object is created once.
+/// Reads one attribute of objects. The Python object for the attribute's name is created once.
 struct Attribute {
   explicit Attribute(const char* text) : name(PyUnicode_InternFromString(text)) {}
   py::object of(py::handle object) const {
@@ -62,7 +63,7 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
       described_(params.size()),
       storages_(1024) {
   static const Attribute groups(groups_name), state(state_name), of_group("params");
-  if (!describe_) throw py::type_error(label + ": tensors must offer DLPack's exchange interface, as torch 2.13's do");
+  if (!describe_) throw py::type_error(label + ": tensors must have DLPack's exchange interface, which torch 2.13 has");
   if (Py_IS_TYPE(is_neg_.ptr(), &PyMethodDescr_Type))
     if (const PyMethodDef* method = reinterpret_cast<PyMethodDescrObject*>(is_neg_.ptr())->d_method;
         method->ml_flags == METH_NOARGS)
@@ -83,7 +84,7 @@ TorchSource::TorchSource(const std::string& label, const py::object& tensor_type
   has_others_ = !some && found != known;
 }
 
-/// The current attribute of the optimizer; null if there is none.
+/// The attribute `name` of the optimizer, or null if there is none.
 py::object TorchSource::of_owner(PyObject* name) const {
   return py::reinterpret_borrow<py::object>(PyDict_GetItem(owner_.ptr(), name));
 }
@@ -94,7 +95,8 @@ void TorchSource::watch_options() {
     options_.emplace_back(py::reinterpret_borrow<py::dict>(group), "lr");
 }
 
-/// Returns an alias, so that the memory stays alive if user code assigns to the tensor's `data` during a step.
+/// Returns an alias of the tensor. The alias keeps the memory alive if user code assigns to the tensor's `data` during
+/// a step.
 py::object TorchSource::keep(py::handle tensor, const View& view, const Where& where) const {
   dlpack::require_plain_numbers(tensor, where);
   require_storage(tensor, view, where);
@@ -121,7 +123,8 @@ void TorchSource::collect(py::handle given, py::handle, const std::string& call,
   }
 }
 
-/// Of every parameter what is stepped in the place of its gradient: rows, a tensor, or None for the gradient itself.
+/// given[k] is used instead of the gradient of parameter k. It is a RowGradient, a tensor, or None if the gradient
+/// itself is used.
 void TorchSource::take_given(const py::list& given, Inputs& inputs) const {
   for (std::size_t k = 0; k < params_.size() && k < given.size(); ++k) {
     const py::object one = given[k];
@@ -132,7 +135,7 @@ void TorchSource::take_given(const py::list& given, Inputs& inputs) const {
   }
 }
 
-/// Calls torch's C function itself, because a call by way of Python takes longer than the function.
+/// Calls torch's C function directly, because a call through Python takes longer than the function itself.
 bool TorchSource::is_negative(py::handle tensor) const {
   PyObject* const negative =
       is_neg_function_ ? is_neg_function_(tensor.ptr(), nullptr) : PyObject_CallOneArg(is_neg_.ptr(), tensor.ptr());
@@ -141,9 +144,9 @@ bool TorchSource::is_negative(py::handle tensor) const {
   return negative != Py_False;
 }
 
-/// Refuses numbers that are lazily negated, and a storage that is too small. A description shows neither. These checks
-/// take as long as a step of a small tensor. So they are made only for a gradient at a new address, and the
-/// first also for one that may be part of a complex tensor.
+/// Raises if the gradient is negated lazily, or if its storage is too small. DLPack's description of the tensor does
+/// not show this. These checks take as long as a step of a small tensor. So they are made only if the gradient has a
+/// new address. The first check is also made if the gradient may be a part of a complex tensor.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
@@ -170,7 +173,8 @@ bool TorchSource::unchanged() const {
          all_unchanged(options_) && all_unchanged(members_) && all_unchanged(entries_);
 }
 
-/// The user may have removed an attached dict from the state in the meantime.
+/// Between `rely_on` and this call, the user may have removed an attached dict from the optimizer's state. `orphaned_`
+/// then becomes true.
 void TorchSource::settle() {
   entries_of_state_ = WatchedDict(state_);
   std::unordered_set<PyObject*> held;
@@ -211,7 +215,7 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
 
 namespace {
 
-/// Of the number of each tensor, and of the block where this process's part of it begins.
+/// Converts pairs (number of the tensor, index of the block where this process's part of the tensor begins).
 std::vector<Place> places_of(const std::vector<std::pair<std::uint32_t, std::uint64_t>>& numbers) {
   std::vector<Place> places;
   for (const auto& [number, first_block] : numbers) places.push_back({number, first_block});
@@ -254,7 +258,7 @@ void bind_torch(py::module_& m) {
         }
       },
       py::arg("label"), py::arg("tensor_type"), py::arg("params"), py::arg("names"),
-      "Raises unless every tensor can be updated in place.");
+      "Raise an error if a tensor cannot be updated in place.");
   m.def(
       "drop_gradients",
       [](const py::list& params) {
@@ -262,7 +266,7 @@ void bind_torch(py::module_& m) {
         for (const py::handle p : params)
           if (PyObject_SetAttr(p.ptr(), grad.name, Py_None) != 0) throw py::error_already_set();
       },
-      py::arg("params"), "Sets every tensor's grad to None.");
+      py::arg("params"), "Set the grad of every tensor to None.");
 }
 
 }  // namespace fusedstep::bind

@@ -1,5 +1,5 @@
-// Tensors of torch as a source of a plan's arrays. The user may replace the groups, the state and the tensors at any
-// time. Then the plan declines to step, and Python makes a new one.
+// The source for plans whose parameters are torch tensors. The user may replace the groups, the state and the tensors
+// at any time. The plan's `step` then returns nothing, and Python code makes a new plan.
 #pragma once
 
 #include "python/dlpack.h"
@@ -9,18 +9,19 @@
 
 namespace fusedstep::bind {
 
-/// "torch.float32 (3, 4)", with device and layout if they are unusual; the type's name if the object is no tensor.
+/// A description for errors, for example "torch.float32 (3, 4)". It contains the device if it is not the CPU, and the
+/// layout if it is not torch.strided. For an object that is not a tensor, it is the name of the type.
 std::string describe_tensor(py::handle object);
 
-/// Raises if a tensor's storage has too few bytes for it.
+/// Raises if a tensor's storage has too few bytes for the tensor.
 void require_storage(py::handle tensor, const View& view, const Where& where);
 
 class TorchSource final : public Loops<TorchSource> {
  public:
-  /// `tensor_type` is torch.Tensor, and `increment_version` is called with the tensors that a step has written. `owner`
-  /// is the optimizer's __dict__, and `members` the groups of the plan. The gradients are those of `params`. `idle` are
-  /// parameters without a gradient; if one gets a gradient, the source has changed. It has also changed if a group has
-  /// other parameters than these, unless the plan is for `some` of them. `shard_type` is DTensor, or None.
+  /// `tensor_type` is torch.Tensor, and `shard_type` is DTensor or None. `increment_version` is called with the tensors
+  /// that a step has written. `owner` is the optimizer's __dict__, and `members` has the groups of the plan. The plan
+  /// updates `params`. `idle` has the parameters without a gradient. `unchanged` returns false if one of these gets a
+  /// gradient. If `some` is false, `unchanged` also returns false if a group has a parameter that is in neither list.
   TorchSource(const std::string& label, const py::object& tensor_type, py::object shard_type,
               py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
               const py::list& idle, bool some);
@@ -34,7 +35,7 @@ class TorchSource final : public Loops<TorchSource> {
     PyErr_Clear();
     return false;
   }
-  /// True if the memory of an object is still as in the snapshot.
+  /// True if the object still has the memory that the snapshot describes.
   bool is_still(PyObject* object, const Snapshot& seen, Snapshot::Use use) const {
     View v;
     return look_at_stored(object, v) && seen.matches(v, use);
@@ -79,16 +80,16 @@ class TorchSource final : public Loops<TorchSource> {
   py::dict owner_, state_;
   WatchedList groups_;
   WatchedDict entries_of_state_;
-  std::vector<WatchedDict> options_, entries_;  // of each group; of the state
-  std::vector<WatchedList> members_;            // of each group
+  std::vector<WatchedDict> options_, entries_;  // options_: of each group; entries_: the items of the state
+  std::vector<WatchedList> members_;            // the parameters of each group
   std::vector<py::object> params_, idle_;
   struct Checked {
     const void* data = nullptr;
     std::ptrdiff_t bytes = 0;
   };
-  std::vector<View> described_;    // each gradient as it was checked; ndim < 0: unusable
-  bool asked_ = false;             // Python code has run since the check, so a gradient may have changed
-  std::vector<Checked> storages_;  // gradients whose storage was large enough, by hash of the address
+  std::vector<View> described_;    // the memory of each gradient when it was checked; ndim < 0: unusable
+  bool asked_ = false;             // true: Python code has run since the check, so a gradient may have changed
+  std::vector<Checked> storages_;  // gradients whose storage was large enough; the index is a hash of the address
   bool idle_has_gradient_ = false, orphaned_ = false, has_others_ = false;
 };
 

@@ -1,4 +1,4 @@
-// Why a tensor is refused.
+// Raises the errors of tensors that a plan cannot use.
 #include "python/torch.h"
 
 namespace fusedstep::bind {

@@ -39,7 +39,8 @@ bool is_in_order(const View& v) {
 
 namespace {
 
-/// Says whether sum(steps[i] * x[i]) = target has a solution with 0 <= x[i] <= most[i]. No number is negative.
+/// Finds out whether the equation sum(step[i] * x[i]) = target has a solution in integers with 0 <= x[i] <= most[i].
+/// Each step[i] is at least 0.
 class Equation {
  public:
   void add(std::ptrdiff_t step, std::ptrdiff_t most) {
@@ -63,7 +64,7 @@ class Equation {
  private:
   struct Term {
     std::ptrdiff_t step, most;
-    std::ptrdiff_t divisor = 0, reach = 0;  // of this and all later terms
+    std::ptrdiff_t divisor = 0, reach = 0;  // greatest common divisor and largest sum of this and all later terms
   };
 
   bool search(std::size_t k, std::ptrdiff_t target) {
@@ -90,8 +91,8 @@ bool has_whole_strides(const View& v) {
   return true;
 }
 
-/// If each stride is larger than all inner axes together, no elements overlap. This is the usual case, and cheap to
-/// see.
+/// True if each stride is at least the extent of all inner axes together. Then no elements overlap. The check is fast,
+/// and true for nearly all arrays.
 bool nests(const View& v) {
   std::ptrdiff_t span = v.item_size;
   const std::vector<int> order = memory_order(v);
@@ -105,15 +106,16 @@ bool nests(const View& v) {
 
 }  // namespace
 
-/// Two elements whose index differs first in axis `lead` are `stride(lead) * x + ...` bytes apart, with x >= 1. They
-/// share memory if this distance is less than an item. If all strides are multiples of an item, it must be 0.
+/// Let `lead` be the first axis in which the indices of two elements differ. The distance of the elements in bytes is
+/// stride(lead) * x plus terms for the later axes, with x >= 1. The elements share memory if this distance is less than
+/// the size of an item. If all strides are multiples of the size of an item, the elements share memory only if it is 0.
 bool is_disjoint(const View& v) {
   if (v.size() == 0 || nests(v)) return true;
   const std::ptrdiff_t slack = has_whole_strides(v) ? 0 : v.item_size - 1;
   for (int lead = 0; lead < v.ndim; ++lead) {
     if (v.shape[lead] < 2) continue;
     Equation equation;
-    std::ptrdiff_t target = slack - std::abs(v.stride(lead));  // x = 1, and every other difference as small as possible
+    std::ptrdiff_t target = slack - std::abs(v.stride(lead));  // for x = 1 and the lowest other terms
     equation.add(1, 2 * slack);
     equation.add(std::abs(v.stride(lead)), v.shape[lead] - 2);
     for (int d = lead + 1; d < v.ndim; ++d) {
@@ -132,8 +134,8 @@ bool share_memory(const View& a, const View& b) {
   if (is_dense(a, memory_order(a)) && is_dense(b, memory_order(b))) return true;
   const bool whole =
       a.item_size == b.item_size && has_whole_strides(a) && has_whole_strides(b) && (x.low - y.low) % a.item_size == 0;
-  // Counts the bytes of a upwards from its lowest and those of b downwards from its highest. If strides are multiples
-  // of the item, it is enough to compare first bytes.
+  // The bytes of a are numbered upwards from its lowest byte, and those of b downwards from its highest byte. If
+  // strides are multiples of the size of an item, it is enough to compare the first bytes of the items.
   Equation equation;
   equation.add(1, whole ? 0 : a.item_size + b.item_size - 2);
   for (const View* v : {&a, &b})

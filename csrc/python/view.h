@@ -1,4 +1,4 @@
-// How the elements of an array or a tensor lie in memory, for any library.
+// Describes where the elements of an array or a tensor are in memory, for NumPy, torch and DLPack.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,8 @@
 
 namespace fusedstep::bind {
 
-/// A view borrows the owner's shape and strides. `unit` is the unit of a stride in bytes: 1, or the size of an item.
+/// A view points to the shape and the strides of its owner. The unit of the strides is `unit` bytes: 1, or the size of
+/// an item.
 struct View {
   char* data = nullptr;
   std::ptrdiff_t item_size = 1;
@@ -26,28 +27,31 @@ struct View {
     for (int d = 0; d < ndim; ++d) n *= shape[d];
     return n;
   }
-  /// An item's size is a power of two. A division would take longer than all else that describes an array.
+  /// The size of an item is a power of two, so no division is needed. A division would take longer than the whole rest
+  /// of the description of an array.
   bool is_aligned() const { return (reinterpret_cast<std::uintptr_t>(data) & std::uintptr_t(item_size - 1)) == 0; }
 };
 
-// Reading the descriptions of some hundred arrays is limited by memory: a loop prefetches so many arrays ahead.
+// Loops over hundreds of arrays are limited by memory. So they prefetch the description of the array that is this
+// number of arrays ahead.
 constexpr std::size_t ahead = 8;
 
 bool same_shape(const View& a, const View& b);
 
-/// The axes longer than 1, from the largest stride to the smallest.
+/// The axes whose size is not 1, from the largest stride to the smallest.
 std::vector<int> memory_order(const View& view);
 
-/// True if the elements fill a contiguous range of memory, each once, in some order of the axes.
+/// True if the elements fill a contiguous range of memory without repeated elements. `order` must be
+/// memory_order(view).
 bool is_dense(const View& view, const std::vector<int>& order);
 
-/// True if the elements lie one behind the other, the last axis's next to each other.
+/// True if the view has C order without gaps.
 bool is_in_order(const View& view);
 
 /// True if no two elements share memory.
 bool is_disjoint(const View& view);
 
-/// The range from the lowest byte of the elements to the end of the highest; empty for an empty view.
+/// The range from the lowest byte of the elements to the end of the highest element. It is empty for an empty view.
 struct Extent {
   const char *low, *high;
   bool empty() const { return low == high; }
@@ -63,24 +67,24 @@ inline Extent extent(const View& v) {
   return {low, high};
 }
 
-/// True if an element of one shares memory with an element of the other. The answer is exact, except for strides that
-/// no library makes: it is true if the search takes more than 20,000 steps.
+/// True if an element of a shares memory with an element of b. The answer is exact if the search takes at most 20,000
+/// iterations, which is the case for strides that libraries produce. Otherwise the answer is true.
 bool share_memory(const View& a, const View& b);
 
-/// Describes a view with the shape of a parameter, in the memory order of that parameter: `order` has its axes. The
-/// result points to `dims`.
+/// Describes a view that has the shape of a parameter, with its elements in the memory order of the parameter. `order`
+/// is the parameter's memory_order. The result points to `dims`.
 Strided describe_layout(const View& view, const std::vector<int>& order, std::vector<Strided::Dim>& dims);
 
-/// A copy of a view, made when it was checked. A view that still matches it need not be checked again.
+/// A copy of a view that was checked. If a later view matches the copy, it is not checked again.
 class Snapshot {
  public:
   Snapshot() = default;
   explicit Snapshot(const View& view);
 
-  enum class Use { read, write };  // read: a change of `writeable` does not matter
+  enum class Use { read, write };  // read: `writeable` is not compared
   bool matches(const View& view, Use use = Use::write) const { return view.data == data_ && lies_like(view, use); }
 
-  /// The same, except that the address may differ.
+  /// Like `matches`, but the address may differ.
   bool lies_like(const View& view, Use use = Use::write) const {
     if (view.ndim != ndim_ || view.dtype != dtype_) return false;
     if (use == Use::write && view.writeable != writeable_) return false;
@@ -106,8 +110,9 @@ class Snapshot {
   int ndim_ = -1;  // -1 matches nothing
   DType dtype_ = DType::f32;
   bool writeable_ = false;
-  std::ptrdiff_t few_[2 * few] = {};  // sizes, then strides; in the object, because reading
-                                      // the heap for each of hundreds of arrays is slow
+  // Sizes, then strides. They are stored in the object, because reading them from the heap is slow for hundreds of
+  // arrays.
+  std::ptrdiff_t few_[2 * few] = {};
   std::vector<std::ptrdiff_t> many_;
 };
 

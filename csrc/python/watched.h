@@ -1,5 +1,6 @@
-// The user's dicts and lists, on which a plan relies. Before each use they are compared with what was seen before. They
-// keep alive what was seen, and report it to the garbage collector, because a tensor's hooks may refer to the plan.
+// Records of the user's dicts and lists, from which a plan was made. Before each step, the dicts and lists are compared
+// with the records. The records keep the recorded objects alive. They report these objects to the garbage collector,
+// because a tensor's hooks may refer to the plan, which is a reference cycle.
 #pragma once
 
 #include <utility>
@@ -11,17 +12,17 @@ namespace fusedstep::bind {
 
 namespace py = pybind11;
 
-/// A dict, and the keys and values that it had, compared by identity.
+/// A dict, and a record of its keys and values. They are compared by identity.
 class WatchedDict {
  public:
   WatchedDict() = default;
-  /// The value of `free_key` may change.
+  /// The value of the key `free_key` is not compared.
   explicit WatchedDict(const py::dict& dict, const char* free_key = nullptr);
 
   bool unchanged() const;
   PyObject* dict() const { return dict_.ptr(); }
   const std::vector<std::pair<py::object, py::object>>& items() const { return items_; }
-  /// The current value of a key; null if there is none.
+  /// The current value of a key, or null if the dict does not have the key.
   py::object value(PyObject* key) const;
   int traverse(visitproc visit, void* arg) const;
 
@@ -31,11 +32,11 @@ class WatchedDict {
   std::size_t free_ = std::size_t(-1);
 };
 
-/// A list, and the members that it had, compared by identity.
+/// A list, and a record of its members. They are compared by identity.
 class WatchedList {
  public:
   WatchedList() = default;
-  /// A list that must have these members.
+  /// `members` is the record with which the list is compared.
   WatchedList(const py::list& list, const py::list& members);
   bool unchanged() const;
   bool is(py::handle list) const { return list_.is(list); }

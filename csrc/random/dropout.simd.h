@@ -1,5 +1,5 @@
-// Dropout (Srivastava et al. 2014) whose mask is a function of the element's index. So nothing is stored between the
-// forward and the backward pass, and every slice, thread and machine computes the same mask.
+// Dropout (Srivastava et al. 2014). Whether an element is dropped is a function of its index. So no mask is stored
+// between the forward and the backward pass, and the mask is the same for all numbers of threads and on all machines.
 #pragma once
 
 #include "random/philox.simd.h"
@@ -7,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-/// Drops or scales one number or a vector of numbers.
+/// Sets numbers to 0 or multiplies them by `scale`. The argument is one number or a vector of numbers.
 template <class V, class H>
 inline V drop(V x, H half, H threshold, V scale) {
   return half < threshold ? V{} : x * scale;
@@ -38,9 +38,9 @@ inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrd
   });
 }
 
-/// For one index per element. Halves are computed one tile at a time; the last few are carried over to the next tile,
-/// so that all vectors of y are whole, except the first and the last. While a tile is computed, the next elements are
-/// prefetched.
+/// Used if every element has its own index. The 16-bit halves are computed one tile at a time. The last few halves of a
+/// tile are kept for the next tile, so that only the first and the last vector of y may be incomplete. While a tile is
+/// computed, the next elements are prefetched.
 template <bool past_cache, class T>
 void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
   constexpr std::ptrdiff_t length = width<T>;
@@ -63,7 +63,7 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
   if constexpr (past_cache) end_streaming();
 }
 
-/// For runs of `d.run` elements that share an index. Element `begin` is x[0].
+/// Used if each `d.run` neighbouring elements share an index. Element `begin` is x[0].
 template <class T>
 void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];
@@ -94,7 +94,7 @@ void drop(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, cons
   each(from, to, end - begin, d.first + std::uint64_t(begin), d);
 }
 
-/// The mask: 1 for elements that are kept.
+/// Writes the mask to y: 1 for each element that is kept, 0 for each element that is dropped.
 void kept(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];
   for (std::ptrdiff_t at = begin; at < end;) {

@@ -1,4 +1,4 @@
-// The kernels with random numbers: dropout, its mask, Gaussian noise.
+// The kernels that use random numbers: dropout, the mask of dropout, and Gaussian noise.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +8,19 @@
 
 namespace fusedstep {
 
-/// One sequence of random blocks: the key of Philox4x32-10 and the upper half of its counter.
+/// Selects one sequence of random blocks. `seed` is the key of Philox4x32-10, and `stream` is the upper half of its
+/// counter. A block has four words of 32 bits.
 struct RandomStream {
   std::uint64_t seed, stream;
 };
 
-/// Element i of a dropout uses the 16-bit half i mod 8 of block i / 8. If that half is below `threshold` (0: none,
-/// 65536: all), the element is dropped to +0, else it is multiplied by `scale`.
+/// The element with index i uses the 16-bit half i mod 8 of block i / 8. If this half is below `threshold`, the element
+/// is set to +0. Otherwise it is multiplied by `scale`. With the threshold 0 all elements are kept, and with 65536 all
+/// elements are dropped.
 struct Drop {
   RandomStream random;
-  std::uint64_t first;  // the index of the first run
-  std::ptrdiff_t run;   // this many neighbours share one index, and are kept or dropped together
+  std::uint64_t first;  // the index that the first elements use
+  std::ptrdiff_t run;   // number of neighbouring elements that share one index
   std::int32_t threshold;
   double scale;
 };
@@ -30,8 +32,8 @@ struct Noise {
   double scale;
 };
 
-/// Computes y from elements [begin, end) of an array, of which the first is x[0]. y is x or does not overlap it. With
-/// `past_cache` stores do not read y into the cache first.
+/// Computes y from elements [begin, end) of an array. Element `begin` is x[0]. y must be x, or must not overlap x. If
+/// `past_cache` is true, stores bypass the caches.
 using DropFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&, bool past_cache);
 
 /// y = x + scale * normal for elements [begin, end) of x and y; if x is null, y = scale * normal.
@@ -41,7 +43,7 @@ struct RandomKernels {
   void (*block)(const RandomStream&, std::uint64_t index, std::uint32_t* words);                    // 4 words
   void (*words)(const RandomStream&, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words);  // 4 per block
   void (*kept)(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&);
-  DropFn drop[2];  // by dtype, as below
+  DropFn drop[2];  // drop and noise are indexed by dtype
   NoiseFn noise[2];
 };
 FUSEDSTEP_TABLES(RandomKernels, random_kernels)

@@ -1,4 +1,4 @@
-// Gaussian noise from the same random words, by Box and Muller (1958).
+// Gaussian noise from the random words of Philox, by the method of Box and Muller (1958).
 #pragma once
 
 #include "machine/series.simd.h"
@@ -12,7 +12,8 @@ struct Point {
   T cosine, sine;
 };
 
-/// Cosine and sine of word / 2^32 of a turn. The nearest quadrant is exact; the rest is computed by the series.
+/// Cosine and sine of the angle 2 pi word / 2^32. The angle is the sum of the nearest multiple of a quarter turn, which
+/// is exact, and a rest. The cosine and the sine of the rest are computed by Taylor series.
 template <class T>
 inline Point<T> on_circle(std::uint32_t word) {
   const std::uint32_t quadrant = (word + (1u << 29)) >> 30;
@@ -28,7 +29,8 @@ inline Point<T> on_circle(std::uint32_t word) {
   return {(quadrant + 1) & 2 ? -a : a, quadrant & 2 ? -b : b};
 }
 
-/// Words 2j and 2j + 1 give normals 2j and 2j + 1: sqrt(-2 ln u) times cosine and sine, u = (word + 1/2) / 2^32.
+/// Computes normal numbers 2j and 2j + 1 from words 2j and 2j + 1. They are sqrt(-2 ln u) times the cosine and the sine
+/// of the angle of one word. The other word gives u = (word + 1/2) / 2^32.
 template <class T>
 inline void normals(const std::uint32_t* words, T* z) {
   for (int j = 0; j < tile_words; j += 2) {

@@ -7,22 +7,25 @@
 namespace fusedstep {
 namespace {
 
-// computed at a time; it divides 2^32, so that all blocks of a tile have the same upper word of the block's index
+// The number of blocks in a tile, which are computed together. This number divides 2^32. Therefore, the indices of all
+// blocks of a tile have the same upper word.
 constexpr int tile_blocks = 64;
 constexpr int tile_words = 4 * tile_blocks;
 constexpr int tile_halves = 8 * tile_blocks;
 
-/// One word of several blocks, each in the low half of a lane. The high halves do not matter: a multiplication ignores
-/// them in its factors. Both words of its product are where they are needed.
+/// One word of several blocks. Each word is in the low half of a 64-bit lane. The high halves may have any value,
+/// because the multiplication ignores the high halves of its factors.
 using Lanes __attribute__((vector_size(vector_bytes))) = std::uint64_t;
 constexpr int lane_count = vector_bytes / 8;
-// groups of lanes that are computed together, because a round has to wait for its multiplication
+// The number of groups of lanes that are computed together. While one group waits for its multiplications, the CPU
+// computes the other groups.
 constexpr int groups = 4;
 static_assert(tile_blocks % (groups * lane_count) == 0);
 
 inline Lanes multiply_low(Lanes a, std::uint32_t b) {
 #if defined(__AVX512F__)
-  return Lanes(_mm512_maskz_mul_epu32(0xff, __m512i(a), _mm512_set1_epi64(b)));  // all lanes: no undefined operand
+  // The mask selects all lanes. With a mask, the intrinsic has no undefined operand.
+  return Lanes(_mm512_maskz_mul_epu32(0xff, __m512i(a), _mm512_set1_epi64(b)));
 #elif defined(__AVX2__)
   return Lanes(_mm256_mul_epu32(__m256i(a), _mm256_set1_epi64x(b)));
 #elif defined(__SSE2__)
@@ -68,7 +71,8 @@ inline void store_blocks(const Counter& c, unsigned char* out) {
   __builtin_memcpy(out + sizeof first, &second, sizeof second);
 }
 
-/// Writes the words of `tile_blocks` blocks to `out`. `block`, the first one, must be a multiple of tile_blocks.
+/// Writes the words of `tile_blocks` blocks to `out`. `block`, the index of the first block, must be a multiple of
+/// tile_blocks.
 __attribute__((noinline)) void philox_tile(RandomStream random, std::uint64_t block, void* out) {
   Lanes lane;
   for (int k = 0; k < lane_count; ++k) lane[k] = std::uint64_t(k);
@@ -94,7 +98,7 @@ void philox_block(const RandomStream& random, std::uint64_t index, std::uint32_t
   __builtin_memcpy(words, tile + index % tile_blocks * 4, 4 * sizeof *words);
 }
 
-/// Words first ... first + n - 1 of a stream: word i is word i mod 4 of block i / 4.
+/// Writes words first, ..., first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i / 4.
 void philox_words(const RandomStream& random, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words) {
   std::uint32_t tile[tile_words];
   for (std::ptrdiff_t done = 0; done < n;) {

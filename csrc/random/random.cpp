@@ -8,9 +8,9 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::int64_t chunk = 4096;  // elements; a multiple of every tile
-/// Above this number of bytes read and written, stores that bypass the caches are faster, even if the last-level cache
-/// is larger, because other cores share it. The time of the next read is included.
+constexpr std::int64_t chunk = 4096;  // number of elements; a multiple of the number of elements in each kind of tile
+/// If more than this number of bytes is read and written, stores that bypass the caches are faster. This is so even if
+/// the last-level cache is larger, because other cores share that cache. The measured time includes the next read.
 constexpr std::int64_t most_cached = 24 << 20;
 
 template <class Body>
@@ -19,10 +19,11 @@ void in_chunks(std::int64_t n, int threads, Body&& body) {
                [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
 }
 
-/// The same for 16 bits, one tile of random numbers at a time. The next elements are prefetched.
+/// Dropout of 16-bit elements. The elements of one block are decoded to float32, dropped and encoded, then those of the
+/// next block. The next elements are prefetched.
 void drop_narrow(const HalfKernels& half, const void* x, void* y, std::int64_t begin, std::int64_t end, const Drop& d,
                  bool past_cache) {
-  constexpr std::int64_t block = 512, line = 32;  // elements of a tile, and of a cache line
+  constexpr std::int64_t block = 512, line = 32;  // elements in a block and in a cache line
   alignas(64) float numbers[block];
   const auto phase = d.run == 1 ? std::int64_t(d.first % block) : 0;
   for (std::int64_t from = begin, to; from < end; from = to) {
@@ -42,7 +43,7 @@ void drop_narrow(const HalfKernels& half, const void* x, void* y, std::int64_t b
 Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& mask) {
   Broadcast b;
   std::int64_t stride = 1;
-  for (std::size_t d = shape.size(); d-- > 0; stride *= mask[d]) {  // from the fastest
+  for (std::size_t d = shape.size(); d-- > 0; stride *= mask[d]) {  // from the last axis to the first
     const bool shared = mask[d] == 1;
     if (shape[d] == 1) continue;
     Broadcast::Dim* last = b.outer.empty() ? nullptr : &b.outer.back();

@@ -1,5 +1,5 @@
-// Dropout and Gaussian noise over threads, rows and caches. The results do not depend on how the work is divided,
-// because every element's bits are a function of its index.
+// Dropout and Gaussian noise. The random bits of an element are a function of its index. So the results do not depend
+// on how the work is divided between threads.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,9 @@
 
 namespace fusedstep {
 
-/// How a mask of one shape is broadcast over an array of another shape, in C order. The array is divided into equal
-/// rows. The mask's indices of row r begin at base(r) and increase by one every `run` elements.
+/// How a mask is broadcast over an array of another shape, in C order. The array is divided into `rows` rows of `row`
+/// elements. The first element of row r uses the mask's element base(r). The index in the mask increases by one after
+/// every `run` elements.
 struct Broadcast {
   std::int64_t rows = 1, row = 1, run = 1;
   std::uint64_t base(std::int64_t r) const {
@@ -22,23 +23,23 @@ struct Broadcast {
   }
 
   struct Dim {
-    std::int64_t size, stride;  // stride in the mask: 0 if it is broadcast along this dim
+    std::int64_t size, stride;  // stride: in the mask; 0 if the mask is broadcast along this dim
   };
-  std::vector<Dim> outer;  // from the slowest to the fastest
+  std::vector<Dim> outer;  // the dims over which rows are counted, the outermost first
 };
 
-/// `mask` must broadcast against `shape`: it has equally many dims, each of the same size or 1.
+/// `mask` is the shape of the mask. It must have as many dims as `shape`, each of the same size or of size 1.
 Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& mask);
 
-/// Computes all elements of y from those of x. y is x or does not overlap it. `d.run` is set from the broadcast. If x
-/// and y together are larger than `cache` bytes, stores bypass the caches.
+/// Dropout of all elements of x; the results are written to y. y must be x, or must not overlap x. `d.run` is ignored,
+/// because the broadcast gives it. If x and y together have more than `cache` bytes, stores may bypass the caches.
 void drop(const void* x, void* y, DType dtype, const Broadcast& b, const Drop& d, int threads,
           std::int64_t cache = last_level_cache());
 
-/// Writes the mask of n elements: 1 for elements that are kept.
+/// Writes the mask of n elements: 1 for each element that is kept, 0 for each element that is dropped.
 void keep(std::uint8_t* y, std::int64_t n, const Drop& d, int threads);
 
-/// y = x + noise, where y may be x; y = noise if x is null.
+/// y = x + noise, or y = noise if x is null. y may be x.
 void add_noise(const void* x, void* y, DType dtype, std::int64_t n, const Noise& d, int threads);
 
 }  // namespace fusedstep

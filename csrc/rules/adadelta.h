@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adadelta (Zeiler 2012, algorithm 1), its step multiplied by lr as in torch. Eps is inside both roots in every
-/// source.
+/// Adadelta (Zeiler 2012, algorithm 1). As in torch, the change of the parameter is multiplied by lr. Eps is inside
+/// both square roots, as in the paper and in torch.
 struct adadelta {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"rho", "eps"};

@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// The last part of Adafactor (Shazeer and Stern 2018), as in torch. The gradient must be the direction g / sqrt(v).
-/// Its root mean square is limited to `d`, and the rate is proportional to the size of the parameter.
+/// The last part of Adafactor (Shazeer and Stern 2018), as in torch. The argument g must be the direction, which is the
+/// gradient divided by sqrt(v). The root mean square of the direction is limited to `d`. The learning rate is
+/// proportional to the root mean square of the parameter.
 struct adafactor {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eps2", "d", "weight_decay"};

@@ -5,9 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// Adam (Kingma and Ba 2015, algorithm 1). AMSGrad (Reddi et al. 2018) takes the maximum over the uncorrected second
-/// moment, as torch does. Eps is outside the root as in algorithm 1, inside it as in the lecture notes, or the eps^ of
-/// the paper's section 2, which the bias correction divides too.
+/// Adam (Kingma and Ba 2015, algorithm 1). AMSGrad (Reddi et al. 2018) takes the maximum over the second moment before
+/// bias correction, as torch does. Eps has three variants: outside the square root as in algorithm 1, inside the square
+/// root as in the lecture notes, or eps^ as in section 2 of the paper. The bias correction also divides eps^.
 struct adam {
   enum : unsigned { amsgrad = 1 };
   static constexpr const char* variants[] = {"amsgrad"};

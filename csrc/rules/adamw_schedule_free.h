@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// AdamW without a schedule (Defazio et al. 2024, appendix E). y, z and x are as in sgd_schedule_free.h. The gradient
-/// is divided by the root of its second moment; the decay is taken at y.
+/// AdamW without a learning rate schedule (Defazio et al. 2024, appendix E). sgd_schedule_free.h explains y, z and x.
+/// The gradient is divided by the square root of its second moment. The weight decay is computed from y.
 struct adamw_schedule_free {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2",          "eps", "weight_decay", "warmup_steps",
@@ -18,7 +18,7 @@ struct adamw_schedule_free {
   struct coefficients {
     SquareEma<T> second;
     T lr, share, rest, debias, eps, weight_decay;
-    T first;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
+    T first;  // 0 or 1; a number, because loops with a bool and numbers are not vectorised
   };
 
   template <class T>

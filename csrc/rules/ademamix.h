@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// AdEMAMix (Pagliardini et al. 2024): Adam with a second, slow average of the gradients. Its weight alpha and its
-/// decay beta3 grow over the first steps: alpha linearly, and beta3 such that its half-life grows linearly.
+/// AdEMAMix (Pagliardini et al. 2024): Adam with a second, slow average of the gradients. The slow average has the
+/// weight alpha and the decay beta3. Both grow during the first steps: alpha linearly, and beta3 such that the
+/// half-life of the slow average grows linearly.
 struct ademamix {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "beta3", "eps", "alpha", "alpha_warmup", "beta3_warmup"};

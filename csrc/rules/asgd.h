@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Averaged gradient descent (Polyak and Juditsky 1992) as in torch. `eta` and `mu` are those of the next step, rounded
-/// to float32 as torch stores them.
+/// Averaged gradient descent (Polyak and Juditsky 1992), as in torch. The stored values of `eta` and `mu` are for the
+/// next step. They are rounded to float32, because torch stores them as float32.
 struct asgd {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"lambd", "alpha", "t0"};

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Lion (Chen et al. 2023, algorithm 2): every element moves by lr, in the direction of the sign of an interpolated
-/// momentum.
+/// Lion (Chen et al. 2023, algorithm 2). Every element changes by lr. The sign of the change is opposite to the sign of
+/// an interpolation between the momentum and the gradient.
 struct lion {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2"};

@@ -5,9 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// The last part of Muon (Jordan et al. 2024). The gradient must be the orthogonalised momentum, which needs products
-/// of matrices. The variant is AdamW, for parameters that are not matrices of hidden weights; the momentum is its first
-/// moment.
+/// The last part of Muon (Jordan et al. 2024). The argument g must be the orthogonalised momentum, which is computed
+/// elsewhere because it needs products of matrices. The variant `adamw` is AdamW, for parameters that are not weight
+/// matrices of hidden layers. Its first moment is stored in momentum_buffer.
 struct muon {
   enum : unsigned { adamw = 1 };
   static constexpr const char* variants[] = {"adamw"};

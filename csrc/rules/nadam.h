@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// NAdam (Dozat 2016): Adam with Nesterov's momentum, whose weight mu_t grows with the step. The product of all mu_t is
-/// rounded to float32, as torch stores it.
+/// NAdam (Dozat 2016): Adam with Nesterov's momentum. The weight mu_t of the momentum grows with the number t of the
+/// step. The product of all mu_t is rounded to float32, because torch stores it as float32.
 struct nadam {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "momentum_decay"};

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// RAdam (Liu et al. 2020, algorithm 2): Adam with shorter steps while the variance of the second moment is large, and
-/// momentum without the second moment in the first steps, where that variance is infinite.
+/// RAdam (Liu et al. 2020, algorithm 2): Adam with shorter steps if the variance of the adaptive learning rate is
+/// large. In the first steps this variance is infinite. These steps use momentum without the second moment.
 struct radam {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps"};
@@ -17,13 +17,13 @@ struct radam {
     Ema<T> first;
     SquareEma<T> second;
     T step_size, eps;
-    T adaptive;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
+    T adaptive;  // 0 or 1; a number, because loops with a bool and numbers are not vectorised
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t t) {
     const double beta1 = h[0], beta2 = h[1], eps = h[2];
-    // exact enough for the subtraction that follows
+    // real_power is exact enough for the subtraction in the next line
     const double second = real_power(beta2, double(t)), unbiased = 1.0 - second;
     const double longest = 2.0 / (1.0 - beta2) - 1.0, length = longest - 2.0 * double(t) * second / unbiased;
     const bool adaptive = length > 5.0;

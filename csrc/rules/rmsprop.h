@@ -5,9 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// RMSprop (Tieleman and Hinton 2012), centered as in Graves 2013. Rounding can make the centered variance negative by
-/// an ulp. It is then set to zero, where torch yields nan. If the average of squares overflows, nothing is subtracted
-/// from it.
+/// RMSprop (Tieleman and Hinton 2012). The variant `centered` follows Graves (2013). Rounding can make the centered
+/// variance negative by a unit in the last place. The variance is then set to 0, although torch's result is nan. If the
+/// average of squares overflows, the square of the average is not subtracted from it.
 struct rmsprop {
   enum : unsigned { momentum = 1, centered = 2 };
   static constexpr const char* variants[] = {"momentum", "centered"};

@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// Rprop (Riedmiller and Braun 1993): every element has its own step size, which grows while the sign of its gradient
-/// stays the same and shrinks when the sign changes. Only the sign of the gradient counts; nan stays nan.
+/// Rprop (Riedmiller and Braun 1993). Every element has its own step size. The step size grows if the sign of the
+/// gradient is the same as in the previous step, and shrinks if the sign has changed. Only the sign of the gradient is
+/// used. nan stays nan.
 struct rprop {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eta1", "eta2", "step_size1", "step_size2"};
@@ -15,7 +16,7 @@ struct rprop {
   template <class T>
   struct coefficients {
     T shrinking, growing, smallest, largest, start;
-    T first;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
+    T first;  // 0 or 1; a number, because loops with a bool and numbers are not vectorised
   };
 
   template <class T>

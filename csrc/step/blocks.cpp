@@ -9,17 +9,18 @@
 namespace fusedstep {
 namespace {
 
-// With this size, six arrays of a block fit in the first-level cache. Smaller blocks spend more time in calls. With
-// larger ones the CPU overlaps less of the conversions with the divisions of a rule.
+// The number of elements in a block. With this size, six arrays of a block fit into the first-level cache. With smaller
+// blocks, function calls take more time. With larger blocks, the CPU executes fewer conversions during the divisions of
+// an update rule.
 constexpr std::ptrdiff_t block = 256;
 
-/// Room for one block of float32 or float64 numbers.
+/// Memory for one block of float32 or float64 numbers.
 struct Buffer {
   alignas(64) double numbers[block];
 };
 
-/// Calls body(at, n) for the blocks of elements [first, first + n). The cuts are those of the tensor, counted from its
-/// first element.
+/// Calls body(at, n) for the blocks of elements [first, first + n). Blocks are counted from the first element of the
+/// tensor, so the first and the last block may be incomplete.
 template <class Body>
 void for_blocks(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   for (const std::ptrdiff_t end = first + n; first < end;) {
@@ -31,7 +32,8 @@ void for_blocks(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
 
 Stream gradient_of(const Tensor& t) { return {t.gradient, format_of(t.gradient_dtype)}; }
 
-/// One block of a stream: used in place, or decoded into a buffer and encoded again by `put_back`.
+/// One block of a stream. If the stream can be used in place, `get` returns its address. Otherwise `get` decodes the
+/// block into a buffer, and `put_back` encodes it again.
 class Window {
  public:
   Window(const Stream& stream, Rounding rounding = {})
@@ -54,7 +56,7 @@ class Window {
   Buffer buffer_;
 };
 
-/// How stream k is rounded at the tensor's current step: k = 0 is the parameter, k >= 1 is state k - 1.
+/// How stream k is rounded in the tensor's current step. Stream 0 is the parameter, and stream k >= 1 is state k - 1.
 Rounding rounding(const Tensor& t, const Randomness& r, int k) {
   if (!(k == 0 ? r.parameters : r.states)) return {};
   const std::uint64_t tensor = scramble(scramble(r.seed) + t.place.number);
@@ -69,7 +71,8 @@ bool states_are(Format format, const Tensor& t) {
   return true;
 }
 
-/// The kernel that sweeps all streams at once, or null if there is none for these formats.
+/// The fused kernel, which decodes, updates and encodes all streams in one loop. Null if there is none for these
+/// formats.
 FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Coefficients& c,
                     const Randomness& r) {
   if (before_rule<float>(st) || after_rule(st) || c.careful || t.ema || !t.p.contiguous || !t.gradient.contiguous)
@@ -81,10 +84,11 @@ FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, co
   return nullptr;
 }
 
-// elements whose gradient is zeroed at once, still in the first-level cache
+// If gradients are zeroed, this number of elements is updated, and then their gradient is zeroed. At that time, the
+// gradient is still in the first-level cache.
 constexpr std::ptrdiff_t zeroed_together = 4 * block;
 
-/// Takes whole blocks through a fused kernel.
+/// Updates whole blocks with a fused kernel.
 void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                  const Coefficients& coefficients, const Randomness& r) {
   FusedStreams streams{t.parameter(), gradient_of(t), {}, {rounding(t, r, 0)}};
@@ -97,7 +101,7 @@ void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdif
   }
 }
 
-/// Takes any elements through a rule, in blocks that are decoded and encoded where the format needs it.
+/// Updates any elements. Each block is decoded, updated and encoded. Streams that can be used in place are not decoded.
 void sweep_decoded(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                    const Coefficients& coefficients, const Randomness& r) {
   static_assert(max_states == 4 && block % scaled_together == 0);
@@ -139,7 +143,7 @@ void sweep_blocks(SweepFn sweep, const FusedList& list, const Tensor& t, std::pt
 
 namespace {
 
-/// Calls body(numbers, n) for consecutive runs of a gradient, as numbers of the computing type.
+/// Calls body(numbers, n) for successive parts of a gradient, converted to the type in which kernels compute.
 template <class Body>
 void for_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, Body&& body) {
   Window g(gradient_of(t));

@@ -1,23 +1,25 @@
-// Streams of any format. Each block is decoded into the first-level cache, taken through the kernels of the computing
-// type, and encoded. A stream without gaps whose items are of the computing type is used in place.
+// Steps of tensors whose streams have any format. A stream is the parameter, its gradient or a state. Each block of a
+// stream is decoded into the first-level cache, updated by the kernels for float32 or float64, and encoded. A stream
+// without gaps whose items are float32 or float64 is used in place.
 #pragma once
 
 #include "step/plan.h"
 
 namespace fusedstep {
 
-/// What the random bits of a step depend on, apart from the tensor.
+/// The options of stochastic rounding. The random bits of a step depend on `seed` and on the tensor.
 struct Randomness {
   std::uint64_t seed = 0;
   bool parameters = false, states = false;  // true: rounded stochastically
 };
 
-/// Takes elements [first, first + n) of a tensor through a rule and its stages, block by block. If a format has blocks,
-/// `first` and the end must be borders of blocks.
+/// Updates elements [first, first + n) of a tensor, block by block. Stages are additional operations of a step, for
+/// example clipping by value. If a format has blocks, the range must consist of whole blocks. The last block of the
+/// tensor may be incomplete.
 void sweep_blocks(SweepFn sweep, const FusedList& fused, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n,
                   const Stages& stages, const Coefficients& coefficients, const Randomness& randomness);
 
-/// The same for a tensor whose streams are all used in place.
+/// Updates elements [first, first + n) of a tensor whose streams are all used in place.
 inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, const Stages& stages,
                            const Coefficients& coefficients) {
   const std::ptrdiff_t at = first * item_size(t.dtype);
@@ -30,18 +32,21 @@ inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first,
   sweep(run, stages, coefficients);
 }
 
-/// Adds the squares of elements [first, first + n) of a gradient to the lanes. The first element goes to lane `lane`.
+/// Adds the squares of elements [first, first + n) of a gradient to the partial sums `lanes`. The square of the first
+/// element is added to lane `lane`.
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);
 
-/// True if elements [first, first + n) of a gradient are neither inf nor nan after they are multiplied by a factor.
+/// True if all of elements [first, first + n) of a gradient are finite after they are multiplied by `factor`.
 bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double factor);
 
-/// Adds the squares of elements [first, first + n) of a float64 gradient, each multiplied by a power of two before.
+/// Adds the squares of elements [first, first + n) of a float64 gradient to `sum`. Each element is multiplied by
+/// `power`, a power of two, before it is squared.
 void add_scaled_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double power, double& sum);
 
 void zero_gradient(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n);
 
-/// Exchanges a parameter with contiguous memory of its dtype, in the parameter's memory order.
+/// Exchanges the elements of a parameter with those of `other`. `other` is contiguous, and has the dtype and the memory
+/// order of the parameter.
 void exchange_parameter(const Tensor& t, void* other);
 
 }  // namespace fusedstep

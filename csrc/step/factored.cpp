@@ -8,12 +8,14 @@
 namespace fusedstep {
 namespace {
 
-/// So many rows of a matrix are one thread's at a time: the bits of a column's sum depend on this number.
+/// A part of a matrix has this number of rows. Each part is processed by one thread. The bits of the sum of a column
+/// depend on this number.
 constexpr std::ptrdiff_t rows_together = 128;
 
 std::int64_t parts_of(const Matrices& m) { return (m.rows + rows_together - 1) / rows_together; }
 
-/// visit(matrix, part of it, its first row, how many) for all parts, shared between threads.
+/// Calls visit(matrix, part, first row, number of rows) for all parts of all matrices. The parts are divided between
+/// threads.
 template <class Visit>
 void for_parts(const Matrices& m, Visit&& visit) {
   const std::int64_t parts = parts_of(m);
@@ -26,7 +28,8 @@ void for_parts(const Matrices& m, Visit&& visit) {
   });
 }
 
-/// Writes the sum of squares of every row and, unless null, of every column of each matrix.
+/// Writes the sum of squares of every row of each matrix. If `of_columns` is not null, also writes the sum of squares
+/// of every column.
 void add_squares(const char* x, const Matrices& m, DType dtype, double* of_rows, double* of_columns) {
   const RowColumnSquaresFn add = step_kernels().row_column_squares[int(dtype)];
   const std::int64_t parts = parts_of(m);
@@ -45,7 +48,7 @@ void add_squares(const char* x, const Matrices& m, DType dtype, double* of_rows,
       of_columns[k / parts * m.columns + j] += partial[std::size_t(k * m.columns + j)];
 }
 
-/// Takes averages of mean squares one step on: `n` sums over `count` numbers each.
+/// Updates n running averages of mean squares. squares[i] is a sum over `count` numbers.
 template <class T>
 void move(const T* average, const double* squares, std::ptrdiff_t n, std::ptrdiff_t count, double weight, T* next) {
   for (std::ptrdiff_t i = 0; i < n; ++i)

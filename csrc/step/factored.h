@@ -1,28 +1,30 @@
-// Second moments of matrices by a factor of their rows and one of their columns.
+// Second moments of matrices. The second moments of a matrix are approximated by the product of two vectors, with one
+// number per row and one number per column.
 #pragma once
 
 #include "step/kernel.h"
 
 namespace fusedstep {
 
-/// `count` matrices, one behind the other without gaps.
+/// `count` matrices of the same shape, one after the other in memory without gaps.
 struct Matrices {
   std::int64_t count;
   std::ptrdiff_t rows, columns;
 };
 
-/// Writes the sum of squares of every row, in float64. The same bits for any number of threads, here and below.
+/// Writes the sum of squares of every row, in float64. The bits do not depend on the number of threads. The same is
+/// true for divide_by_factors.
 void squares_of_rows(const char* x, const Matrices& m, DType dtype, double* of_rows);
 
-/// Averages of the mean squares of rows and of columns, which lie like the rows and columns of all matrices.
+/// Running averages of the mean squares of rows and of columns, for all matrices one after the other.
 struct Factored {
-  const char *row, *column;  // so far
-  char *next_row, *next_column;
-  double weight;  // of the new mean squares
-  double eps;     // the smallest mean of the rows' averages, and the smallest root that is divided by
+  const char *row, *column;      // the averages before the step
+  char *next_row, *next_column;  // the averages after the step
+  double weight;                 // the weight of the new mean squares in the averages
+  double eps;                    // lower bound of the mean of the rows' averages, and of the square root in the divisor
 };
 
-/// Takes the averages one step on, and writes y = x / sqrt(row * column / mean(row)).
+/// Updates the averages, and writes y = x / sqrt(row * column / mean(row)) with the updated averages.
 void divide_by_factors(const char* x, const Matrices& m, DType dtype, const Factored& f, char* y);
 
 }  // namespace fusedstep

@@ -1,4 +1,4 @@
-// Rows of matrices: their squares, and their division by the root of two factors.
+// Sums of squares of the rows of matrices, and divisions of rows by the square root of the product of two factors.
 #pragma once
 
 #include "step/norm.simd.h"
@@ -28,7 +28,8 @@ void row_column_squares(const void* from, std::ptrdiff_t rows, std::ptrdiff_t co
   }
 }
 
-/// The floor keeps the root from zero in T as well, unless it is zero itself; nan stays nan.
+/// `floor` is a lower bound of the number whose square root is the divisor. If `floor` is positive but would be 0 in T,
+/// the smallest normal number of T is used. nan stays nan.
 template <class T>
 void divide_by_factors(const void* x_, const void* row_, const void* column_, std::ptrdiff_t rows,
                        std::ptrdiff_t columns, double floor, void* y_) {

@@ -1,4 +1,4 @@
-// The first pass of rules whose step depends on norms of the whole tensor.
+// The first pass of update rules that need norms of the whole tensor. It computes these norms.
 #pragma once
 
 #include "step/norm.simd.h"
@@ -21,8 +21,8 @@ inline void measure_block(const T* p, const T* g, T* const* states, std::ptrdiff
       });
 }
 
-/// Adds the squares of the parameters to the first norm_lanes lanes at `sums`, and the squares of the measured numbers
-/// to the next ones. The run begins with lane 0.
+/// Adds the squares of the parameters to the first norm_lanes partial sums at `sums`. Adds the squares of the numbers
+/// that Rule::measure returns to the next norm_lanes partial sums. The first element is added to lane 0 of both.
 template <class Rule, unsigned V, class T>
 void measure(const Run& run, const Stages& st, const Coefficients& raw) {
   using C = Careful<T>;

@@ -1,4 +1,4 @@
-// Sums whose bits depend only on the positions of the elements.
+// Sums of squares. Their bits depend on the elements and their positions, and not on threads or vector widths.
 #pragma once
 
 #include "step/sweep.simd.h"
@@ -6,8 +6,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adds the squares of `rows` rows of norm_lanes elements. The indices are constants, so that the lanes stay in
-/// registers.
+/// Adds the squares of `rows` rows of norm_lanes elements to the lanes. The indices of the lanes are compile-time
+/// constants, so that the lanes stay in registers.
 template <class T>
 inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   double sum[norm_lanes];
@@ -19,8 +19,8 @@ inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   for (int k = 0; k < norm_lanes; ++k) lanes[k] = sum[k];
 }
 
-/// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double. So threads and vector widths do not change the
-/// sum.
+/// Adds g[i]^2 to lane (lane + i) mod norm_lanes, in order, in double. So the sum does not depend on the number of
+/// threads or the width of vectors.
 template <class T>
 inline void add_squares(const T* g, std::ptrdiff_t n, unsigned lane, double* lanes) {
   std::ptrdiff_t i = 0;
@@ -46,8 +46,8 @@ FUSEDSTEP_INLINE void add_to_all(T* const* x, const T* g, std::ptrdiff_t n) {
     for (int k = 0; k < N; ++k) x[k][i] += g[i];
 }
 
-/// The memory traffic of an optimizer with one addition per array, and with its prefetches. A step is compared with its
-/// time.
+/// Reads and writes the same arrays as an optimizer step, with the same prefetches, but with one addition per array.
+/// Benchmarks compare the time of a step with the time of this function.
 template <class T, int N>
 inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
   T* x[N];

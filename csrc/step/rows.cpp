@@ -9,7 +9,7 @@
 namespace fusedstep {
 namespace {
 
-/// Sorts positions by the row of each. Positions of the same row keep their order.
+/// Sorts positions by index[position], which is a row. Positions of the same row keep their order.
 void sort_by_row(const std::int64_t* index, std::vector<std::int64_t>& positions) {
   constexpr int bits = 11;
   const std::int64_t last = positions.empty() ? 0 : *std::max_element(index, index + positions.size());
@@ -29,7 +29,8 @@ void add(T* sum, const T* values, std::ptrdiff_t width) {
   for (std::ptrdiff_t i = 0; i < width; ++i) sum[i] += values[i];
 }
 
-/// Prefetches a row that will be stepped soon: rows are scattered over memory, so the hardware does not foresee them.
+/// Prefetches a row that will be updated soon. The hardware's prefetcher does not help, because the rows are scattered
+/// over memory.
 void prefetch(const void* row, std::ptrdiff_t bytes) {
   for (std::ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(row) + at, 1);
 }
@@ -58,7 +59,8 @@ int RowGradient::useful_threads(int threads) const {
   return fusedstep::useful_threads(std::int64_t(order_.size()) * width_, threads);
 }
 
-/// The gradient of a row: a pointer to its values if there is one of them; else their sum, in order, in the row's room.
+/// Returns the gradient of a row. If the row has one gradient, the result points to its values. If the row has several
+/// gradients, they are added in order, and the result points to the sum in `room_`.
 const char* RowGradient::gradient(const Row& row) const {
   const std::ptrdiff_t bytes = width_ * item_size(dtype_);
   const auto values = [&](std::int64_t i) { return values_ + order_[std::size_t(row.first + i)] * bytes; };
@@ -113,7 +115,7 @@ void RowGradient::sweep(SweepFn kernel, const Tensor& table, const Stages& stage
       }
       Run run{at(table.p.data, row), {}, nullptr, nullptr, width_};
       for (int s = 0; s < max_states; ++s) run.states[s] = at(table.states[s], row);
-      run.g = const_cast<char*>(gradient(row));  // read only: the stages do not zero it
+      run.g = const_cast<char*>(gradient(row));  // it is only read, because the stages do not zero it
       kernel(run, stages, c);
     }
   });

@@ -1,4 +1,5 @@
-// Gradients of some rows of a table. The gradients of the same row are added up, and each row is stepped in place.
+// Gradients for some rows of a parameter, for example of an embedding table. Gradients of the same row are added up,
+// and each row is updated in place.
 #pragma once
 
 #include <cstdint>
@@ -10,18 +11,19 @@ namespace fusedstep {
 
 class RowGradient {
  public:
-  /// values[i] is the gradient of row index[i]: `width` numbers of float32 or float64, without gaps. Rows may come in
-  /// any order and more than once. The constructor reads `index`; `values` must live as long as this object.
+  /// values[i] is a gradient of row index[i]. It has `width` numbers of float32 or float64, without gaps. Rows may
+  /// occur in any order and more than once. `index` is used only in the constructor. `values` must exist as long as
+  /// this object.
   RowGradient(const std::int64_t* index, std::int64_t count, const char* values, DType dtype, std::ptrdiff_t width);
 
-  /// The sum of squares, after gradients of the same row are added up. The bits are the same for any number of threads.
+  /// The sum of squares, after gradients of the same row are added up. The bits do not depend on the number of threads.
   double squared_norm(int threads) const;
 
   std::int64_t count() const { return std::int64_t(rows_.size()); }
-  /// Writes the number of each row that has a gradient, in order, and its gradient.
+  /// For each row that has a gradient, in ascending order, writes the index of the row and its gradient.
   void write(std::int64_t* index, char* gradients, int threads) const;
 
-  /// Takes every row of a table through a rule and its stages. Allocates nothing.
+  /// Updates each row of `table` that has a gradient. Allocates no memory.
   void sweep(SweepFn kernel, const Tensor& table, const Stages& stages, const Coefficients& c, int threads) const;
 
   DType dtype() const { return dtype_; }
@@ -31,8 +33,8 @@ class RowGradient {
 
  private:
   struct Row {
-    std::int64_t row, first, count;  // index in the table; first position in `order_` and number of positions
-    std::ptrdiff_t room;             // position in `room_` of the sum of several
+    std::int64_t row, first, count;  // index in the table; first position in `order_`; number of positions
+    std::ptrdiff_t room;             // byte in `room_` where the sum begins, if there are several gradients
   };
   const char* gradient(const Row& row) const;
 

@@ -11,7 +11,8 @@
 namespace fusedstep {
 namespace {
 
-// Chunks that are read in order. So many are long enough for the hardware's prefetcher.
+// The number of chunks in a group. The chunks of a group are read in ascending order. A group is so long that the
+// hardware's prefetcher is effective.
 constexpr std::int64_t stretch = 64;
 
 }  // namespace
@@ -19,7 +20,7 @@ constexpr std::int64_t stretch = 64;
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
   std::vector<double> partial(std::size_t((n + chunk_size - 1) / chunk_size));
-  // A step uses the same number of threads. So each thread has in its cache the data that it wrote.
+  // A step uses the same number of threads. So each thread reads the data that it has written, from its own cache.
   const int threads = useful_threads(n, available_threads());
   parallel_for(std::int64_t(partial.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t k = begin; k < end; ++k) {
@@ -44,12 +45,13 @@ double Plan::squared_norm_of(std::int64_t chunk) const {
   return sum_of_lanes(lanes);
 }
 
-/// The bits are the same for any number of threads and any split into tensors: an element's lane and chunk follow from
-/// its position in the concatenation, and lanes and chunks are added in a fixed order.
+/// The bits do not depend on the number of threads, or on how the elements are divided into tensors. The lane and the
+/// chunk of an element follow from its position in the concatenation of all tensors. Lanes and chunks are added in a
+/// fixed order.
 double Plan::squared_norm(int threads) {
   parallel_for(std::int64_t(partial_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
-    // From the last run of chunks to the first: the sweep that follows begins with what was read last and is still
-    // cached.
+    // Groups of chunks are read from the last group to the first. So the elements that were read last are still in the
+    // cache when the step begins with them.
     for (std::int64_t stop = end; stop > begin; stop -= stretch)
       for (std::int64_t chunk = std::max(begin, stop - stretch); chunk < stop; ++chunk)
         partial_[std::size_t(chunk)] = squared_norm_of(chunk);
@@ -61,9 +63,9 @@ double Plan::squared_norm(int threads) {
 
 constexpr double least_exact_squares = 0x1p-970;
 
-/// The squares of float64 numbers overflow beyond 1e154 and lose digits below 1e-146. In these cases the numbers are
-/// multiplied by a power of two first. Numbers of smaller types are left out of that sum: they are negligible beside
-/// overflowing ones, and if the sum is tiny they are 0.
+/// The squares of float64 numbers above 1e154 overflow, and those of numbers below 1e-146 lose digits. In these cases
+/// the numbers are multiplied by a power of two before they are squared. Only float64 numbers are added to this sum. If
+/// there is an overflow, the numbers of other types are negligible. If the sum is very small, these numbers are all 0.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
   if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;
@@ -91,7 +93,7 @@ bool Plan::has_float64() const {
                                    [](const Tensor& t) { return t.active && t.gradient_dtype == DType::f64; });
 }
 
-/// True if no gradient is inf or nan after it is multiplied by a factor. Looks at every element.
+/// True if all gradients are finite after they are multiplied by `factor`. Reads every element.
 bool Plan::finite(double factor) const {
   bool finite = true;
   if (total_ > 0)
@@ -101,8 +103,8 @@ bool Plan::finite(double factor) const {
   return finite;
 }
 
-/// True if some gradient is inf or nan after it is multiplied by a factor. No element exceeds the norm, so the norm
-/// nearly always answers without a look at the elements.
+/// True if an element of a gradient is inf or nan after it is multiplied by `factor`. No element is larger than the
+/// norm. If the norm is not very large, the elements are therefore not read.
 bool Plan::overflows(double norm, double factor) const {
   constexpr double safe = 0x1p127;  // half of the largest float32
   return !(norm < safe && norm * factor < safe) && !finite(factor);

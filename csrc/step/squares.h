@@ -6,7 +6,7 @@
 
 namespace fusedstep {
 
-/// The sum of x_i^2 in float64. The bits are the same for any number of threads.
+/// The sum of x_i^2, in float64. The bits do not depend on the number of threads.
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype);
 
 }  // namespace fusedstep

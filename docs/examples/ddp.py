@@ -1,4 +1,4 @@
-"""DistributedDataParallel: every rank has the whole model, and all states.
+"""Train with DistributedDataParallel. Every rank has the whole model and all states.
 
 torchrun --nproc-per-node 2 docs/examples/ddp.py
 """

@@ -1,4 +1,6 @@
-"""NumPy loops over MPI: data-parallel, and ZeRO-1, where each rank has the states of one slice of the parameters only.
+"""Train NumPy arrays over MPI in two ways: data-parallel and ZeRO-1.
+
+In ZeRO-1, each rank steps one slice of the parameters, and has only the states of this slice. Start this example with:
 
 mpiexec -n 2 python docs/examples/mpi.py
 """
@@ -16,19 +18,19 @@ RANK, SIZE = COMM.rank, COMM.size
 SHAPES = (17, 32), (32, 6)
 COUNT = sum(a * b for a, b in SHAPES)
 STEPS, ROWS = 100, 64
-# All parameters lie in one array. It has one slice for each rank.
+# All parameters are in one array. Rank k has the slice from BOUNDS[k] to BOUNDS[k + 1].
 BOUNDS = np.linspace(0, COUNT, SIZE + 1).astype(int)
 MINE = slice(BOUNDS[RANK], BOUNDS[RANK + 1])
 
 
 def matrices(flat: np.ndarray) -> list[np.ndarray]:
-    """Return the two matrices, which lie in one array."""
+    """Return the two matrices, which are views of one array."""
     first = SHAPES[0][0] * SHAPES[0][1]
     return [flat[:first].reshape(SHAPES[0]), flat[first:].reshape(SHAPES[1])]
 
 
 def loss_and_gradient(w: np.ndarray, step: int) -> tuple[float, np.ndarray]:
-    """Return the loss of this rank's part of a batch, and its gradient."""
+    """Return the loss of this rank's part of a batch, and the gradient of this loss."""
     x = np.random.default_rng(step).standard_normal((ROWS, SHAPES[0][0]), dtype=np.float32)[RANK::SIZE]
     y = np.sin(x.cumsum(1)[:, : SHAPES[1][1]])
     (w1, w2), gradient = matrices(w), np.empty_like(w)
@@ -42,21 +44,21 @@ def loss_and_gradient(w: np.ndarray, step: int) -> tuple[float, np.ndarray]:
 
 
 def norm_over_ranks(part: np.ndarray) -> float:
-    """Return the norm over the parts of all ranks. The sum has the order of ranks, so all ranks get the same bits."""
+    """Return the norm over the parts of all ranks. All ranks add in the same order, so the norm has the same bits."""
     return float(np.sqrt(sum(COMM.allgather(float(part.astype(np.float64) @ part)))))
 
 
 def data_parallel(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Step all parameters on every rank. For the norm, each rank sums the squares of one slice of the gradient."""
+    """Step all parameters on every rank. For the norm, each rank sums the squares in one slice of the gradient."""
     total = np.empty_like(gradient)
     COMM.Reduce(gradient, total, root=0)
-    COMM.Bcast(total, root=0)  # not Allreduce: its result may differ in the last bit between ranks
+    COMM.Bcast(total, root=0)  # the result of Allreduce might differ in the last bit between ranks
     total /= SIZE
     optimizer.step([total], clip_norm=1.0, grad_norm=norm_over_ranks(total[MINE]))
 
 
 def by_slices(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Step one slice on every rank, and send the new values to all ranks."""
+    """Step one slice on every rank, and send the new values of the slice to all ranks."""
     counts = np.diff(BOUNDS)
     part = np.empty(counts[RANK], np.float32)
     COMM.Reduce_scatter(gradient, part, counts)

@@ -1,4 +1,4 @@
-"""The examples train this small network on random data. Each rank takes its part of every batch."""
+"""The network, the data and the training loop of the examples. Each rank takes its part of every batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int = 100) -> list[float]:
-    """Train, and return the loss of every step, as the mean over all ranks."""
+    """Train. Return the loss of every step: the mean of the losses of all ranks."""
     losses = []
     for step in range(steps):
         x, y = batch(step)

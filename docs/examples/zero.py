@@ -1,4 +1,4 @@
-"""ZeroRedundancyOptimizer (ZeRO-1): every rank has the whole model, and the states of some parameters.
+"""Train with ZeroRedundancyOptimizer (ZeRO-1). Every rank has the whole model, and the states of some parameters.
 
 torchrun --nproc-per-node 2 docs/examples/zero.py
 """

@@ -6,7 +6,8 @@ Gradient descent: batch, mini-batch, stochastic
 
     theta <- theta - eta * 1/B * sum of the gradients of B rows        B = all, 32, 1
 
-A network learns 384 digits by plain gradient descent at one learning rate. Only the number of rows per step differs.
+A network learns 384 digits by plain gradient descent. The page compares three batch sizes: B rows per step, where B is
+384 (all rows), 32 or 1. The learning rate is the same for all batch sizes.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ ROWS, EPOCHS, RATE = 384, 15, 0.1
 
 
 def losses(size, seed):
-    """Train with batches of this size. Return numbers of steps, and the loss on all rows after these steps."""
+    """Train with batches of this size. Return some numbers of steps, and the loss on all rows after so many steps."""
     data, rng = load("digits", ROWS, seed), np.random.default_rng(seed)
     model, loss = mlp(64, 32, 10, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=RATE)
@@ -47,15 +48,15 @@ for size, found in runs.items():
     band(left, steps * size / ROWS, curves, NAMES[size])
     band(right, steps[1:], curves[:, 1:])
 left.set(
-    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Per pass: small batches, lower loss"
+    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Small batches: lower loss per pass"
 )
-right.set(xlabel="steps", ylabel="training loss", xscale="log", title="Per step: not a lower loss")
+right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 and B = 384: similar loss per step")
 _ = left.legend()
 
 # %%
-# After the same number of passes over the rows, the loss is lower with small batches, because they take more steps.
-# After the same number of steps, batches of 32 rows have nearly the same loss as batches of all rows. Batches of one
-# row have a higher loss.
+# After the same number of passes over the rows, the loss is lower with small batches, because a pass with small batches
+# has more steps. After the same number of steps, training with batches of 32 rows has nearly the same loss as training
+# with all rows. Training with batches of one row has a higher loss.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

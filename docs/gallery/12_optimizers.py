@@ -4,16 +4,16 @@ Every update rule on one model
 
 .. code-block:: text
 
-    SGD       theta -= eta g          NAG: a = beta a + g, g taken at theta - eta beta a;  theta -= eta a
-    Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)      RMSprop: G = alpha G + (1 - alpha) g^2, then the same
-    Adadelta  G as RMSprop's;  d = sqrt(H + eps) / sqrt(G + eps) g;  theta -= eta d;  H = rho H + (1 - rho) d^2
+    SGD       theta -= eta g          NAG: a = beta a + g, with g at theta - eta beta a;  theta -= eta a
+    Adagrad   G += g^2;  theta -= eta g / (sqrt(G) + eps)   RMSprop: G = alpha G + (1 - alpha) g^2;  theta as in Adagrad
+    Adadelta  G as in RMSprop;  d = sqrt(H + eps) / sqrt(G + eps) g;  theta -= eta d;  H = rho H + (1 - rho) d^2
     Adam      m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  with m' = m / (1 - b1^t), v' = v / (1 - b2^t):
               theta -= eta m' / (sqrt(v') + eps)
     AdamW     theta *= 1 - eta lambda, then Adam's step        Lion: theta -= eta sign(b1 m + (1 - b1) g)
 
-These are the formulas of the classical rules. The API reference has the formulas of all rules. Is Adam the best
-choice in every respect? Each rule is tuned with the same budget: thirteen learning rates from 1e-4 to 100. The page
-takes the rate with the lowest validation loss (mean of three seeds). With this rate the network is trained again, with
+These are the formulas of the classical rules. The API reference has the formulas of all rules. The page asks whether
+Adam is the best rule in every respect. For each rule, thirteen learning rates from 1e-4 to 100 are tried. The page
+takes the rate with the lowest validation loss (mean of three seeds). With this rate, the network is trained again, with
 other seeds and on other splits.
 """
 
@@ -60,17 +60,18 @@ left.set(xscale="log", title="Training loss after 20 epochs")
 _ = right.set(title="Accuracy after 20 epochs")
 
 # %%
-# The difference of each rule from Adam, over the same seeds and splits, in accuracy and in the logarithm of the loss.
-# If the whole interval of a difference in accuracy is above 0, the rule is more accurate than Adam.
+# The output compares each rule with Adam, with the same seeds and splits. It shows the difference in accuracy, and the
+# logarithm of the rule's training loss divided by Adam's training loss. If the whole interval of a difference in
+# accuracy is above 0, the rule is more accurate than Adam.
 
 gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
 slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
 for name in names:
     right = interval(found[name][:, 2])
-    print(f"{name:9} accuracy {right:.1%}, minus Adam's {gains[name]:+.1%}; log of the loss {slower[name]:+.2f}")
+    print(f"{name:9} accuracy {right:.1%}, minus Adam's {gains[name]:+.1%}; log(loss / Adam's) {slower[name]:+.2f}")
 
 # %%
-# Adam is not the best in every respect here. Several classical rules do not differ measurably from Adam in accuracy.
+# Adam is not the best rule in every respect here. Several rules do not differ measurably from Adam in accuracy.
 # NAG and Adadelta reach a lower training loss. Plain SGD (without momentum) has a higher loss and a lower accuracy.
 # AdamW's loss stays higher because its decay keeps the weights small.
 

@@ -5,11 +5,11 @@ A narrow valley
 .. code-block:: text
 
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
-    momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g taken at theta - eta beta a
+    momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g at theta - eta beta a
 
 A linear model classifies tumours by their radius and their area. These two features are strongly correlated.
-Therefore the loss is a narrow valley: its curvature in one direction is more than a hundred times the curvature in
-the other direction.
+Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred times the
+curvature along the valley. kappa is the quotient of these two curvatures.
 """
 
 from contextlib import nullcontext
@@ -68,17 +68,14 @@ right.set(xlabel="step", ylabel="log10 of the distance to the minimum", ylim=(-6
 _ = right.legend()
 
 # %%
-# The number of steps that each optimizer needs until it stays within 0.01 of the minimum:
+# The output shows kappa, and the number of steps after which the distance to the minimum stays below 0.01:
 
 steps = {label: 1 + np.array([np.flatnonzero(d > 0.01)[-1] for d in found]) for label, found in distances.items()}
 kappa = interval([kappa for kappa, *_ in runs])
 print(f"kappa {kappa:.0f}")
 for label, needed in steps.items():
     print(f"{label}: {interval(needed):.0f} steps")
-print(
-    f"momentum needs {interval(steps['momentum 0.9'] - steps['Nesterov 0.9']):.0f} steps more "
-    "than Nesterov's look-ahead"
-)
+print(f"momentum 0.9 needs {interval(steps['momentum 0.9'] - steps['Nesterov 0.9']):.0f} more steps than Nesterov 0.9")
 
 plain, momentum, nesterov, adam = steps.values()
 assert kappa.low > 100

@@ -6,8 +6,8 @@ Momentum against plateaus and saddles
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-The first weights of a network of four layers have a fifth of Glorot's size. This start is near a saddle: the network
-gives nearly the same output for every digit, and the gradient is nearly zero.
+The initial weights of a network of four layers have a fifth of the size that Glorot's rule gives. The training starts
+near a saddle: the network gives nearly the same output for every digit, and the gradient is nearly zero.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ OPTIMIZERS = {
 
 
 def network(seed):
-    """Return four layers whose weights are a fifth of Glorot's."""
+    """Return a network of four layers. The initial weights are a fifth of the size that Glorot's rule gives."""
     widths = (64, 32, 32, 32, 10)
     linear = [nn.Linear(*widths[i : i + 2], weight_init=init.glorot(scale=0.2)) for i in range(4)]
     return nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2], nn.Tanh(), linear[3], rng=seed)
@@ -46,7 +46,7 @@ axes.set(xlabel="epoch", ylabel="training loss (mean over the epoch)", title="Le
 _ = axes.legend()
 
 # %%
-# The number of epochs until the loss is below 2:
+# The output shows the number of epochs until the loss is below 2:
 
 needed = {label: 1 + np.argmax(curves < 2, axis=1) for label, curves in runs.items()}
 for label, epochs in needed.items():
@@ -54,8 +54,8 @@ for label, epochs in needed.items():
 
 # %%
 # SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger rate has
-# the same effect. In the long run, momentum 0.9 makes the steps ten times as long. Plain gradient descent at ten times
-# the rate leaves the saddle as early as SGD with momentum.
+# the same effect. If the gradient does not change, momentum 0.9 makes the steps ten times as long in the long run.
+# Plain gradient descent at ten times the rate leaves the saddle as early as SGD with momentum.
 
 plain, momentum, adam, tenfold = needed.values()
 assert all((curves < 2).any(axis=1).all() for curves in runs.values())

@@ -1,6 +1,6 @@
 """
-Small and large batches, and the sharpness they reach
-=====================================================
+Small and large batches, and the sharpness of the minimum
+=========================================================
 
 .. code-block:: text
 
@@ -21,7 +21,7 @@ STEPS, ROWS, SIZES = 1500, 600, [4, 60, 600]
 
 
 def learn(size, seed):
-    """Return the sharpness, the largest curvature, the training loss and the accuracy."""
+    """Return the sharpness, the largest eigenvalue of the Hessian, the training loss and the accuracy."""
     data, model, loss = load("digits", ROWS, seed), mlp(64, 16, 10, activation=nn.Tanh, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=fs.schedules.cosine(0.3, STEPS))
     list(training(model, opt, data.x, data.y, epochs=STEPS * size // ROWS, batch=size, seed=seed))
@@ -34,7 +34,7 @@ def learn(size, seed):
 found = np.array([[learn(size, seed) for size in SIZES] for seed in SEEDS])  # (seed, size, quantity)
 panels = subplots(3, size=(9.0, 3.4))
 labels = ("sharpness, percent", "largest eigenvalue of the Hessian", None, "accuracy on the test rows")
-titles = ("Large batches: sharper minima,", "larger curvature,", None, "about the same accuracy")
+titles = ("Large batches: sharper minima", "Large batches: larger curvature", None, "All batches: similar accuracy")
 for axes, column in zip(panels, (0, 1, 3), strict=True):
     bars(axes, SIZES, found[:, :, column], fmt="o-")
     axes.set(xlabel="batch size (rows)", ylabel=labels[column], xscale="log", title=titles[column])
@@ -42,13 +42,13 @@ for axes, column in zip(panels, (0, 1, 3), strict=True):
     axes.minorticks_off()
 
 # %%
-# Training in batches of all rows ends in a sharper minimum than training in batches of 4, at nearly the same training
-# loss. These runs do not confirm that flat minima generalise better: the accuracies on the test rows differ by less
-# than one percent.
+# With batches of all 600 rows, the training ends in a sharper minimum than with batches of 4 rows. The training losses
+# are nearly the same. These runs do not confirm that flat minima generalise better: the accuracies on the test rows
+# differ by less than one percentage point.
 
 for size, values in zip(SIZES, found.swapaxes(0, 1), strict=True):
     sharp, curved, loss, right = (interval(column) for column in values.T)
-    print(f"batches of {size}: sharpness {sharp:.1f}, eigenvalue {curved:.2f}, loss {loss:.3f}, accuracy {right:.1%}")
+    print(f"{size} rows: sharpness {sharp:.1f}%, eigenvalue {curved:.2f}, loss {loss:.3f}, accuracy {right:.1%}")
 
 small, large = found[:, 0], found[:, -1]
 assert interval(large[:, 0] - 1.2 * small[:, 0]).low > 0

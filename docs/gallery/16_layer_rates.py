@@ -6,8 +6,9 @@ A learning rate for each layer
 
     theta_l <- theta_l - eta_l g_l        eta_l: the rate of the parameter group of layer l
 
-In a network of four sigmoid layers, the gradient becomes smaller from layer to layer towards the input. Parameter
-groups give each layer its own learning rate. Here the rate grows by a factor of 3 per layer towards the input.
+In a network of four linear layers with sigmoids between them, the gradient becomes smaller from layer to layer towards
+the input. Parameter groups give each layer its own learning rate. Here, from the last layer to the first layer, the
+rate grows by a factor of 3 per layer.
 """
 
 import numpy as np
@@ -20,13 +21,13 @@ EPOCHS = 30
 
 
 def layers(model):
-    """Return the names of weight and bias of every layer."""
+    """Return the names of the weight and the bias of every layer."""
     weights = [name for name in model.params if name.endswith("weight")]
     return [(name, name.replace("weight", "bias")) for name in weights]
 
 
 def sizes(seed):
-    """Return the root mean square of the gradient of every layer at the start."""
+    """Return the root mean square of the gradient of every layer's weight before training."""
     data, model, loss = (
         load("digits", seed=seed),
         mlp(64, 32, 32, 32, 10, activation=nn.Sigmoid, rng=seed),
@@ -37,7 +38,7 @@ def sizes(seed):
 
 
 def losses(factor, seed):
-    """Return the training loss of every epoch, with rates that grow by this factor per layer towards the input."""
+    """Return the training loss of every epoch. The learning rate grows by this factor per layer towards the input."""
     data, model = load("digits", seed=seed), mlp(64, 32, 32, 32, 10, activation=nn.Sigmoid, rng=seed)
     groups = [
         {"params": {name: model.params[name] for name in names}, "lr": 0.03 * factor**depth}
@@ -51,20 +52,21 @@ same, own = (np.array([losses(factor, seed) for seed in SEEDS]) for factor in (1
 left, right = subplots(2)
 bars(left, range(1, 5), gradients)
 left.set(
-    xlabel="layer", ylabel="root mean square of the gradient", yscale="log", title="At the start", xticks=range(1, 5)
+    xlabel="layer", ylabel="root mean square of the gradient", yscale="log", title="Before training", xticks=range(1, 5)
 )
-band(right, range(1, EPOCHS + 1), same, "one rate for all")
-band(right, range(1, EPOCHS + 1), own, "3 x per layer")
-right.set(xlabel="epoch", ylabel="training loss", title="A rate per layer lowers the loss")
+band(right, range(1, EPOCHS + 1), same, "one rate for all layers")
+band(right, range(1, EPOCHS + 1), own, "a rate for each layer")
+right.set(xlabel="epoch", ylabel="training loss", title="A rate for each layer: lower loss")
 _ = right.legend()
 
 # %%
-# The first layer's gradient is far smaller than the last layer's. Larger rates near the input compensate for this
-# difference, and the loss is much lower.
+# The gradient of the first layer is far smaller than the gradient of the last layer. Larger rates near the input
+# compensate for this difference, and the loss is much lower.
 
 fade = interval(gradients[:, -1] / gradients[:, 0])
-print(f"the last layer's gradient is {fade:.0f} times the first's")
-print(f"loss after {EPOCHS} epochs: one rate {interval(same[:, -1]):.2f}, rate per layer {interval(own[:, -1]):.3f}")
+print(f"gradient of the last layer / gradient of the first layer: {fade:.0f}")
+print(f"loss after {EPOCHS} epochs, one rate for all layers: {interval(same[:, -1]):.2f}")
+print(f"loss after {EPOCHS} epochs, a rate for each layer: {interval(own[:, -1]):.3f}")
 
 assert fade.low > 10
 assert interval(0.2 * same[:, -1] - own[:, -1]).low > 0

@@ -19,7 +19,7 @@ STEPS = 300
 
 
 def run(seed):
-    """Return the norm of the gradient at each step of both methods, and Newton's products with H per step."""
+    """Return the gradient norms of Newton's method and of gradient descent, and Newton's products with H per step."""
     data = load("breast_cancer", seed=seed, dtype=np.float64)
     model = nn.Sequential(nn.Linear(30, 1, weight_init=fs.init.zeros()), dtype=np.float64)
     of_the_data = inspect.objective(model, nn.BinaryCrossEntropy(), data.x, data.y)
@@ -55,16 +55,16 @@ axes.set(xlabel="step", ylabel="norm of the gradient", xscale="log", yscale="log
 _ = axes.legend()
 
 # %%
-# Newton's method needs few steps. Each step costs some dozens of Hessian-vector products. The rate of gradient descent
-# is one over the largest curvature. After 300 steps, gradient descent is still far from the minimum.
+# Newton's method needs few steps. Each step needs some dozens of Hessian-vector products. The learning rate of gradient
+# descent is 1 / (largest eigenvalue of the Hessian). After 300 steps, gradient descent is still far from the minimum.
 
 steps = interval([len(newton) - 1 for newton, _, _ in runs])
 left_over = [descent[-1] for _, descent, _ in runs]
 print(
-    f"Newton: {steps:.1f} steps of {interval([products for *_, products in runs]):.0f} products "
-    "to a gradient below 1e-6"
+    f"Newton: norm of the gradient below 1e-6 after {steps:.1f} steps, "
+    f"with {interval([products for *_, products in runs]):.0f} Hessian-vector products per step"
 )
-print(f"gradient descent: a gradient of {interval(left_over):.4f} after {STEPS} steps")
+print(f"gradient descent: norm of the gradient {interval(left_over):.4f} after {STEPS} steps")
 
 assert steps.high < 12
 assert min(left_over) > 1e-4

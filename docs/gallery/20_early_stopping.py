@@ -6,8 +6,9 @@ Early stopping
 
     stop after `patience` epochs without a new lowest error on the validation rows; take the weights of the lowest error
 
-A 10-64-64-1 network learns the diabetes data. Sixty rows are held out for validation. Early stopping ends the training
-after ten epochs without a new lowest error on these rows. For the picture, the training continues to epoch 100.
+A network with layers of 10, 64, 64 and 1 units learns the diabetes data. Sixty rows are held out for validation. Early
+stopping ends the training after ten epochs without a new lowest error on these rows. For the picture, the training
+continues to epoch 100.
 """
 
 import numpy as np
@@ -42,11 +43,13 @@ axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Ten 
 _ = axes.legend()
 
 # %%
-# The error on the test rows with the weights that early stopping takes, and with the weights of epoch 100:
+# The output compares the error on the test rows with the weights that early stopping takes, and with the weights of
+# epoch 100:
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])
-print(f"early stopping: {interval(stopped):.2f}, all epochs: {interval(full):.2f}, gain {interval(full - stopped):.2f}")
+gain = interval(full - stopped)
+print(f"early stopping: error {interval(stopped):.2f}, epoch 100: error {interval(full):.2f}, difference {gain:.2f}")
 
 assert all(0 < best_at < 60 for _, best_at in runs)
 assert interval(full - stopped).low > 0.05

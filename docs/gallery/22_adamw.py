@@ -4,11 +4,14 @@ AdamW against Adam with L2
 
 .. code-block:: text
 
-    Adam + L2: g += lambda theta, and sqrt(v) divides both      AdamW: theta <- theta (1 - eta lambda), then Adam's step
+    Adam + L2: g += lambda theta, then Adam's step       AdamW: theta <- theta (1 - eta lambda), then Adam's step
 
-Each point is one pixel of the digits. The horizontal axis shows the size of the gradients of the pixel's weights. The
-vertical axis shows the size of these weights with decay, divided by their size without decay. The two values of lambda
-are chosen so that both methods shrink the weights about equally.
+Adam's step divides by sqrt(v), and v is the average of the squared gradients. In Adam + L2, the penalty is therefore
+divided by sqrt(v) too. The two values of lambda are chosen so that the two methods shrink the weights about equally.
+
+In the picture, each point is one pixel of the digits. The horizontal axis shows the root mean square of the gradients
+of the pixel's weights. The vertical axis shows the norm of these weights with decay, divided by their norm without
+decay.
 """
 
 import numpy as np
@@ -20,7 +23,7 @@ DECAYS = {"none": (fs.Adam, 0.0), "Adam + L2, lambda 0.003": (fs.Adam, 3e-3), "A
 
 
 def learn(optimizer, decay, seed):
-    """Return the size of each pixel's weights, the size of their gradients, and the accuracy."""
+    """Return the norm of each pixel's weights, the root mean square of their gradients, and the accuracy."""
     data, model = load("digits", seed=seed), mlp(64, 32, 10, rng=seed)
     opt = optimizer(model.params, lr=3e-3, weight_decay=decay)
     list(training(model, opt, data.x, data.y, epochs=40, seed=seed))
@@ -37,17 +40,17 @@ for label, style in (("Adam + L2, lambda 0.003", "o"), ("AdamW, lambda 0.3", "s"
     logs = interval(np.log10(np.maximum(left[label], 1e-6)))
     middle, low, high = (10**value for value in (logs.mean, logs.low, logs.high))
     axes.errorbar(x, middle, [middle - low, high - middle], fmt=style, markersize=4, linewidth=0.8, label=label)
-axes.set(xlabel="root mean square of the gradients of a pixel's weights (1e-9: none)", xscale="log", yscale="log")
+axes.set(xlabel="root mean square of the gradients (zero is drawn at 1e-9)", xscale="log", yscale="log")
 axes.set(
-    ylabel="size with decay / size without (0 at 1e-6)",
-    title="AdamW decays all pixels alike (mean and interval, 5 seeds)",
+    ylabel="norm with decay / norm without (zero is drawn at 1e-6)",
+    title="AdamW shrinks the weights of all pixels alike (5 seeds)",
 )
 _ = axes.legend()
 
 # %%
-# The spread is the 90% quantile of the vertical values, divided by their 10% quantile. AdamW shrinks all weights by
-# about the same factor. Adam with L2 shrinks the weights with small gradients most. On the test rows the accuracies
-# are nearly the same.
+# AdamW shrinks all weights by about the same factor. Adam with L2 shrinks weights with small gradients more than
+# weights with large gradients. On the test rows, the accuracies are nearly the same. In the output, the spread is the
+# 90% quantile of the vertical values, divided by their 10% quantile.
 
 spread = {k: np.divide(*np.quantile(v, [0.9, 0.1], axis=1)) for k, v in left.items() if k != "none"}
 right = {label: np.array([share for *_, share in found]) for label, found in runs.items()}

@@ -7,8 +7,8 @@ Dropout
     inverted    training: y_i = m_i x_i / (1 - p), m_i = 0 with probability p, else 1        prediction: y = x
     vanilla     training: y_i = m_i x_i                                                      prediction: y = (1 - p) x
 
-A 10-64-64-1 network is large enough to memorise the diabetes data. A model that always predicts the mean has an error
-of 1.
+A network with layers of 10, 64, 64 and 1 units is large enough to memorise the diabetes data. For comparison: a model
+that always predicts the mean has an error of 1.
 """
 
 import numpy as np
@@ -38,13 +38,13 @@ axes.set(xlabel="epoch", ylabel="mean squared error, dropout off", ylim=(0, 1.2)
 _ = axes.legend(title="test rows (dotted: training)", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 # %%
-# Without dropout, the error on the test rows is lowest after a few epochs. Then it rises. With dropout it does not
-# rise. The lowest error of a run is nearly the same with and without dropout.
+# Without dropout, the error on the test rows is lowest after a few epochs, and then rises. With dropout, this error
+# does not rise. The lowest error of a run is nearly the same with and without dropout.
 
 last = {label: found[:, 1, -1] for label, found in runs.items()}
 lowest = {label: found[:, 1].min(axis=1) for label, found in runs.items()}
 for label in DROPOUT:
-    print(f"{label}: after {EPOCHS} epochs {interval(last[label]):.2f}, lowest {interval(lowest[label]):.2f}")
+    print(f"{label}: error after {EPOCHS} epochs {interval(last[label]):.2f}, lowest {interval(lowest[label]):.2f}")
 
 none, some, much, vanilla = last.values()
 assert interval(none - some).low > 0.05

@@ -6,8 +6,8 @@ Dropout as an ensemble: Monte Carlo uncertainty
 
     mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
 
-A network is trained with dropout. Then it predicts each row with K = 30 different masks. The mean of these predictions
-is used like the mean of an ensemble.
+A network is trained with dropout. Then the network predicts each row with K = 30 different masks. The mean of these
+predictions is used like the mean of an ensemble.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def learn(data, seed, dropout, epochs=30):
 
 
 def right(p, y):
-    """Return the share of rows whose largest probability is at their class."""
+    """Return the share of rows whose largest probability belongs to the right class."""
     return np.mean(p.argmax(axis=1) == y)
 
 
@@ -41,12 +41,16 @@ def masks(model, x):
 # %%
 # Is the mean over masks more accurate?
 # -------------------------------------
-# Each of ten splits has 200 training digits. Four predictions are compared: one pass of a network with dropout off,
-# the mean over 30 masks of the same network, one network that was trained without dropout, and five such networks.
+# Each of ten splits has 200 training digits. Four predictions are compared:
+#
+# - one pass, with dropout off, of a network that was trained with dropout,
+# - the mean over 30 masks of the same network,
+# - one network that was trained without dropout,
+# - the mean of five networks that were trained without dropout.
 
 
 def accuracies(seed):
-    """Return the accuracy of one pass, of the mean over masks, and of one and of five networks without dropout."""
+    """Return four accuracies: one pass, the mean over masks, one network without dropout, five such networks."""
     data = load("digits", 200, seed)
     dropped = learn(data, seed, 0.4, epochs=60)
     members = [learn(data, 100 * seed + i, 0.0, epochs=60) for i in range(5)]
@@ -69,13 +73,14 @@ axes.set_xticks(range(4), [label.replace(", ", ",\n") for label in labels])
 one, mean, alone, five = found.T
 for label, values in zip(labels, found.T, strict=True):
     print(f"{label}: {interval(values):.1%}")
-print(f"masks against one pass {interval(mean - one):+.2%}")
-print(f"five networks against masks {interval(five - mean):+.2%}, against one network {interval(five - alone):+.2%}")
+print(f"gain of {K} masks over one pass {interval(mean - one):+.2%}")
+print(f"gain of five networks over {K} masks {interval(five - mean):+.2%}")
+print(f"gain of five networks over one network {interval(five - alone):+.2%}")
 
 # %%
 # The mean over masks is not measurably more accurate than one pass with dropout off. Five independent networks without
-# dropout are more accurate than the mean over masks. On these splits they are not measurably more accurate than one
-# network without dropout.
+# dropout are more accurate than the mean over masks. On these splits, the five networks are not measurably more
+# accurate than one network without dropout.
 
 assert abs(interval(mean - one).mean) < 0.003
 assert interval(five - mean).low > 0
@@ -93,7 +98,7 @@ def entropy(p):
 
 
 def turned(seed):
-    """Return the accuracy and both entropies at every angle."""
+    """Return the accuracy, the entropy of the mean over masks, and the entropy of one pass, at every angle."""
     data = load("digits", seed=seed)
     model = learn(data, seed, 0.4)
     values = []
@@ -115,9 +120,9 @@ uncertain.set(xlabel="rotation (degrees)", ylabel="entropy (nats)", ylim=(0, 1.4
 _ = uncertain.legend()
 
 # %%
-# At 30 degrees, about half of the predictions are wrong. The entropy of the mean over masks has risen more than the
-# entropy of one pass. But the entropy does not detect every image that differs from the training images: at 90 degrees
-# nearly all predictions are wrong, and their entropy is lower than the entropy for upright digits.
+# At 30 degrees, about half of the predictions are wrong. From 0 to 30 degrees, the entropy of the mean over masks rises
+# more than the entropy of one pass. But the entropy does not detect every image that differs from the training images.
+# At 90 degrees, nearly all predictions are wrong, and their entropy is lower than the entropy for upright digits.
 
 at = {angle: curves[:, :, list(ANGLES).index(angle)] for angle in (0, 30, 90)}
 for angle, values in at.items():

@@ -4,9 +4,12 @@ Batch normalisation at different learning rates
 
 .. code-block:: text
 
-    y = gamma (x - mean) / sqrt(var + eps) + beta       training: mean and var of the batch;  prediction: their averages
+    y = gamma (x - mean) / sqrt(var + eps) + beta
 
-A network of five hidden ReLU layers learns the digits for 10 epochs by plain gradient descent, at 13 learning rates.
+In training, mean and var are computed from the batch. In prediction, they are averages over the training batches.
+
+A network with five hidden ReLU layers learns the digits for 10 epochs by plain gradient descent. The page compares the
+accuracy with and without batch normalisation at 13 learning rates.
 """
 
 import numpy as np
@@ -44,7 +47,7 @@ axes.set(xlabel="learning rate", ylabel="accuracy on the test rows", xscale="log
 _ = axes.legend(loc="lower center")
 
 # %%
-# The number of the 13 rates that lead to an accuracy above 95%:
+# The output shows how many of the 13 learning rates lead to an accuracy above 95%:
 
 for label, counts in good.items():
     print(f"{label}: {interval(counts):.1f}")

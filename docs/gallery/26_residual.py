@@ -6,7 +6,7 @@ Residual blocks
 
     y = max(0, BN(W x) + x)        without the residual: y = max(0, BN(W x))
 
-Networks of 1 to 32 blocks learn the digits for 8 epochs. Each block has the width 32.
+BN is batch normalisation. Networks of 1 to 32 blocks learn the digits for 8 epochs. Each block has 32 units.
 """
 
 import numpy as np
@@ -38,9 +38,9 @@ axes.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS])
 _ = axes.legend()
 
 # %%
-# Deep networks learn far more slowly without residuals. Depth has a cost with residuals too: on this small problem,
-# each doubling of the depth beyond 8 blocks makes the loss higher. Without residuals, the loss rises at smaller depths
-# already, and it rises by more.
+# Deep networks learn far more slowly without residuals. Depth makes the loss higher with residuals too: on this small
+# problem, the loss rises with each doubling of the depth beyond 8 blocks. Without residuals, the loss begins to rise at
+# a smaller depth, and rises more.
 
 for depth, *values in zip(DEPTHS, *(found.T for found in losses.values()), strict=True):
     print(f"{depth:2} blocks: " + ", ".join(f"{k} {interval(v):.3f}" for k, v in zip(losses, values, strict=True)))

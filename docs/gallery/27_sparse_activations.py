@@ -6,8 +6,9 @@ Sparse activations
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-A network learns the digits, with a penalty on the outputs of its 64 hidden units. A unit is active if its output is
-above 0.1.
+h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. The
+KL penalty is the Kullback-Leibler divergence of the mean activation from the target rho. On this page, a unit is called
+active if its output is above 0.1.
 """
 
 import numpy as np
@@ -38,12 +39,12 @@ runs = {label: [learn(makers, seed) for seed in SEEDS] for label, makers in NETW
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(64), [active for active, _ in found], label)
-axes.set(xlabel="hidden units in descending order", ylabel="share of test rows on which it is active", ylim=(0, 1.05))
-axes.set(title="Penalties make activations sparse, five seeds")
+axes.set(xlabel="hidden units in descending order", ylim=(0, 1.05))
+axes.set(ylabel="share of test rows where the unit is active", title="Penalties make activations sparse, five seeds")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%
-# The share of test rows on which a unit is active (mean over all units), and the accuracy:
+# The output shows the share of test rows on which a unit is active (mean over all units), and the accuracy:
 
 active = {label: np.array([units.mean() for units, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}

@@ -4,11 +4,11 @@ The penalty of a mini-batch
 
 .. code-block:: text
 
-    batch of B of T rows:  g = sum of their gradients + B/T lambda theta        last batch of B' rows: B'/T
-    online, t rows so far: g = sum of their gradients + B/t lambda theta
+    batch of B rows, T rows in all:  g = sum of the batch's gradients + B/T lambda theta     last batch of B' rows: B'/T
+    online, t rows so far:           g = sum of the batch's gradients + B/t lambda theta
 
-A ridge regression learns 294 rows of the diabetes data in batches of 32 rows. The last batch has 6 rows.
-``step(decay_scale=...)`` scales the penalty.
+A ridge regression learns 294 rows of the diabetes data in batches of 32 rows. The last batch has 6 rows. The argument
+``decay_scale`` of ``step`` scales the penalty of a batch.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ SHARES = {
 
 
 def path(x, y, share, seed):
-    """Return the weights after every epoch. share(rows of the batch, rows so far, all rows) scales the penalty."""
+    """Return the weights after every epoch. `share`(rows of the batch, rows so far, all rows) scales the penalty."""
     rng, theta, points, seen = np.random.default_rng(seed), np.zeros(x.shape[1]), [], 0
     eta = fs.schedules.cosine(3e-3, EPOCHS * -(-len(x) // BATCH))
     opt = fs.SGD([theta], lr=eta, weight_decay=PENALTY)
@@ -60,8 +60,9 @@ _ = axes.legend(loc="lower right")
 
 # %%
 # If the penalty is scaled by B/T, the weights reach the ridge solution. If every batch has the whole penalty, the
-# weights stay far from it. The online scaling counts every row as a new row, so t grows and the penalty B/t falls with
-# every batch. Therefore the weights grow beyond the ridge solution, towards the solution without a penalty.
+# weights stay far from the ridge solution. The online scaling treats every row as a new row, also in later epochs. So t
+# grows, and the factor B/t becomes smaller with every batch. Therefore the norm of the weights grows beyond the norm of
+# the ridge solution, towards the norm of the solution without a penalty.
 
 away = {k: [np.linalg.norm(paths[k][-1] - ridge) / np.linalg.norm(ridge) for ridge, _, paths in runs] for k in SHARES}
 for label, values in away.items():

@@ -7,8 +7,8 @@ Mixup and CutMix
     mixup: x' = lam x_i + (1 - lam) x_j      CutMix: x' = x_j in a box of area 1 - lam, x_i around it
     lam ~ Beta(alpha, alpha);  targets are mixed in the same way: t' = lam t_i + (1 - lam) t_j
 
-Networks learn from 400 digits. In one setting, all labels are right. In the other setting, a fifth of the labels are
-drawn at random.
+The page compares mixup, CutMix and training without mixing on 400 digits, in two settings. In one setting, all labels
+are right. In the other setting, a fifth of the labels are drawn at random.
 """
 
 import numpy as np
@@ -55,14 +55,14 @@ for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels at random"), (cle
 _ = noisy.legend(loc="lower right")
 
 # %%
-# The output shows the accuracy after the last epoch, and its gain over training without mixing. With wrong labels, both
-# methods raise the accuracy, because a network memorises mixed rows less easily. With right labels, neither method
-# raises the accuracy measurably on these data.
+# The output shows the accuracy after the last epoch, and the gain in accuracy over training without mixing. With wrong
+# labels, mixup and CutMix raise the accuracy, because a network memorises mixed rows less easily. With right labels,
+# mixup and CutMix do not raise the accuracy measurably on these data.
 
 last = {key: found[:, -1] for key, found in runs.items()}
 for (wrong, name), values in last.items():
     gain = interval(values - last[wrong, "none"])
-    print(f"{wrong:.0%} wrong labels, {name}: accuracy {interval(values):.1%}, gain {gain:+.1%}")
+    print(f"{wrong:.0%} of labels at random, {name}: accuracy {interval(values):.1%}, gain {gain:+.1%}")
 
 for name in ("mixup", "CutMix"):
     assert interval(last[0.2, name] - last[0.2, "none"]).low > 0.02

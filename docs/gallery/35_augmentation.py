@@ -6,8 +6,8 @@ Shifted, rotated and flipped images
 
     x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped with probability 1/2;    t' = t
 
-Networks learn from 200 digits. Each time a digit is used, it is changed at random. The networks are tested on other
-digits: unchanged, shifted and rotated.
+Four networks learn from 200 digits: from unchanged, shifted, rotated or flipped digits. Each time a digit is used, a
+new random shift, rotation or flip is drawn. The networks are tested on other digits: unchanged, shifted and rotated.
 """
 
 import numpy as np
@@ -58,9 +58,10 @@ scores.set(title="Five splits")
 _ = scores.legend(loc="upper center")
 
 # %%
-# Training on shifted digits makes networks far more accurate on shifted digits. Training on rotated digits makes them
-# more accurate on rotated digits. Neither of the two raises the accuracy on unchanged digits. Training on flipped
-# digits lowers the accuracy on unchanged digits, because the data have no flipped digits.
+# Training on shifted digits makes networks far more accurate on shifted digits. Training on rotated digits makes
+# networks more accurate on rotated digits. Training on shifted or rotated digits does not raise the accuracy on
+# unchanged digits. Training on flipped digits lowers the accuracy on unchanged digits, because the data have no flipped
+# digits.
 
 for name, right in found.items():
     scores_of_tests = ", ".join(f"{test} {interval(r):.1%}" for test, r in zip(TESTS, right.T, strict=True))

@@ -4,12 +4,14 @@ Learning-rate schedules
 
 .. code-block:: text
 
-    step t = k + 1:  step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
-    Bengio: eta0 tau / max(t, tau)      cosine: eta0 (1 + cos(pi k / T)) / 2
-    warm-up: t / (w + 1) of a schedule's first rate, for w steps  plateau: times gamma when the loss stops falling
+    the learning rate in step t, with k = t - 1:
+    step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
+    Bengio: eta0 tau / max(t, tau)     cosine: eta0 (1 + cos(pi k / T)) / 2
+    warm-up: t / (w + 1) times a schedule's first rate, for w steps; then the schedule
+    plateau: if the loss stops falling, the rate is multiplied by gamma
 
-A least-squares model learns the diabetes data in batches of 10. At a constant rate, stochastic gradient descent soon
-comes near the minimum. Then the noise of the batches keeps it at a distance.
+A least-squares model learns the diabetes data in batches of 10 rows. At a constant rate, the weights soon come near the
+minimum. But then the noise of the batches keeps the weights away from the minimum.
 """
 
 import numpy as np
@@ -56,12 +58,13 @@ right.set(xlabel="epoch", ylabel="log10 of the training loss above its minimum",
 _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
-# The output shows the difference of the loss from its minimum (mean over the last five epochs), divided by this
-# difference at the constant rate. All schedules with a falling rate come closer to the minimum.
+# Let d be the difference of the training loss from its minimum (mean over the last five epochs). The output shows d of
+# each schedule, divided by d of the constant rate. All schedules with a falling rate come closer to the minimum than
+# the constant rate.
 
 above = {name: found[:, 1, -5:].mean(axis=1) for name, found in runs.items()}
 for name, values in above.items():
-    print(f"{name}: {interval(values / above['constant']):.3f} of the constant rate's difference")
+    print(f"{name}: d / (d of the constant rate) {interval(values / above['constant']):.3f}")
 
 falling = [name for name in SCHEDULES if name != "constant"]
 assert all(interval(np.log(above[name] / above["constant"])).high < np.log(0.6) for name in falling)

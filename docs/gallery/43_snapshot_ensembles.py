@@ -4,10 +4,12 @@ Snapshot ensembles
 
 .. code-block:: text
 
-    eta(t) = eta0 (1 + cos(pi p / T)) / 2, p steps into a cycle of T; keep the weights at the end of each cycle
+    eta(t) = eta0 (1 + cos(pi p / T)) / 2      T: steps in a cycle      p: steps since the start of the cycle
+    at the end of each cycle, a copy of the weights (a snapshot) is kept
 
-One run of 8 cycles on 400 digits gives 8 networks. Their probabilities are averaged. A fifth of the labels are drawn at
-random, except in the second setting.
+A snapshot ensemble predicts with the mean of the probabilities of all snapshots. One training of 8 cycles on 400 digits
+gives 8 snapshots. The page has three settings: wrong labels with weight decay, right labels with weight decay, and
+wrong labels without weight decay. With "wrong labels", a fifth of the labels are drawn at random.
 """
 
 import numpy as np
@@ -24,7 +26,7 @@ SETTINGS = {
 
 
 def learn(wrong, decay, seed):
-    """Return the accuracy of snapshot j and of the first j together, for every j, and the training losses."""
+    """Return the accuracy of every snapshot j, the accuracy of the first j together, and the training losses."""
     data, eta = load("digits", ROWS, seed), fs.schedules.cosine_restarts(0.4, cycle_steps=CYCLE * ROWS // BATCH)
     model, y = mlp(64, 32, 10, rng=seed), wrong_labels(data.y, wrong, seed)
     opt = fs.SGD(model.params, lr=eta, momentum=0.9, weight_decay=decay)
@@ -44,24 +46,25 @@ band(left, range(1, CYCLES * CYCLE + 1), [losses for *_, losses in runs["wrong l
 left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="One run: 8 cycles")
 for axes, (name, found) in zip(panels, runs.items(), strict=True):
     bars(axes, np.arange(1, CYCLES + 1), [alone for alone, *_ in found], "snapshot j alone")
-    band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j together", color="C1")
+    band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j snapshots together", color="C1")
     axes.set(xlabel="j", title=name)
 panels[0].set(ylabel="accuracy on the test rows")
 _ = panels[0].legend()
 
 # %%
-# The ensemble of all snapshots is compared with the first snapshot and with the mean of the single snapshots. The
-# first snapshot is the fair comparison, because it costs only an eighth of the run. With wrong labels and decay, the
-# gain over the first snapshot is small. The gain over the mean is larger, because later snapshots have memorised more
-# wrong labels. Without decay, the first snapshot alone is more accurate than the ensemble.
+# The ensemble of all snapshots is compared with the first snapshot and with the mean accuracy of the single snapshots.
+# The comparison with the first snapshot matters more, because the first snapshot costs only an eighth of the training.
+# With wrong labels and decay, the gain over the first snapshot is small. The gain over the mean accuracy is larger,
+# because later snapshots have memorised more wrong labels. With wrong labels and without decay, the first snapshot
+# alone is more accurate than the ensemble.
 
 gains = {}
 for name, found in runs.items():
     alone, first = (np.array([run[i] for run in found]) for i in (0, 1))
     gains[name] = interval(first[:, -1] - alone[:, 0])
     against_mean = interval(first[:, -1] - alone.mean(axis=1))
-    print(f"{name}: together {interval(first[:, -1]):.1%}, first alone {interval(alone[:, 0]):.1%}")
-    print(f"    gain over the first {gains[name]:+.2%}, over the mean snapshot {against_mean:+.2%}")
+    print(f"{name}: ensemble {interval(first[:, -1]):.1%}, first snapshot alone {interval(alone[:, 0]):.1%}")
+    print(f"    gain over the first snapshot {gains[name]:+.2%}, over the mean of the snapshots {against_mean:+.2%}")
 
 with_decay, right_labels, no_decay = gains.values()
 assert with_decay.mean < 0.01

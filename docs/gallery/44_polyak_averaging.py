@@ -6,8 +6,9 @@ Polyak averaging
 
     avg <- d avg + (1 - d) theta, after every step; predict with avg
 
-Stochastic gradient descent learns 600 digits in batches of 8. A fifth of the labels are drawn at random. The weights
-keep moving, because every batch has another gradient. Their average (d = 0.995) moves far less.
+A network learns 600 digits by gradient descent with momentum, in batches of 8 rows. A fifth of the labels are drawn at
+random. The weights keep moving, because every batch gives another gradient. The average of the weights (d = 0.995)
+moves far less.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ EPOCHS, BATCH, DECAY, WINDOW = 40, 8, 0.995, 20
 
 
 def learn(seed):
-    """Return the accuracy with the weights and with their average, after every epoch."""
+    """Return the accuracy after every epoch, with the weights and with their average."""
     data, model, shares = load("digits", 600, seed), mlp(64, 16, 10, rng=seed), []
     opt = fs.SGD(model.params, lr=0.05, momentum=0.9, ema_decay=DECAY)
     labels = wrong_labels(data.y, 0.2, seed)
@@ -40,8 +41,8 @@ right.set(xlabel="epoch", ylim=(0.7, 0.95), title="Mean of five seeds")
 _ = right.legend(loc="lower right")
 
 # %%
-# The output shows the mean accuracy over the last 20 epochs, and the difference between the best and the worst of these
-# epochs.
+# The output shows the mean accuracy over the last 20 epochs, and the difference in accuracy between the best and the
+# worst of these epochs.
 
 raw, average = runs[:, 0, -WINDOW:], runs[:, 1, -WINDOW:]
 for label, values in (("weights", raw), ("average", average)):

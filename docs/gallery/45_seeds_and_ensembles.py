@@ -4,10 +4,10 @@ Seeds and ensembles
 
 .. code-block:: text
 
-    p(x) = 1/m sum_j softmax(f_j(x)),    f_j from seed j;    standard error of a mean over n seeds = std / sqrt(n)
+    p(x) = 1/m sum_j softmax(f_j(x))        f_j: the network with seed j
 
-The networks differ only in their seed. They learn 100 or 400 digits. The page compares single networks with the average
-of the first m networks, on five splits for each number of digits.
+Networks that differ only in their seed learn 100 or 400 digits. The page compares single networks with the mean
+prediction of the first m networks. The comparison is repeated on five splits for each number of digits.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def learn(data, seed):
 
 
 def run(rows, split):
-    """Return the scores of the single networks, and for every m the accuracy of the first m together."""
+    """Return the scores of the single networks, and the accuracy of the first m networks together for every m."""
     data = load("digits", rows, split)
     models = [learn(data, seed) for seed in range(N)]
     scores = over_seeds(lambda seed: accuracy(models[seed], data.x_test, data.y_test), range(N))
@@ -41,14 +41,15 @@ for axes, (rows, found) in zip(subplots(2), runs.items(), strict=True):
     scores, _ = found[0]
     axes.plot(range(1, N + 1), scores.values, ".", color="0.6", label="network j alone, first split")
     band(axes, range(1, N + 1), [[scores.mean] * N for scores, _ in found], "mean of the single networks")
-    band(axes, range(1, N + 1), [right for _, right in found], "average of the first m")
+    band(axes, range(1, N + 1), [right for _, right in found], "first m networks together")
     axes.set(xlabel="number of networks m", ylabel="accuracy on the test rows", title=f"{rows} digits, five splits")
     axes.set_xticks(range(2, N + 1, 4))
 axes.legend()
 
 # %%
-# One run of each of two methods does not show which method is better: with 100 digits, the standard deviation over
-# seeds alone is about one percent. The gain of the ensemble is larger if the training rows are few.
+# With 100 digits, the standard deviation of the accuracy over seeds is about one percentage point. If two methods are
+# run once each, a difference of this size can come from the seeds alone. The gain of the ensemble is larger with 100
+# digits than with 400 digits.
 
 gains = {}
 for rows, found in runs.items():

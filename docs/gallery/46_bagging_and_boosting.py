@@ -5,7 +5,7 @@ Bagging and boosting
 .. code-block:: text
 
     bagging: the average of networks that learn different bootstrap samples
-    AdaBoost: networks one after the other; each has more weight on the rows that the earlier ones misclassify
+    AdaBoost: networks that are trained in sequence, with more weight on rows that earlier networks misclassify
 
 Networks with 6 hidden units learn 600 digits, on six splits. The page compares an ensemble of twelve networks from
 bootstrap samples, an ensemble of twelve boosted networks, and single networks that learn all rows.
@@ -24,7 +24,7 @@ network = MLPClassifier((6,), max_iter=15, batch_size=32, learning_rate=constant
 
 
 def run(seed):
-    """Return the accuracy of the first m bagged and boosted networks together, and of single networks."""
+    """Return accuracies: of the first m bagged networks, of the first m boosted networks, and of single networks."""
     data = load("digits", 600, seed)
     bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)
     probabilities = np.cumsum([member.predict_proba(data.x_test) for member in bag.estimators_], axis=0)
@@ -48,13 +48,13 @@ axes.set(xlabel="number of networks", ylabel="accuracy on the test rows", title=
 _ = axes.legend()
 
 # %%
-# Both ensembles are more accurate than a single network. Even the first boosted network alone is more accurate than a
-# single network. The reason is the penalty ``alpha``, not boosting. ``alpha`` is divided by the sum of the sample
-# weights of a batch. AdaBoost's sample weights sum to 1, not to the number of rows, which is 600. Therefore the penalty
-# is 600 times as large, and the first boosted network is better regularised.
+# Both ensembles are more accurate than a network on all rows. Even the first boosted network alone is more accurate
+# than a network on all rows. The reason is the penalty ``alpha``, not boosting. ``alpha`` is divided by the sum of the
+# sample weights of a batch. The sum of AdaBoost's sample weights over all 600 rows is 1 instead of 600. Therefore the
+# penalty is 600 times as large, and the first boosted network is better regularised.
 
 print(f"one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
-print(f"bagging of {N} {interval(bagging[:, -1]):.1%}, boosting of {N} {interval(boosting[:, -1]):.1%}")
+print(f"{N} bagged networks {interval(bagging[:, -1]):.1%}, {N} boosted networks {interval(boosting[:, -1]):.1%}")
 
 assert interval(bagging[:, -1] - single).low > 0.03
 assert interval(boosting[:, -1] - single).low > 0.03

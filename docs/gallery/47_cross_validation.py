@@ -4,10 +4,10 @@ k-fold cross-validation
 
 .. code-block:: text
 
-    score = 1/k sum over the folds of the score on fold j of a network that learns from the other folds
+    score = 1/k sum_j s_j        s_j: the score on fold j of a network that learned the other k - 1 folds
 
-Five-fold cross-validation on 400 digits chooses the number of hidden units. The page compares its scores with the
-scores on 1,397 test rows. The comparison is repeated on six splits.
+Five-fold cross-validation on 400 digits chooses the number of hidden units. The page compares the scores of
+cross-validation with the scores on 1,397 test rows. The comparison is repeated on six splits.
 """
 
 import numpy as np
@@ -43,9 +43,9 @@ axes.minorticks_off()
 _ = axes.legend(loc="lower right")
 
 # %%
-# The mean score of the folds is close to the score on the test rows. The score of a single fold is less reliable: at
-# the chosen width, the best and the worst fold differ by several percent. The scores of 16, 32 and 64 units are nearly
-# the same.
+# The mean score of the folds is close to the score on the test rows. The score of a single fold is less reliable: with
+# the chosen number of hidden units, the scores of the best and the worst fold differ by several percentage points. The
+# scores of 16, 32 and 64 units are nearly the same.
 
 best = folds.mean(axis=2).argmax(axis=1)
 chosen = [(fold[i].mean(), t[i], np.ptp(fold[i])) for fold, t, i in zip(folds, test, best, strict=True)]

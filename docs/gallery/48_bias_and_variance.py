@@ -4,10 +4,11 @@ Bias and variance
 
 .. code-block:: text
 
-    E (y - f)^2 = (y - E f)^2 + E (f - E f)^2        E: over training sets, drawn by bootstrap
+    E (y - f)^2 = (y - E f)^2 + E (f - E f)^2        E: the mean over training sets that are drawn by bootstrap
+        loss    =    bias     +   variance
 
-Networks with 1, 4, 16 and 64 hidden units learn the diabetes data. For each width, 8 networks learn 8 bootstrap
-samples. The experiment is repeated on five splits.
+Networks with 1, 4, 16 and 64 hidden units learn the diabetes data. For each number of hidden units, 8 networks learn 8
+bootstrap samples. The experiment is repeated on five splits.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ def fit_with(width):
 
 
 def run(seed):
-    """Return loss, bias and variance of every width."""
+    """Return the loss, the bias and the variance of every width."""
     data = load("diabetes", seed=seed)
     rows = data.x, data.y[:, 0], data.x_test, data.y_test[:, 0]
     found = [inspect.bias_variance(fit_with(width), *rows, rounds=ROUNDS) for width in WIDTHS]
@@ -51,8 +52,8 @@ axes.minorticks_off()
 _ = axes.legend()
 
 # %%
-# More units raise the variance. On these data they do not lower the bias: one hidden unit is enough. The bias in the
-# picture contains the noise of the targets.
+# More hidden units raise the variance. On these data, more hidden units do not lower the bias, so one hidden unit is
+# enough. The bias in the picture contains the noise of the targets.
 
 for width, parts in zip(WIDTHS, runs.transpose(2, 1, 0), strict=True):
     print(

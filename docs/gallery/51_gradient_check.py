@@ -4,10 +4,10 @@ Gradient check
 
 .. code-block:: text
 
-    n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h,    error = max |g - n| / max(|g|, |n|) of each parameter
+    n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h        error of a parameter = max |g - n| / max(|g|, |n|)
 
-The page compares the gradients of a network with central differences. The network has batch normalisation and dropout.
-Its input is 40 rows of the wine data. The comparison is repeated with five seeds.
+The page compares the gradient g of a network with the central differences n. The network has batch normalisation and
+dropout. The input is 40 rows of the wine data. The comparison is repeated with five seeds.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def network(dtype, seed):
 
 
 def errors(seed):
-    """Return the largest error of each function for every step of the differences."""
+    """Return the largest error of each of three functions, for every step h of the differences."""
     data, loss, model = load("wine", ROWS, seed), nn.SoftmaxNLL(), network(np.float32, seed)
     f = inspect.objective(network(np.float64, seed), loss, data.x, data.y, training=True)
 
@@ -49,7 +49,7 @@ def errors(seed):
 
 runs = np.array([errors(seed) for seed in SEEDS])  # (seed, function, step)
 axes = subplots()
-for i, label in enumerate(("right, float64", "one mistake, float64", "right, float32")):
+for i, label in enumerate(("correct, float64", "one mistake, float64", "correct, float32")):
     logs = interval(np.log10(runs[:, i]))
     axes.fill_between(STEPS, 10**logs.low, 10**logs.high, color=f"C{i}", alpha=0.2, linewidth=0)
     axes.plot(STEPS, 10**logs.mean, "o-", color=f"C{i}", markersize=4, label=label)
@@ -60,14 +60,14 @@ axes.set(
 _ = axes.legend(loc="center left")
 
 # %%
-# Right gradients agree with the differences if the step is neither too large nor too small. In a difference over a very
-# small step, most digits cancel. With the mistake, the error is large at every step. float32 has too few digits for
-# this check.
+# The correct gradient agrees with the differences in a middle range of the step h. If h is too large, the differences
+# are not accurate. If h is very small, most digits of a difference cancel. With the mistake, the error is large at
+# every h. float32 has too few digits for this check.
 
 right, wrong, single = runs.min(axis=2).T
 print(
-    f"right: {right.max():.0e} at most; with a mistake: {wrong.min():.2f} at least; "
-    f"float32: {single.min():.0e} at least"
+    f"error at the best step h: correct, float64 at most {right.max():.0e}; "
+    f"one mistake, float64 at least {wrong.min():.2f}; correct, float32 at least {single.min():.0e}"
 )
 
 assert right.max() < 1e-7

@@ -4,11 +4,12 @@ Loss landscapes
 
 .. code-block:: text
 
-    plane: f(theta + a d1 + b d2), d1 and d2 random; each filter of d1 and d2 has the norm of this filter in theta
+    plane: f(theta + a d1 + b d2)        d1 and d2: random directions, scaled to the norms of the weights theta
     line:  f(theta + a (theta' - theta))
 
-The page shows the loss around trained networks on 300 digits. It also shows the loss on the straight line between the
-solutions of two seeds.
+The loss f depends on the weights theta. The page shows f around a network that was trained on 300 digits. In d1 and d2,
+the weights of each unit are scaled to the norm of the unit's weights in theta. The page also shows f on straight lines,
+for example between the solutions theta and theta' of two seeds.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ from fusedstep import inspect, nn
 
 
 def learn(data, *widths, seed):
-    """Return the loss as a function of the weights, the first weights and the trained weights."""
+    """Return the loss as a function of the weights, the initial weights, and the trained weights."""
     model = mlp(*widths, rng=seed)
     first = model.arena.astype(np.float64)
     opt = fs.SGD(model.params, lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -29,7 +30,7 @@ def learn(data, *widths, seed):
 
 
 def lines(seed):
-    """Return three lines: from the first weights, to another seed's weights, and of a model without a hidden layer."""
+    """Return the loss on three lines: from the initial weights, to another seed, and without a hidden layer."""
     data = load("digits", 300, seed)
     f, first, theta = learn(data, 64, 32, 10, seed=seed)
     _, _, other = learn(data, 64, 32, 10, seed=seed + 100)
@@ -46,7 +47,7 @@ left, middle, right = subplots(3, size=(10.0, 3.6))
 f, _, theta = learn(load("digits", 300, 0), 64, 32, 10, seed=0)
 inspect.plane(f, *(inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))).plot(left, log=True)
 left.set(title="Around one solution")
-for i, label in enumerate(("from the first weights (-1)", "to another seed's weights (1)")):
+for i, label in enumerate(("from the initial weights (-1)", "to another seed's weights (1)")):
     band(middle, runs[0][i].at, [found[i].values for found in runs], label)
 middle.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="With a hidden layer: a ridge")
 middle.legend(loc="upper right")
@@ -54,16 +55,18 @@ band(right, runs[0][2].at, [found[2].values for found in runs])
 right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without a hidden layer: convex")
 
 # %%
-# The loss falls from the first weights to the trained weights. There is a ridge between two solutions. Therefore the
-# loss of a network with a hidden layer is not convex. The loss of a network without a hidden layer is convex along the
-# line. The axes of the two line plots are linear, because a logarithmic axis does not show convexity.
+# The trained weights are at step 0 of each line. The loss falls from the initial weights to the trained weights. The
+# loss has a ridge between the solutions of two seeds. Therefore the loss of a network with a hidden layer is not
+# convex. The loss of a network without a hidden layer is convex along its line. The axes of the two line plots are
+# linear, because a logarithmic axis does not show convexity.
 
 ridge = np.array([between.values.max() for _, between, _ in runs])
 ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])
 print(f"height of the ridge {interval(ridge):.2f}, loss at its ends {interval(ends):.3f}")
 print(
-    "convex:",
+    "convex without a hidden layer:",
     [bool(straight.is_convex()) for *_, straight in runs],
+    "convex between two solutions with a hidden layer:",
     [bool(between.is_convex()) for _, between, _ in runs],
 )
 

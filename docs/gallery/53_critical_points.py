@@ -4,10 +4,11 @@ Critical points
 
 .. code-block:: text
 
-    |g| = 0 and the eigenvalues of H: all > 0 minimum, all < 0 maximum, of both signs saddle, all nearly 0 plateau
+    critical point: |g| = 0        eigenvalues of the Hessian H:
+        all > 0: minimum      all < 0: maximum      both signs: saddle      all nearly 0: plateau
 
-A network of tanh units learns 300 digits. Its first weights are very small. The page shows the loss, the gradient, and
-the largest and the smallest eigenvalue of the Hessian during the training, for five seeds.
+A network of tanh units learns 300 digits. Its initial weights are very small. The page shows how the loss, the norm of
+the gradient, and the largest and the smallest eigenvalue of the Hessian change during the training, for five seeds.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ EPOCHS, EVERY = 100, 10
 
 
 def run(seed):
-    """Return the kind of the first point, and loss, gradient and extreme eigenvalues during the training."""
+    """Return the kind of the start point. Also return loss, gradient norm and extreme eigenvalues during training."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
     model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))

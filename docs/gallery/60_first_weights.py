@@ -1,15 +1,16 @@
 """
-First weights and biases
-========================
+Initial weights and biases
+==========================
 
 .. code-block:: text
 
-    Var(w): fan-in scale^2 / fan_in      Glorot 2 scale^2 / (fan_in + fan_out)      He 2 scale^2 / fan_in
-    output weights 0: every class begins with the same probability      bias < 0: most hidden units begin inactive
+    Var(w):  fan-in: scale^2 / fan_in      Glorot: 2 scale^2 / (fan_in + fan_out)      He: 2 scale^2 / fan_in
+    output weights 0: all classes have the same initial probability
+    hidden biases -1: most hidden units are inactive at the start
 
-The page has two experiments on the digits. The network of the first experiment has ten ReLU layers. Their widths
-alternate between 256 and 64. The network of the second experiment has one hidden layer. Its output weights start at 0,
-and its hidden biases start at a value from 0 to -1.
+The page has two experiments on the digits. The first experiment compares three rules for the variance of the initial
+weights. Its network has ten ReLU layers with 256 and 64 units in turn. The second experiment compares initial biases
+from 0 to -1 in a network with one hidden layer. The output weights of this network start at 0.
 """
 
 import numpy as np
@@ -47,23 +48,23 @@ for name, found in spreads.items():
     band(left, range(1, DEPTH + 1), np.log10(found), name, marker="o", markersize=3)
 for i, label in ((1, "at the start"), (2, f"after {EPOCHS} epochs")):
     band(right, BIASES, zero[:, :, i], label, marker="o", markersize=4)
-left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="He's weights keep the spread")
-right.set(xlabel="bias at the start", ylabel="share of active hidden units", ylim=(0, 1), title="Negative biases")
+left.set(xlabel="layer", ylabel="log10 of the standard deviation", title="Activations before training")
+right.set(xlabel="initial bias", ylabel="share of active hidden units", ylim=(0, 1), title="Initial biases")
 left.legend()
 _ = right.legend()
 
 # %%
 # Of the three rules, only He's rule keeps the standard deviation of the activations in ReLU networks. With output
-# weights of 0, the loss at the start is log 10. With random output weights, it is higher. With negative biases, most
-# hidden units are inactive at the start.
+# weights of 0, the loss at the start is log 10. With random output weights, the loss at the start is higher. With an
+# initial bias of -1, most hidden units are inactive at the start.
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():
     print(f"{name}: standard deviation of the last layer / of the first layer {interval(values):.3f}")
-print(f"loss at the start: output weights 0 {interval(zero[:, 0, 0]):.3f}, He's {interval(random):.3f}")
+print(f"loss at the start: output weights 0: {interval(zero[:, 0, 0]):.3f}, random: {interval(random):.3f}")
 for i, bias in ((0, 0), (4, -1)):
     print(
-        f"bias {bias}: active units {interval(zero[:, i, 1]):.0%} at the start, "
+        f"initial bias {bias}: active units {interval(zero[:, i, 1]):.0%} at the start, "
         f"{interval(zero[:, i, 2]):.0%} after {EPOCHS} epochs"
     )
 

@@ -1,12 +1,12 @@
 """
-The scale of the first weights
-==============================
+The scale of the initial weights
+================================
 
 .. code-block:: text
 
-    Var(w) = scale^2 * 1/fan_in, 2/(fan_in + fan_out) (Glorot) or 2/fan_in (He)
+    He's rule: Var(w) = scale^2 * 2 / fan_in        scale = 0.5, 1 or 2
 
-A network of ten ReLU layers learns the digits. Its first weights are He's weights, times 0.5, 1 or 2.
+A network learns the digits. The initial weights of its ten ReLU layers are drawn by He's rule with one of three scales.
 """
 
 import numpy as np
@@ -39,19 +39,19 @@ losses = {scale: found[:, 1] for scale, found in runs.items()}
 left, right = subplots(2)
 for i, scale in enumerate(SCALES):
     band(
-        left, range(1, DEPTH + 1), np.log10(spreads[scale]), f"He x {scale:g}", color=f"C{i}", marker="o", markersize=3
+        left, range(1, DEPTH + 1), np.log10(spreads[scale]), f"scale {scale:g}", color=f"C{i}", marker="o", markersize=3
     )
     if np.isfinite(losses[scale]).all():
-        band(right, range(1, EPOCHS + 1), losses[scale], f"He x {scale:g}", color=f"C{i}")
-left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="At the start")
-right.set(xlabel="epoch", ylabel="training loss", title="He x 2 is not drawn: its loss overflows")
+        band(right, range(1, EPOCHS + 1), losses[scale], f"scale {scale:g}", color=f"C{i}")
+left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="Before training")
+right.set(xlabel="epoch", ylabel="training loss", title="Scale 2 is not drawn: the loss overflows")
 left.legend()
 _ = right.legend(loc="center right")
 
 # %%
-# With He's weights, the activations keep their size from layer to layer, and the network learns. With half of He's
-# weights, the activations become smaller in every layer, and the network does not learn. With twice He's weights, the
-# activations become larger in every layer, and the loss overflows in every run.
+# With scale 1, the activations keep their size from layer to layer, and the network learns. With scale 0.5, the
+# activations become smaller in every layer, and the network does not learn. With scale 2, the activations become larger
+# in every layer, and the loss overflows in every run.
 
 for scale in SCALES:
     ratio, overflowed = spreads[scale][:, -1] / spreads[scale][:, 0], (~np.isfinite(losses[scale])).any(axis=1).sum()
@@ -60,7 +60,7 @@ for scale in SCALES:
         if not overflowed
         else f"{overflowed} of {len(SEEDS)} runs overflow"
     )
-    print(f"He x {scale:g}: standard deviation of the last layer / of the first layer {interval(ratio):.3f}; {last}")
+    print(f"scale {scale:g}: standard deviation of the last layer / of the first layer {interval(ratio):.3f}; {last}")
 
 assert interval(losses[1.0][:, -1]).high < 0.5
 assert interval(losses[0.5][:, -1]).low > 2

@@ -6,8 +6,9 @@ Non-linearities
 
     ReLU: max(x, 0)      tanh      hard tanh: min(max(x, -1), 1)      sigmoid: 1 / (1 + exp(-x))
 
-Networks with four hidden layers learn the digits for 10 epochs. Each non-linearity uses the best of four learning
-rates. This is the rate with the lowest mean loss over five seeds.
+Networks with four hidden layers learn the digits for 10 epochs. The page compares four non-linearities. For each
+non-linearity, the page tries four learning rates, and shows the training with the best rate. The best rate has the
+lowest mean loss over five seeds.
 """
 
 import numpy as np
@@ -36,7 +37,7 @@ for kind in (nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid):
     band(right, range(1, EPOCHS + 1), runs[best], f"{kind.__name__}, lr {RATES[best]:g}")
     last[kind.__name__] = runs[best, :, -1]
 left.set(xlabel="x", ylabel="y", ylim=(-1.5, 2.5), title="The functions")
-right.set(xlabel="epoch", ylabel="training loss", title="Training with each, five seeds")
+right.set(xlabel="epoch", ylabel="training loss", title="Training, five seeds")
 _ = right.legend(loc="center right")
 
 # %%

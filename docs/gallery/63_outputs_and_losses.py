@@ -4,11 +4,12 @@ Outputs and their losses
 
 .. code-block:: text
 
-    linear + squared error      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
-    softmax + negative log-likelihood: -log p[label]      hinge: sum over j of max(0, z_j - z_label + 1)
+    linear output + squared error: (z - t)^2      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
+    softmax + negative log-likelihood: -log p[label]      linear + hinge: sum over j of max(0, z_j - z_label + 1)
 
-The left panel shows the gradient of each loss for a score z that should be high. The right panel shows the accuracy of
-networks that learn the digits with each loss.
+z is an output before the sigmoid or the softmax, and p is an output after the sigmoid or the softmax. t is the target.
+The left panel shows minus the gradient of several losses with respect to z, for t = 1. The right panel shows the
+accuracy of networks that learn the digits with each of the four losses.
 """
 
 import numpy as np
@@ -31,13 +32,13 @@ def learn(loss, seed):
 
 
 def slope(loss, z, target):
-    """Return the gradient of a loss at every score."""
+    """Return the gradient of a loss at every z."""
     return np.array([loss.gradient(row[None], target)[0, 0] for row in z])
 
 
 z, up = np.linspace(-6, 6, 121).reshape(-1, 1), np.ones((1, 1))
 p = 1 / (1 + np.exp(-z))
-with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss needs the score of another class, here 0
+with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss needs the z of another class, here 0
 pushes = {
     "squared error": -slope(nn.MeanSquaredError(), z, up),
     "cross-entropy": -slope(nn.BinaryCrossEntropy(), z, up),
@@ -49,17 +50,17 @@ runs = {loss.__name__: np.array([learn(loss, seed) for seed in SEEDS]) for loss 
 left, right = subplots(2)
 for label, push in pushes.items():
     left.plot(z, push, label=label)
-left.set(xlabel="score z", ylabel="minus the gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
+left.set(xlabel="z", ylabel="minus the gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
 left.legend(loc="upper left")
 for label, found in runs.items():
     band(right, range(1, EPOCHS + 1), found, label)
-right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), title="Training with each, five seeds")
+right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), title="Training, five seeds")
 _ = right.legend()
 
 # %%
-# For a sigmoid with cross-entropy, minus the gradient is 1 - p. It is nearly 1 where z is very wrong. For a sigmoid
-# with squared error, the gradient is nearly 0 there. Therefore the squared error is the wrong loss for a sigmoid. With
-# each of the four pairs above, networks learn the digits, and their accuracies are similar.
+# Consider a sigmoid whose z is far below 0, although the target is 1. With cross-entropy, minus the gradient is 1 - p,
+# which is nearly 1. With squared error, the gradient is nearly 0. Therefore the squared error is the wrong loss for a
+# sigmoid. With each of the four losses in the right panel, networks learn the digits, and the accuracies are similar.
 
 print(
     f"minus the gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "

@@ -4,10 +4,10 @@ Preprocessing
 
 .. code-block:: text
 
-    standardise: (x - mean) / std      uniformise: the rank of x      PCA: the directions of largest variance
+    standardise: (x - mean) / std      uniform: the rank of x      PCA: the directions of largest variance
 
-A network learns the breast cancer data. The values of the features lie between 0.0007 and 4254. The page compares
-preprocessing steps on eight splits.
+A network learns the breast cancer data. The features have very different sizes, up to 4254. The page compares
+preprocessing steps for the features on eight splits.
 """
 
 import numpy as np

@@ -4,10 +4,12 @@ Grid, random, coordinate and multi-resolution search
 
 .. code-block:: text
 
-    grid: all pairs of values       random: log(value) ~ U(log low, log high)      coordinate descent: one at a time
-    multi-resolution: a coarse grid, then one of half the spacing about the best point
+    grid: all pairs of values       random: log(value) ~ U(log low, log high)
+    coordinate descent: only one hyperparameter changes at a time
+    multi-resolution: a coarse grid, then a grid with half the spacing around the best point
 
-Each search has 25 trials of a learning rate and a weight decay, on each of five splits.
+The page compares four searches for a learning rate and a weight decay. Each search has 25 trials on each of five
+splits. A trial is one training.
 """
 
 import numpy as np
@@ -59,12 +61,13 @@ right.set(xlabel="trial", ylabel="lowest validation loss so far", ylim=(0.15, 0.
 _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
-# The output shows the lowest loss of each search, and its difference from the grid's lowest loss on the same split.
-# With 25 trials of two hyperparameters, no search is measurably better or worse than the grid on these data.
+# The output shows the lowest loss of each search, and its relative difference from the lowest loss of the grid on the
+# same split. With 25 trials of two hyperparameters, no search is measurably better or worse than the grid on these
+# data.
 
 last = {name: np.array([curve[-1] for curve in curves]) for name, curves in best.items()}
 for name, values in last.items():
-    print(f"{name}: lowest loss {interval(values):.3f}, {interval(values / last['grid'] - 1):+.1%} against the grid")
+    print(f"{name}: lowest loss {interval(values):.3f}, {interval(values / last['grid'] - 1):+.1%} relative to grid")
 
 for values in (found for name, found in last.items() if name != "grid"):
     difference = interval(values / last["grid"] - 1)

@@ -6,9 +6,9 @@ A best value on the border of its range
 
     u = log(best / low) / log(high / low);        on the border if u <= tolerance or u >= 1 - tolerance
 
-A search tries learning rates of a network on the digits in a narrow range, 1e-5 to 1e-3. A second search uses a wide
-range, 1e-5 to 1. ``border_report`` warns if the best value lies on the border of its range. Both searches are repeated
-on five splits.
+A search tries learning rates of a network on the digits in a narrow range (1e-5 to 1e-3). A second search uses a wide
+range (1e-5 to 1). ``border_report`` warns if the best value lies on the border of its range. The two searches are
+repeated on five splits.
 """
 
 import warnings
@@ -53,8 +53,8 @@ axes.set(xlabel="learning rate", ylabel="log10 of the validation loss", xscale="
 _ = axes.legend()
 
 # %%
-# In the narrow range, the best rate is always the largest rate, and ``border_report`` warns about it. In the wide
-# range, the best rate lies inside the range, and the loss is far lower.
+# In the narrow range, the best rate is the largest rate on every split, and ``border_report`` warns. In the wide range,
+# the best rate lies inside the range, and the loss is far lower.
 
 print(runs["narrow"][0][1][0])
 best = {name: np.array([study.best_value for study, _ in found]) for name, found in runs.items()}

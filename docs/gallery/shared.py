@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from fusedstep import nn
 
-threadpool_limits(1)  # the products of matrices are so small that a second thread costs more than it gains
+threadpool_limits(1)  # the matrices are so small that a second thread takes more time than it saves
 SEEDS = range(5)
 # Okabe and Ito's colours without yellow. Colour-blind readers can distinguish them on a white background.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -70,7 +70,7 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
 
 
 def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
-    """Replace this share of the labels of the digits by random labels."""
+    """Return the labels of the digits, with a share of them (for example 0.2) replaced by random labels."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
@@ -78,7 +78,7 @@ def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
 def mlp(
     *widths: int, activation: type[nn.Layer] = nn.ReLU, dropout: float = 0.0, mode: str = "inverted", **options: Any
 ) -> nn.Sequential:
-    """Stack linear layers of these widths with an activation (and dropout) between them."""
+    """Return a network of linear layers with these widths, and an activation (and dropout) between the layers."""
     layers: list[nn.Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i:
@@ -100,9 +100,10 @@ def training(
     around: Callable[[], Any] = nullcontext,
     seed: int = 0,
 ) -> Iterator[float]:
-    """Train; after every epoch, yield the mean loss of its batches.
+    """Train a model. After every epoch, yield the mean loss of the epoch's batches.
 
-    `change` may alter the rows of a batch. `around` returns the context manager in which its gradient is computed.
+    `change` may change the rows and targets of a batch. `around` returns the context manager in which the gradient of a
+    batch is computed.
     """
     rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
     batches = nn.Batches(x, y, size=batch, merge_single=True)
@@ -112,7 +113,7 @@ def training(
 
 
 def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
-    """Return the accuracy: the share of rows whose largest output is that of their class."""
+    """Return the accuracy: the share of rows whose largest output belongs to the right class."""
     return float(np.mean(model.predict(x).argmax(axis=1) == y))
 
 
@@ -137,7 +138,7 @@ class Interval(NamedTuple):
 
 
 def interval(runs: Any) -> Interval:
-    """Return the mean over the first axis with its 95% interval, by Student's t."""
+    """Return the mean over the first axis, with its 95% interval (Student's t)."""
     runs = np.asarray(runs, np.float64)
     n = len(runs)
     return Interval(runs.mean(axis=0), student.ppf(0.975, n - 1) * runs.std(axis=0, ddof=1) / np.sqrt(n))
@@ -164,7 +165,7 @@ def bars(axes: Any, x: Any, runs: Any, label: str | None = None, **style: Any) -
 
 
 def mosaic(images: Array, columns: int) -> Array:
-    """Join small images of shape (n, height, width) to one image, with white lines between them."""
+    """Join n small images to one image, with white lines between them. `images` has the shape (n, height, width)."""
     n, height, width = images.shape
     framed = np.pad(images, ((0, 0), (0, 1), (0, 1)), constant_values=images.max())
     return (
@@ -173,7 +174,7 @@ def mosaic(images: Array, columns: int) -> Array:
 
 
 def show(axes: Any, image: Array, **labels: Any) -> None:
-    """Draw a grey image without grid and frame."""
+    """Draw a grey image without a grid and without a frame."""
     axes.imshow(image, cmap="gray")
     axes.set(**labels)
     axes.grid(visible=False)

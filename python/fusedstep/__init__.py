@@ -1,4 +1,4 @@
-"""Fused optimizer steps, dropout and batch normalisation, in place on NumPy buffers at the speed of memory."""
+"""Fused optimizer steps, dropout and batch normalisation for training on CPUs, in one pass over NumPy arrays."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ __version__ = "0.2.0"
 
 _configure()
 
-# These load when they are first used, so that importing the package is fast. Two need scikit-learn and torch.
+# These modules are imported when they are first used, so that the import of the package is fast. `sklearn` needs
+# scikit-learn, and `torch` needs torch.
 _MODULES = ("augment", "ensemble", "init", "inspect", "nn", "ops", "schedules", "search", "stopping", "tables")
 _OF_PACKAGES = ("sklearn", "torch")
 _CLASSES = ("BatchNormGrads", "BatchStats", "Key", "Moments", "Philox")

@@ -1,4 +1,4 @@
-"""``python -m fusedstep``."""
+"""The command line: ``python -m fusedstep``."""
 
 import sys
 

@@ -12,10 +12,11 @@ def set_num_threads(n: int) -> None: ...
 def set_machine_limit(n: int) -> None: ...
 def force_threads(n: int) -> None: ...
 
-#: Of arrays over torch's bfloat16 tensors; NumPy has none of its own.
+#: Dtype of arrays that share memory with torch's bfloat16 tensors. NumPy itself has no bfloat16.
 bfloat16: np.dtype[Any]
 
-#: Variants, hyperparameters, states (name, needs, whether never negative) and scalars (name, initial) of a rule.
+#: The formula of an optimizer: variants, hyperparameters, states and scalar states. A state is (name, bits of the
+#: variants that it needs, True if it is never negative). A scalar state is (name, initial value).
 Rule = tuple[tuple[str, ...], tuple[str, ...], list[tuple[str, int, bool]], list[tuple[str, float]]]
 
 def rules() -> dict[str, Rule]: ...
@@ -34,7 +35,8 @@ class StepInfo:
     @property
     def skipped(self) -> bool: ...
 
-#: Of a group: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, state_dtype or "", rounding or "".
+#: Options of a group: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, state_dtype and rounding. The
+#: text "" stands for None.
 GroupOptions = tuple[int, list[float], float, float, float, str, bool, str, str]
 
 @final

@@ -1,18 +1,22 @@
-"""Initial weights: small objects that return an array of a given shape from a random generator.
+"""Initial weights. Each function of this module returns an initializer, which is an object that creates an array.
 
-A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`. Each rule fixes the standard deviation
-sigma of the weights, with a scaling coefficient ``scale``; "normal" draws from N(0, sigma^2) and "uniform"
-from U(-sqrt(3) sigma, sqrt(3) sigma), which has the same variance.
+``initializer(shape, rng, dtype)`` returns an array of this shape and dtype. ``rng`` is a NumPy random generator.
+A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`.
+
+The initializers of `fan_in`, `glorot` and `he` draw random numbers with the standard deviation sigma. The distribution
+"normal" is N(0, sigma^2). The distribution "uniform" is U(-sqrt(3) sigma, sqrt(3) sigma), which also has the variance
+sigma^2.
 
 ::
 
-    fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances forward
-    glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): forward and backward
-    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves variances
-    zeros     0                                                output weights: every class equal at the start
-    constant  value                                            a negative bias: sparse hidden units at first
+    fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances in the forward pass
+    glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): in both passes, roughly
+    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves the variance
+    zeros     0                                                for biases and output weights
+    constant  value                                            for biases
 
-The numbers are drawn in float64 and rounded, so float32 and float64 models of one seed start alike.
+The numbers are drawn in float64 and then rounded to the dtype. So a float32 model and a float64 model with the same
+seed start from the same weights, up to rounding.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ _VARIANCE: dict[str, Callable[[int, int], float]] = {
 
 @dataclass(frozen=True)
 class Scaled:
-    """Random weights whose variance follows the widths of the layer; returned by `fan_in`, `glorot` and `he`."""
+    """Initializer whose variance depends on fan_in and fan_out; returned by `fan_in`, `glorot` and `he`."""
 
     rule: str
     distribution: str = "uniform"
@@ -72,7 +76,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value everywhere; returned by `constant` and `zeros`."""
+    """Initializer that gives all elements the same value; returned by `constant` and `zeros`."""
 
     value: float = 0.0
 
@@ -85,17 +89,18 @@ class Constant:
 
 
 def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
-    """Weights of standard deviation ``scale / sqrt(fan_in)``.
+    """Return an initializer for weights with the standard deviation ``scale / sqrt(fan_in)``.
 
-    LeCun et al. (1998), "Efficient BackProp". With "uniform" and ``scale = 1 / sqrt(3)`` this is the default
-    of torch's ``Linear``: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
+    inputs of the layer. The source is LeCun et al. (1998), "Efficient BackProp". With "uniform" and
+    ``scale=1 / sqrt(3)``, the distribution is the default of torch's ``Linear``: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. The standard deviation is the same for both.
+        The distribution of the weights. Both have the same standard deviation.
     scale : float
-        Scaling coefficient, > 0.
+        Factor of the standard deviation, > 0.
 
     Raises
     ------
@@ -113,17 +118,19 @@ def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
 
 def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
-    """Weights of standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
+    """Return an initializer for weights with the standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
 
-    Glorot and Bengio (2010), eq. 16: "uniform" is U(-r, r) with ``r = sqrt(6 / (fan_in + fan_out))``, made
-    for tanh. For sigmoid units Bengio (2012) advises weights four times as large: ``scale=4``.
+    ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
+    inputs and fan_out the number of outputs of the layer. The source is Glorot and Bengio (2010), eq. 16, for tanh
+    units. The distribution "uniform" is U(-r, r) with ``r = scale * sqrt(6 / (fan_in + fan_out))``. For sigmoid units,
+    Bengio (2012) recommends weights that are four times as large: ``scale=4``.
 
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. The standard deviation is the same for both.
+        The distribution of the weights. Both have the same standard deviation.
     scale : float
-        Scaling coefficient, > 0.
+        Factor of the standard deviation, > 0.
 
     Raises
     ------
@@ -139,16 +146,17 @@ def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
 
 def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
-    """Weights of standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
+    """Return an initializer for weights with the standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
 
-    He et al. (2015), "Delving deep into rectifiers", eq. 10.
+    ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
+    inputs of the layer. The source is He et al. (2015), "Delving deep into rectifiers", eq. 10.
 
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. The standard deviation is the same for both.
+        The distribution of the weights. Both have the same standard deviation.
     scale : float
-        Scaling coefficient, > 0.
+        Factor of the standard deviation, > 0.
 
     Raises
     ------
@@ -164,7 +172,9 @@ def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
 
 def zeros() -> Constant:
-    """Zeros, for biases and for output weights: every class starts with the same score (Bengio 2012).
+    """Return an initializer that sets all elements to 0, for biases and output weights.
+
+    With output weights of 0, every class starts with the same score (Bengio 2012).
 
     Examples
     --------
@@ -175,12 +185,14 @@ def zeros() -> Constant:
 
 
 def constant(value: float) -> Constant:
-    """Make the same value everywhere; a negative bias makes hidden units sparse at the start.
+    """Return an initializer that gives all elements the same value.
+
+    For example, with a negative bias few ReLU units are active at the start of the training.
 
     Parameters
     ----------
     value : float
-        The value, finite.
+        The value of all elements. It must be finite.
 
     Raises
     ------

@@ -15,34 +15,33 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """Keep the weights of the best validation metric, and stop if the metric does not improve any more.
+    """Keep the weights of the best validation metric, and stop the training if the metric no longer improves.
 
-    ::
-
-        better    metric < best (mode "min") or metric > best ("max"): it becomes the best, its weights are kept
-        improved  better by more than tol: the count of observations without improvement starts again
-        stop      after `patience` observations in a row that have not improved
+    The training loop passes each metric to `observe`. With mode "min", an observation is better if ``metric < best``.
+    Then `best` becomes this metric, and the current weights are copied. An observation is an improvement if it is
+    better by more than `tol`. The training should stop after `patience` observations in a row without improvement.
 
     Parameters
     ----------
     weights : model, {name: array} or list of arrays
-        The weights that are kept and restored: an object with ``state_dict`` and ``load_state_dict``, or writeable
-        arrays.
+        The weights to keep and to restore. A model is an object with the methods ``state_dict`` and
+        ``load_state_dict``. Arrays must be writeable, and float32 or float64.
     patience : int or None
-        At least 1. With None the training is never stopped, but the best weights are kept.
+        Number of observations in a row without improvement that stops the training, at least 1. With None the training
+        never stops, and the best weights are still kept.
     mode : {"min", "max"}
-        "min" if smaller metrics are better, "max" if larger ones are.
+        "min" if smaller metrics are better, "max" if larger metrics are better.
     tol : float
-        At least 0, in the units of the metric.
+        An improvement must be larger than this number. It is at least 0, in the units of the metric.
 
     Attributes
     ----------
     best : float or None
-        The best metric so far; nan is never the best.
+        The best metric so far, or None before the first metric. nan is never the best.
     best_at : int
-        Number of the observation with the best metric, from 1; 0 if there is no best metric.
+        Number of the observation with the best metric, counted from 1. It is 0 if there is no best metric.
     observations : int
-        Number of observations.
+        Number of all observations.
 
     Raises
     ------
@@ -51,8 +50,8 @@ class EarlyStopping:
 
     Notes
     -----
-    Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. scikit-learn's ``n_iter_no_change`` and
-    ``tol`` mean the same, but scikit-learn stops one observation later.
+    Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. `patience` and `tol` correspond to
+    ``n_iter_no_change`` and ``tol`` of scikit-learn. With the same values, scikit-learn stops one observation later.
 
     Examples
     --------
@@ -86,7 +85,10 @@ class EarlyStopping:
         self._waited = 0
 
     def observe(self, metric: float) -> bool:
-        """Observe a metric, usually once per epoch. Return True to stop. `is_best` says if the weights are the best."""
+        """Record a metric, usually once per epoch. Return True if the training should stop.
+
+        After the call, `is_best` is True if this metric is the best so far.
+        """
         metric = observed("EarlyStopping.observe: metric", metric)
         self.observations += 1
         gain = self._gain(metric)
@@ -110,24 +112,27 @@ class EarlyStopping:
 
     @property
     def stop(self) -> bool:
-        """True if there were `patience` observations without improvement."""
+        """True if the last `patience` observations were no improvements."""
         return self.patience is not None and self._waited >= self.patience
 
     def wait_anew(self) -> None:
-        """Reset the count of observations without improvement, as after a cut of the learning rate. The best stays."""
+        """Count the observations without improvement from 0 again, for example after the learning rate was lowered.
+
+        The best metric and its weights do not change.
+        """
         self._waited = 0
 
     def restore(self) -> None:
-        """Write the best weights back, in place. If there is no best metric, write the initial weights."""
+        """Write the best weights back, in place. If there is no best metric, write the weights from the start."""
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
     @property
     def best_weights(self) -> Any:
-        """The weights that `restore` writes: a model's ``state_dict``, or copies of arrays in their order."""
+        """The weights that `restore` writes: the ``state_dict`` of a model, or a list with copies of the arrays."""
         return self._kept
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the observations' state, without the weights."""
+        """Return the best metric and the counters as a dict, without the weights."""
         return {
             "best": self.best,
             "best_at": self.best_at,
@@ -136,14 +141,14 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], best_weights: Any) -> None:
-        """Continue from a `state_dict`.
+        """Continue from a saved state.
 
         Parameters
         ----------
         state : mapping
-            From `state_dict`.
-        best_weights : like the weights
-            The weights for `restore`.
+            The result of `state_dict`.
+        best_weights : object
+            The saved value of the property `best_weights`. `restore` will write these weights.
 
         Raises
         ------

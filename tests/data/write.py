@@ -1,9 +1,10 @@
-"""Write files with the installed version into a folder with its name, and the results that this version gets from them.
+"""Write files with the installed version of the package, and the results that this version computes from these files.
 
-Usage: python tests/data/write.py (from the root of the repository, with fusedstep[train] and torch installed).
+Usage: python tests/data/write.py (in the root of the repository, with fusedstep[train] and torch installed).
 
-Each optimizer is saved after three steps, and its parameters are in arrays.npz and tensors.pt.gz. arrays.json and
-tensors.json hold hashes of parameters and states after three more steps, continued.npz those parameters.
+The files are in a folder with the name of the version. Each optimizer is saved after three steps, and its parameters
+are in arrays.npz and tensors.pt.gz. Then the optimizer takes three more steps. arrays.json and tensors.json have hashes
+of the parameters and states after these steps, and continued.npz has the parameters.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def write_continued(folder: Path) -> None:
 
 
 def write_models(folder: Path) -> None:
-    """Write a model with every kind of layer, and a model of the command line."""
+    """Write a model with several kinds of layers, and a model that the command `fusedstep train` has written."""
     X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
     layers = [nn.Linear(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 4), nn.HardTanh()]
     model = nn.Sequential(*layers, nn.Linear(4, 3), rng=3)

@@ -1,6 +1,6 @@
-// Tests of the thread pool. Several threads start parallel regions while the pool does not exist yet, is busy, is
-// asleep or has another size, and while other threads change the instruction set and the limits. A process that uses
-// the pool forks. Under ThreadSanitizer a race is an error.
+// Tests of the thread pool. Several threads start parallel regions. At that time, the pool may not exist yet, or be
+// busy, asleep or of another size. Other threads change the instruction set and the limits at the same time. A process
+// that uses the pool forks. Under ThreadSanitizer, each race is an error.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@
 namespace fusedstep::test {
 namespace {
 
-/// Some cases of each kind that are large enough for threads.
+/// Two cases of each kind that are large enough for several threads.
 Cases some_large(const Cases& cases) {
   Cases some;
   std::map<std::string, int> taken;
@@ -27,7 +27,7 @@ Cases some_large(const Cases& cases) {
   return some;
 }
 
-/// Every index is visited exactly once, for any range and number of threads.
+/// Every index is visited exactly once, for all ranges and numbers of threads.
 bool ranges_are_covered() {
   bool covered = true;
   for (const std::int64_t n : {0, 1, 2, 3, 7, 8, 1000})
@@ -38,11 +38,11 @@ bool ranges_are_covered() {
       });
       for (const int v : visits) covered = covered && v == 1;
     }
-  if (!covered) std::puts("a region left an index out, or visited it twice");
+  if (!covered) std::puts("a region has not visited an index, or has visited an index twice");
   return covered;
 }
 
-/// After a stall OpenMP is not used for a hundred times as long as the caller had to wait beyond its own work.
+/// After a stall, OpenMP is not used for a time that is a hundred times as long as the wait of the calling thread.
 bool stalls_are_answered() {
   using namespace std::chrono_literals;
   const Stalls::Clock::time_point now = Stalls::Clock::now();
@@ -56,7 +56,7 @@ bool stalls_are_answered() {
   return right;
 }
 
-/// A region within a region is serial.
+/// A region within a region uses one thread and visits every index.
 bool nests() {
   std::atomic<int> sum{0};
   parallel_for(8, 4, [&](std::int64_t begin, std::int64_t end) {
@@ -86,7 +86,7 @@ bool same_bits_from(int callers, const Cases& cases, const std::vector<std::uint
   return wrong == 0;
 }
 
-/// A forked child does not have the pool's threads. It computes with one thread.
+/// A forked process does not have the pool's threads. It uses one thread.
 bool forks(const Case& c, std::uint64_t expected) {
   const pid_t child = fork();
   if (child == 0) _exit(c.run(4) == expected && available_threads() == 1 ? 0 : 1);
@@ -101,7 +101,7 @@ bool forks(const Case& c, std::uint64_t expected) {
 bool concurrency_works(const Cases& all) {
   const Cases cases = some_large(all);
   std::vector<std::uint64_t> expected;
-  for (const Case& c : cases) expected.push_back(c.run(1));  // serial, so the pool does not exist yet
+  for (const Case& c : cases) expected.push_back(c.run(1));  // one thread, so the pool does not exist yet
   bool works = true;
   for (const int callers : {4, 1, 3}) works = same_bits_from(callers, cases, expected) && works;
   works = ranges_are_covered() && nests() && stalls_are_answered() && works;

@@ -1,4 +1,4 @@
-// Wrong arguments for the kernels and the thread pool, on purpose: a sanitizer must report each of them.
+// Deliberate mistakes in calls of the kernels and of the thread pool. A sanitizer must report each of them.
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -25,25 +25,26 @@ void step(char* p, const Memory& g, std::ptrdiff_t count) {
   Plan(0, {t}, {group}, 0.9).step({}, 1);
 }
 
-/// A tensor that claims one element more than its memory has.
+/// The size of the tensor is one element larger than its memory.
 void beyond_the_end() {
   const Memory p(n, DType::f32), g(n + 1, DType::f32);
   step(static_cast<char*>(p.data()), g, n + 1);
 }
 
-/// A tensor that is not aligned to the size of its items.
+/// The tensor is not aligned to the size of its items.
 void misaligned() {
   const Memory p(n + 1, DType::f32), g(n, DType::f32);
   step(static_cast<char*>(p.data()) + 1, g, n);
 }
 
-/// Two threads write to one variable without synchronization. Each waits for the other, which may start late.
+/// Two threads write to one variable without synchronization. Each thread first waits until the other has started.
 void race() {
   std::int64_t sum = 0;
   std::atomic<int> inside{0};
   const auto end_of_patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   parallel_for(2, 2, [&](std::int64_t begin, std::int64_t end) {
-    inside.fetch_add(1, std::memory_order_relaxed);  // relaxed: orders nothing, so the writes below are a race
+    // Relaxed operations do not order the writes to `sum`, so these writes are a race.
+    inside.fetch_add(1, std::memory_order_relaxed);
     while (inside.load(std::memory_order_relaxed) < 2 && std::chrono::steady_clock::now() < end_of_patience)
       std::this_thread::yield();
     sum += end - begin;

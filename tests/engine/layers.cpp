@@ -1,4 +1,4 @@
-// Batch normalisation, forward and backward, and its statistics, for a shape for every path of the code.
+// Batch normalisation, its gradient and its statistics. The shapes are chosen such that every path of the code runs.
 #include "batchnorm/batchnorm.h"
 
 #include "cases.h"
@@ -82,7 +82,8 @@ class Layer {
   BatchNormCoefficients coefficients_;
 };
 
-// Planes below, at and beyond a block of 1,024 values; rows of channels below and beyond a vector, a slice, a cut.
+// The planes are shorter than, as long as, and longer than a block of 1,024 values. The rows of channels are shorter
+// and longer than a vector, than a slice, and than the length from which rows are cut.
 constexpr BatchNormShape small[] = {{2, 1, 2},   {3, 5, 7},    {1, 3, 1031}, {37, 4, 49},  {2, 2, 2053}, {33, 1, 1},
                                     {130, 3, 1}, {35, 16, 1},  {100, 17, 1}, {50, 63, 1},  {70, 100, 1}, {2, 2080, 1},
                                     {2, 7, 1},   {1100, 2, 1}, {5, 64, 8},   {1, 40, 100}, {1025, 1, 1}};
@@ -106,7 +107,8 @@ void add(Cases& cases, const BatchNormShape& shape, DType dtype, const Setting& 
 void add_batch_norm(Cases& cases) {
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
     for (const Setting& setting : settings) {
-      if (is_half(dtype) && !setting.relu) continue;  // these cases test the kernels of float32 only
+      // 16-bit elements use the float32 kernels, so fewer settings are enough
+      if (is_half(dtype) && !setting.relu) continue;
       for (const BatchNormShape& shape : small) add(cases, shape, dtype, setting, false);
       for (const BatchNormShape& shape : large) add(cases, shape, dtype, setting, true);
     }

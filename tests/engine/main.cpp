@@ -1,7 +1,8 @@
-// engine_test                     a line per case: its hash, the same for every instruction set and number of threads
-// engine_test --backend openmp    the same, with libgomp's threads
-// engine_test --concurrency       the thread pool under several threads at once
-// engine_test --fault KIND        a mistake that the sanitizer of this kind must find
+// engine_test                     prints the hash of each case, and checks that all instruction sets and numbers of
+//                                 threads have the same hash
+// engine_test --backend openmp    does the same with libgomp's threads
+// engine_test --concurrency       tests the thread pool with several threads at the same time
+// engine_test --fault KIND        makes a mistake that the sanitizer KIND must find
 #include <cstdio>
 #include <map>
 #include <stdexcept>
@@ -15,7 +16,8 @@ namespace {
 
 constexpr int thread_counts[] = {1, 2, 5};
 
-/// Runs every case with every instruction set and number of threads; false if two hashes of one case differ.
+/// Runs every case with every instruction set and number of threads. Returns false if two hashes of the same case
+/// differ.
 bool same_bits_everywhere(const Cases& cases) {
   bool same = true;
   for (const Case& c : cases) {
@@ -38,9 +40,9 @@ bool same_bits_everywhere(const Cases& cases) {
 int main(const std::vector<std::string>& arguments) {
   const std::string what = arguments.empty() ? "" : arguments[0], value = arguments.size() == 2 ? arguments[1] : "";
   if (!use_backend(what == "--backend" ? value.c_str() : "threads"))
-    throw std::invalid_argument("no such backend here: " + value);
+    throw std::invalid_argument("--backend must be a back end that this machine has; got " + value);
   if (what == "--fault") {
-    if (!make_fault(value)) throw std::invalid_argument("no such fault: " + value);
+    if (!make_fault(value)) throw std::invalid_argument("--fault must be address, undefined or thread; got " + value);
     std::puts("the fault was not found");
     return 0;
   }

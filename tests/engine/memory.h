@@ -1,4 +1,4 @@
-// The input of a test, and the hash of its output.
+// Memory for the input of a test, and the hash of its output.
 #pragma once
 
 #include <cstring>
@@ -9,7 +9,7 @@
 
 namespace fusedstep::test {
 
-/// Spreads an index over all bits (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
+/// Hashes an index (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
 inline std::uint64_t mix(std::uint64_t x) {
   x += 0x9E3779B97F4A7C15u;
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
@@ -17,9 +17,9 @@ inline std::uint64_t mix(std::uint64_t x) {
   return x ^ x >> 31;
 }
 
-/// A binary floating-point format, by the bits of its numbers.
+/// The bits of a binary floating-point format.
 struct NumberBits {
-  std::uint64_t sign, infinity, quiet, low, range;  // `low` + [0, `range`): the numbers from 2^-7 to below 2
+  std::uint64_t sign, infinity, quiet, low, range;  // the bits low + [0, range) are the numbers in [2^-7, 2)
 
   static NumberBits of(DType d) {
     if (d == DType::bf16) return {0x8000, 0x7f80, 0x40, 0x3c00, 0x400};
@@ -28,7 +28,7 @@ struct NumberBits {
     return {1ull << 63, 0x7ffull << 52, 1ull << 51, 0x3f8ull << 52, 0x8ull << 52};
   }
 
-  /// Zeros, denormals, the smallest and the largest normal number, infinities and nan, with either sign.
+  /// Zeros, denormals, the smallest and the largest normal number, infinities and nan, with both signs.
   std::uint64_t special(std::uint64_t k) const {
     const std::uint64_t smallest = infinity & (~infinity + 1);  // the exponent's lowest bit
     const std::uint64_t values[] = {0, 1, smallest - 1, smallest, infinity - 1, infinity, infinity | quiet};
@@ -41,9 +41,9 @@ enum class Values {
   positive,
   special,
   huge
-};  // special: one in four; huge: float64 whose squares overflow
+};  // special: one number in four is special; huge: float64 numbers whose squares overflow
 
-/// Memory for exactly `count` numbers, at an address that is aligned to the size of a number and to nothing larger.
+/// Memory for exactly `count` numbers. Its address is a multiple of the size of a number, but not of twice this size.
 class Memory {
  public:
   Memory(std::ptrdiff_t count, DType dtype, std::uint64_t seed = 0, Values values = Values::both_signs)
@@ -80,8 +80,9 @@ class Memory {
   std::unique_ptr<unsigned char[]> bytes_;
 };
 
-/// All nans are equal: their sign and payload depend on the machine (x86 makes negative nans, ARM positive ones) and on
-/// the compiler (the order of the operands of a sum). All other bits count.
+/// A hash of numbers. All nans have the same hash, because their sign and payload depend on the machine and on the
+/// compiler. For example, x86 produces negative nans, and ARM produces positive nans. All bits of other numbers are
+/// hashed.
 class Hash {
  public:
   void add(std::uint64_t bits) {

@@ -10,7 +10,7 @@ struct Shape {
   std::ptrdiff_t rows, width;
 };
 
-// Widths below, at and beyond a vector, the lanes of a long row, and a tile.
+// The widths are smaller than, equal to, and larger than a vector, the lanes of a long row, and a tile.
 constexpr Shape shapes[] = {{1, 1}, {3, 7}, {64, 10}, {5, 16}, {9, 31}, {4, 32}, {3, 333}, {2, 1024}, {1, 2051}};
 
 std::uint64_t rectified(DType dtype, const Shape& s, Values values) {

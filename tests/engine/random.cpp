@@ -1,4 +1,4 @@
-// Philox, dropout, noise, and the 16-bit floats.
+// Philox, dropout, noise, and conversions of 16-bit floats.
 #include <cstring>
 
 #include "cases.h"
@@ -10,7 +10,8 @@ namespace fusedstep::test {
 namespace {
 
 constexpr RandomStream stream{0x299f31d0a4093822u, 0x0370734413198a2eu};
-constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};  // the last crosses the border of a word of the counter
+// With the last number, the lower word of the block's index overflows.
+constexpr std::uint64_t firsts[] = {0, 5, (1ull << 35) - 100};
 
 std::uint64_t dropped(DType dtype, std::ptrdiff_t n, const Drop& d, bool past_cache, int threads) {
   Memory x(n, dtype, 1, Values::special), y(n, dtype);
@@ -48,7 +49,7 @@ std::uint64_t words_and_masks() {
   return hash.value();
 }
 
-/// All numbers of 16 bits to float32 and back, and float32 of all exponents to 16 bits.
+/// Converts all 16-bit numbers to float32 and back, and float32 numbers of all exponents to 16 bits.
 std::uint64_t halves(DType dtype) {
   const FormatKernels& format = step_kernels().formats[int(dtype)];
   constexpr std::ptrdiff_t all = 1 << 16;

@@ -1,4 +1,5 @@
-// Every rule that is compiled in, in all its variants and dtypes, among the stages; gradients of every layout.
+// Steps of every update rule, in all variants and dtypes, with additional stages such as clipping and weight decay. The
+// gradients have different layouts.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -18,7 +19,7 @@ struct Setting {
   StepOptions options;
   bool averages = false;
   Values values = Values::both_signs;
-  bool contiguous = false;  // all gradients
+  bool contiguous = false;  // true: all gradients are contiguous
 };
 
 std::vector<Setting> settings() {
@@ -44,7 +45,7 @@ double hyper_value(const char* name) {
   return starts("eps") ? 1e-8 : !std::strcmp(name, "beta2") ? 0.999 : starts("lr_decay") ? 1e-3 : 0.9;
 }
 
-/// The settings with which a rule and its streams can be one loop.
+/// The settings for which the engine has fused kernels, which decode, update and encode in one loop.
 std::vector<Setting> fused_settings() {
   std::vector<Setting> chosen = settings();
   chosen = {chosen[0], chosen[2], chosen[4]};
@@ -53,7 +54,7 @@ std::vector<Setting> fused_settings() {
   return chosen;
 }
 
-/// One of five ways in which a gradient can lie in its memory.
+/// One of five layouts of a gradient in its memory.
 struct Layout {
   static constexpr std::ptrdiff_t spread = 3;
   static std::ptrdiff_t room(std::ptrdiff_t n, int kind) { return kind == 3 && n > 0 ? spread * (n - 1) + 1 : n; }
@@ -63,7 +64,7 @@ struct Layout {
     if (kind == 1) dims = {{rows, item}, {columns, rows * item}};             // transposed
     if (kind == 2) first += (n > 0 ? n - 1 : 0) * item, dims = {{n, -item}};  // backwards
     if (kind == 3) dims = {{n, spread * item}};
-    if (kind == 4) dims = {{rows, 0}, {columns, item}};  // one row that is read as every row
+    if (kind == 4) dims = {{rows, 0}, {columns, item}};  // every row has the memory of the first row
   }
   Strided strided() const { return {first, dims.empty(), int(dims.size()), dims.data()}; }
 
@@ -74,7 +75,7 @@ struct Layout {
 /// The formats in which parameters and states are stored.
 struct Width {
   const char* name = "";
-  std::optional<DType> states;  // the dtype of the states; by default that of the parameter
+  std::optional<DType> states;  // the dtype of the states; none: the dtype of the parameter
   bool keeps_bits = false, stochastic = false;
 };
 
@@ -107,7 +108,7 @@ class Model {
     plan_.emplace(rule, std::move(tensors), std::vector<Group>{group}, 0.9);
   }
 
-  /// Takes three steps. Each tensor is left out of some of them.
+  /// Takes three steps. Some tensors are not updated in some of the steps.
   std::uint64_t train(const StepOptions& options, int threads) {
     Hash hash;
     for (std::size_t step = 0; step < 3; ++step) {
@@ -141,7 +142,8 @@ class Model {
   std::optional<Plan> plan_;
 };
 
-// Lengths just below, at and above those of every vector, of a block of 128 and of a chunk of 4,096.
+// Lengths that are just below, equal to and just above those of every vector, of blocks and of a chunk of 4,096
+// elements.
 const std::vector<std::ptrdiff_t> small = {1,  2,  3,  0,  5,  7,   8,   9,   15,  16,   17,  21,
                                            31, 33, 63, 64, 65, 127, 128, 129, 255, 1029, 385, 2048};
 const std::vector<std::ptrdiff_t> blocks = {256, 1, 255, 257, 511, 600, 1041, 5000};
@@ -172,7 +174,8 @@ void add_widths(Cases& cases) {
         for (const Setting& s : settings())
           for (const bool parallel : {false, true}) {
             const std::string around = s.name;
-            const bool is_adam = table.infos[rule].name == std::string("adam");  // has own sweeps for narrow formats
+            // Adam has fused kernels for some formats, so it has more cases
+            const bool is_adam = table.infos[rule].name == std::string("adam");
             if (!is_adam && (around != "l2" || (w.name != std::string("bf16-states") && !w.keeps_bits))) continue;
             if ((parallel && around != "decoupled") || (w.keeps_bits && dtype == DType::f32)) continue;
             const unsigned all = (1u << table.infos[rule].variant_bits) - 1;
@@ -186,7 +189,7 @@ void add_widths(Cases& cases) {
           }
 }
 
-/// Adam has own sweeps for some combinations of formats. Cases with these combinations, and with others.
+/// Adds cases of Adam with several combinations of formats. Adam has fused kernels for some of these combinations.
 void add_fused(Cases& cases) {
   const StepKernels& table = step_kernels();
   for (int rule = 0; rule < table.rule_count; ++rule)
@@ -227,7 +230,7 @@ void add_steps(Cases& cases) {
           }
   add_widths(cases);
   add_fused(cases);
-  // Tensors of all dtypes in one plan, and a norm whose squares overflow.
+  // These plans have tensors of all dtypes. In some of them, the squares of the gradients overflow.
   for (Setting s : settings())
     for (const Values values : {s.values, Values::huge}) {
       const std::string name = std::string("all-dtypes/") + s.name + (values == Values::huge ? "/huge" : "");

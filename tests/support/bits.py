@@ -1,4 +1,4 @@
-"""Arrays of difficult numbers, and the comparison of every bit."""
+"""Arrays with special numbers, and comparisons of all bits of arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False) -> None:
-    """Assert equal shapes, dtypes and bits; with `any_nan`, all nans count as equal."""
+    """Assert that two arrays have equal shapes, dtypes and bits. If `any_nan` is True, all nans are equal."""
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     unsigned = np.dtype(f"u{got.dtype.itemsize}")
     differ = np.ascontiguousarray(got).view(unsigned) != np.ascontiguousarray(want).view(unsigned)
@@ -30,13 +30,13 @@ def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool =
 
 
 def assert_close(got: Array, want: Array, tolerance: float, what: Any = "") -> None:
-    """Assert that the largest error is small relative to the largest value."""
+    """Assert that the largest error is at most `tolerance` times the largest absolute value."""
     error = np.abs(got.astype(np.float64) - want).max() / max(np.abs(want).max(), 1e-300)
     assert error <= tolerance, (what, error)
 
 
 def numbers(rng: np.random.Generator, n: int, dtype: Any, specials: Sequence[float] = ()) -> Array:
-    """Return numbers of many magnitudes; about one in fifty is special: zeros, denormals, and those given."""
+    """Return numbers of many magnitudes. About one in fifty is a zero, a denormal, or one of `specials`."""
     info = np.finfo(dtype)
     odd = [0.0, -0.0, info.tiny / 2, -info.smallest_subnormal, info.tiny, *specials]
     x = (rng.standard_normal(n) * 10 ** rng.uniform(-3, 0.5, n)).astype(dtype)
@@ -46,12 +46,12 @@ def numbers(rng: np.random.Generator, n: int, dtype: Any, specials: Sequence[flo
 
 
 def values(n: int, dtype: Any) -> Array:
-    """Return numbers with every special value among them."""
+    """Return random numbers, among which are inf, -inf, nan and -0."""
     x = np.random.default_rng(3).standard_normal(n).astype(dtype)
     x[::17], x[1::19], x[2::23], x[3::29] = np.inf, np.nan, -np.inf, -0.0
     return x
 
 
 def split(flat: Array, lengths: Sequence[int]) -> list[Array]:
-    """Cut into arrays of the given lengths."""
+    """Cut a flat array into arrays of the given lengths."""
     return np.split(flat, np.cumsum(lengths)[:-1])

@@ -1,4 +1,4 @@
-"""Small optimizers that an earlier version saved: functions that make, step and compare them bit for bit."""
+"""Functions that make, step and compare the small optimizers whose states version 0.1.0 saved."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TENSOR_CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def numbers(seed: int, dtype: str = "float32") -> list[Any]:
-    """Return an array of each size."""
+    """Return a random array of each size in `SIZES`."""
     rng = np.random.default_rng(seed)
     return [np.asarray(rng.standard_normal(size), dtype) for size in SIZES]
 
@@ -66,7 +66,7 @@ def arrays_of(opt: Any) -> list[Any]:
 
 
 def steps_of_arrays(opt: Any, first: int) -> None:
-    """Take three steps; a plateau schedule observes a loss that does not fall."""
+    """Take three steps. A schedule that observes losses gets the same loss after each step."""
     keys = list(opt.params) if hasattr(opt.params, "values") else None
     for t in range(first, first + 3):
         grads = numbers(100 + t, str(arrays_of(opt)[0].dtype))
@@ -77,7 +77,7 @@ def steps_of_arrays(opt: Any, first: int) -> None:
 
 
 def tensor_optimizer(case: str, params: list[Any] | None = None) -> tuple[list[Any], Any]:
-    """Return the parameters and the optimizer of a case."""
+    """Return the parameters and the torch optimizer of a case, with new parameters or with copies of the given ones."""
     import torch
 
     import fusedstep.torch
@@ -91,7 +91,7 @@ def tensor_optimizer(case: str, params: list[Any] | None = None) -> tuple[list[A
 
 
 def steps_of_tensors(params: list[Any], opt: Any, first: int) -> None:
-    """Take three steps."""
+    """Take three steps of a torch optimizer."""
     import torch
 
     for t in range(first, first + 3):

@@ -1,4 +1,4 @@
-"""Functions of tests/test_distributed_checkpoints.py that run in the processes of a `World`."""
+"""Functions for tests/test_distributed_checkpoints.py, which run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sharded(rule: str) -> tuple[Any, Any]:
 
 
 def train(rank: int, size: int, model: Any, optimizer: Any, first: int, last: int) -> list[float]:
-    """Return the losses of the whole batches, computed by all ranks together."""
+    """Train from step `first` to step `last`. Return the losses of the whole batches, over all ranks."""
     losses = []
     for step in range(first, last):
         x, y = batch(torch, step)
@@ -56,7 +56,7 @@ def load(model: Any, optimizer: Any, folder: str) -> None:
 
 
 def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -> list[float]:
-    """Train, save, train more; return the losses of all steps."""
+    """Train for `steps` steps, save, and train for `more` steps. Return the losses of all steps."""
     model, optimizer = sharded(rule)
     losses = train(rank, size, model, optimizer, 0, steps)
     save(model, optimizer, folder)
@@ -64,7 +64,7 @@ def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -
 
 
 def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int, steps: int) -> list[float]:
-    """Load a checkpoint of other ranks, train, save."""
+    """Load a checkpoint that other ranks have saved, train, and save. Return the losses."""
     model, optimizer = sharded(rule)
     load(model, optimizer, source)
     losses = train(rank, size, model, optimizer, first, first + steps)
@@ -73,18 +73,20 @@ def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int,
 
 
 WIDTHS: dict[str, Feature] = {
-    "kept bits": Feature({"master_weights": True, "state_dtype": "bfloat16", **NEAREST}, dtype="bfloat16"),
-    "8 bits": Feature({"master_weights": True, "state_dtype": "uint8"}, dtype="bfloat16", inputs=256),
+    "bfloat16 states": Feature({"master_weights": True, "state_dtype": "bfloat16", **NEAREST}, dtype="bfloat16"),
+    "8-bit states": Feature({"master_weights": True, "state_dtype": "uint8"}, dtype="bfloat16", inputs=256),
 }
 
 
 def step_and_save(rank: int, size: int, width: str, source: str, target: str, seeds: list[int]) -> dict[str, bytes]:
-    """Load the state of other ranks, if any; step with gradients that do not depend on the number of ranks; save.
+    """Load a checkpoint from `source` if it is not empty, take a step for each seed, and save to `target`.
+
+    The gradients do not depend on the number of ranks.
 
     Returns
     -------
     dict
-        All bits of parameters and states, whole.
+        The bits of all parameters and states, gathered from all ranks.
     """
     feature, mesh = WIDTHS[width], init_device_mesh("cpu", (dist.get_world_size(),))
     model = fully_shard(network(torch, feature), mesh=mesh)
@@ -104,7 +106,7 @@ def step_and_save(rank: int, size: int, width: str, source: str, target: str, se
 
 
 def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:
-    """Save a later state into the same folder; rank 1 is killed when it has written half of its file."""
+    """Save another state into the same folder. Rank 1 is killed while it writes its file."""
     model, optimizer = sharded(rule)
     train(rank, size, model, optimizer, 0, 2)
     if rank == 1:

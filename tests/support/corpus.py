@@ -1,4 +1,4 @@
-"""The start files of the fuzzer: valid ones, and files with a false header, description or shape."""
+"""The start files of the fuzzer: valid files, and files with a wrong header, description or shape."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def optimizer() -> fs.optim.Optimizer:
 
 
 def narrow_optimizer() -> fs.optim.Optimizer:
-    """Return an optimizer with 8-bit states, whose blocks have a scale each, and low bits of the weights."""
+    """Return an optimizer with 8-bit states, their scales, and the low bits of bfloat16 weights."""
     p, q = np.ones(300, ml_dtypes.bfloat16), np.ones((2, 3), ml_dtypes.bfloat16)
     return fs.Adam({"a": p, "b": q}, state_dtype="uint8", master_weights=True, ema_decay=0.9)
 
@@ -61,7 +61,7 @@ def stepped(opt: fs.optim.Optimizer) -> fs.optim.Optimizer:
 
 
 def tensors_file(header: Any, data: bytes, length: int | None = None) -> bytes:
-    """Return a safetensors file with this header, which may claim another length."""
+    """Return a safetensors file with this header. `length` replaces the true length of the header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -72,7 +72,7 @@ def taken_apart(file: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def lying_headers(file: bytes) -> Iterator[bytes]:
-    """Yield files with a header of another length, of other tensors or of other metadata before the same data."""
+    """Yield copies of a safetensors file in which the length, the tensors or the metadata of the header are wrong."""
     header, data = taken_apart(file)
     text = json.dumps(header).encode()
     for length in (0, 1, len(text) - 1, len(text) + 1, 2**31, 2**62, 2**63, 2**64 - 1):
@@ -80,7 +80,7 @@ def lying_headers(file: bytes) -> Iterator[bytes]:
     first, second = [name for name in header if name != "__metadata__"][:2]
     begin, end = header[first]["data_offsets"]
     for about in (
-        {"data_offsets": [begin, end + 4]},  # the tensor overlaps the next one
+        {"data_offsets": [begin, end + 4]},  # the tensor overlaps the next tensor
         {"data_offsets": header[second]["data_offsets"]},
         {"data_offsets": [end, begin]},
         {"data_offsets": [-1, 3]},
@@ -109,7 +109,7 @@ def lying_headers(file: bytes) -> Iterator[bytes]:
 
 
 def lying_metadata(text: str) -> Iterator[str]:
-    """Yield descriptions with one value replaced, for every place, and texts that are not descriptions."""
+    """Yield copies of a description in which one value is replaced, and texts that are not descriptions."""
     yield from ("", "null", "[]", "3", "{}", "NaN", "[" * 100_000, '{"format":' + "9" * 5000 + "}", text[:-1], text * 2)
     described = json.loads(text)
     for value in (None, True, -1, 0, 2**63, 1e308, float("nan"), "x", [], {}, [[]], {"x": 1}):
@@ -129,7 +129,7 @@ def with_one_replaced(old: Any, new: Any) -> Iterator[Any]:
 
 
 def lying_archives() -> Iterator[bytes]:
-    """Yield archives whose members claim other shapes, or are not arrays."""
+    """Yield .npz archives whose members have wrong shapes or are not arrays."""
     for shape in ((10**12, 10**3), (2**62, 2**62), (-3, 2), (40, 10**6), (), (0,)):
         member = io.BytesIO()
         np.lib.format.write_array_header_2_0(member, {"descr": "<f8", "fortran_order": False, "shape": shape})
@@ -153,7 +153,7 @@ def archive(member: bytes) -> bytes:
 
 
 def corpus() -> dict[str, list[bytes]]:
-    """Return valid files (first) and invalid ones, by name."""
+    """Return a list of files for each name. The first file is valid."""
     good = good_files()
     found = {name: [data, b"", *(data[: len(data) * k // 16] for k in range(16))] for name, data in good.items()}
     for name in ("state.safetensors", "blocks.safetensors", "model.safetensors"):

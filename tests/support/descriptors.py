@@ -1,4 +1,7 @@
-"""False DLPack descriptors: made from bytes, given to a step as a gradient, and compared with NumPy's reading."""
+"""Wrong DLPack descriptors, which a fuzzer makes from bytes and gives to a step as a gradient.
+
+If a step accepts a descriptor, its result must equal the result for the array that NumPy reads from the descriptor.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ import fusedstep as fs
 
 ARENA, AXES, CPU = 4096, 128, 1
 KINDS = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (4, 16): ml_dtypes.bfloat16}
-# flags of the built parts, major version, DLPack's flags, device, axes, code, bits, lanes, offset in bytes, start
+# The fields are: changes to the descriptor (a sum of the constants in the line below `HEADER`), major version, flags of
+# DLPack, device, number of axes, code, bits, lanes, offset in bytes, and start in the arena.
 HEADER = struct.Struct("<BBBbbBBBHH")
 PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_SHAPE = (1 << k for k in range(8))
 
@@ -42,7 +46,7 @@ class Versioned(ctypes.Structure):
 
 
 class Producer:
-    """An object that gives a capsule with a descriptor made from some bytes."""
+    """A gradient whose DLPack descriptor is made from some bytes."""
 
     def __init__(self, data: bytes, arena: np.ndarray[Any, Any]) -> None:
         data = data.ljust(HEADER.size + 4 * 8, b"\0")
@@ -74,7 +78,7 @@ class Producer:
         return make(ctypes.addressof(self.managed), self.kept, None)
 
     def reading(self, arena: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-        """Return the array that NumPy reads at the descriptor's address; None if it describes no valid array."""
+        """Return the array that NumPy reads from the descriptor, or None if the descriptor is not a valid array."""
         t = self.tensor
         kind = KINDS.get((t.code, t.bits)) if t.lanes == 1 else None
         if kind is None or not 0 <= t.ndim <= AXES or tuple(self.axes[0, : t.ndim]) != shape:
@@ -84,14 +88,17 @@ class Producer:
         steps = c_order if self.built & NO_STRIDES else self.axes[1, : t.ndim].tolist()
         reach = [item * (n - 1) * s for n, s in zip(shape, steps, strict=True)]
         if at + sum(r for r in reach if r < 0) < 0 or at + sum(r for r in reach if r > 0) + item > ARENA:
-            raise ValueError("the array leaves the arena; a descriptor does not say where its memory ends")
+            raise ValueError("the array reaches outside the arena, which no reader of a descriptor can detect")
         if self.built & NO_DATA:
             return None
         return as_strided(arena[at : at + item].view(kind)[:1], shape, [item * s for s in steps])
 
 
 def read_descriptor(path: Path) -> None:
-    """Step with such a gradient. If it is accepted, it must equal NumPy's reading. No other memory may be written."""
+    """Step with a gradient whose descriptor is the content of a file.
+
+    If the step accepts the gradient, the result must equal the result for NumPy's array. No other byte may change.
+    """
     data = path.read_bytes()
     arena = np.random.default_rng(0).integers(0, 256, ARENA + 64, np.uint8)
     arena = arena[-arena.ctypes.data % 64 :][:ARENA]
@@ -103,7 +110,7 @@ def read_descriptor(path: Path) -> None:
     with np.errstate(all="ignore"):
         want = None if g is None else g.astype(p.dtype)
     fs.SGD([p], lr=1.0).step([producer], zero_grads=bool(producer.built & ZERO))
-    assert g is not None and want is not None, "a gradient of another kind was taken"
+    assert g is not None and want is not None, "the step must refuse a descriptor that is not a valid array"
     np.testing.assert_array_equal(p, 0 - want)
     if producer.built & ZERO:
         assert not g.any()
@@ -113,13 +120,13 @@ def read_descriptor(path: Path) -> None:
 
 
 def described(built: int = 0, shape: Any = (2, 3), strides: Any = (3, 1), **lie: int) -> bytes:
-    """Return the bytes of a descriptor of float32 on the CPU, with the given fields replaced."""
+    """Return the bytes of a descriptor of a float32 array in CPU memory. Arguments replace fields."""
     fields = {"major": 1, "flags": 0, "device": CPU, "ndim": len(shape), "code": 2, "bits": 32, "lanes": 1, "offset": 0}
     head = HEADER.pack(built, *{**fields, "start": 512, **lie}.values())
     return head + np.array([*shape, *strides], np.int16).tobytes()
 
 
-#: Faults, one per descriptor, and unusual valid values.
+#: Replaced fields of descriptors. Most of them are wrong, and some are unusual but valid.
 LIES: tuple[dict[str, Any], ...] = (
     *({"major": n} for n in (0, 2, 255)),
     *({"device": n} for n in (0, 2, -1)),
@@ -138,7 +145,7 @@ BUILDS = (PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_S
 
 
 def lying_descriptors() -> Iterator[bytes]:
-    """Yield a right descriptor first, then false ones."""
+    """Yield a correct descriptor first, and then descriptors with replaced fields."""
     yield described()
     for built in BUILDS:
         yield described(built)

@@ -1,7 +1,7 @@
-"""Numbers without rounding, each with a bound of the error of the same computation with rounding.
+"""Numbers without rounding errors, each with a bound of the error that the same computation has in floating point.
 
-A formula that runs on these numbers gives its exact value and a bound of the error. The bound allows half a unit in the
-last place per operation (Wilkinson's running error analysis). It is known before anything is compared.
+A formula that computes with these numbers gives its exact value and the bound. Each operation adds half a unit in the
+last place to the bound (Wilkinson's running error analysis). The bound does not depend on the results of a kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ ZERO, INF = mpf(0), mpf("inf")
 
 
 class Format:
-    """A floating-point type: half a unit of 1, smallest normal number, half the smallest denormal, largest number."""
+    """A floating-point type.
+
+    `unit` is half a unit in the last place of 1, `tiny` the smallest normal number, `half_smallest` half the smallest
+    denormal, and `largest` the largest number.
+    """
 
     def __init__(self, dtype: Any) -> None:
         info = np.finfo(dtype)
@@ -33,15 +37,16 @@ DOUBLE = Format(np.float64)
 
 
 def _of_numbers(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Leave arrays to NumPy, which takes them apart."""
+    """Return a method that lets NumPy apply it to the elements if the other operand is an array."""
     return lambda self, other: NotImplemented if isinstance(other, np.ndarray) else method(self, other)
 
 
 class Exact:
-    """A number of the computing type, or (`wide`) of the float64 in which options are prepared.
+    """An exact number, with a bound of its error in the dtype of the computation.
 
-    If the bound does not hold, the reason is added to `events`. "overflow": a value beyond the largest number; "lost":
-    a divisor that rounding may have made zero; "choice": a comparison that rounding may have changed.
+    If `wide` is True, the number is an option or a coefficient, which the kernel computes in float64. Three events can
+    invalidate the bound, and are added to `events`. "overflow" is a value beyond the largest number. "lost" is a
+    divisor that may be zero after rounding. "choice" is a comparison whose result may differ after rounding.
     """
 
     __slots__ = ("error", "value", "wide")
@@ -103,7 +108,7 @@ class Exact:
         return self._rounded(quotient, (a.error + abs(quotient) * b.error) / (abs(b.value) - b.error), wide)
 
     def sqrt(self) -> Exact:
-        """Return the root; a negative number has none."""
+        """Return the square root. The root of a negative number is nan."""
         if CONTEXT.isnan(self.value) or self.value < 0:
             return Exact(CONTEXT.nan, ZERO, self.wide)
         low = max(self.value - self.error, ZERO)
@@ -184,14 +189,14 @@ def exact(array: Array) -> Array:
 
 
 def option(value: Any) -> Any:
-    """Return an option as exact numbers of float64; flags and names as they are."""
+    """Return the numbers of an option as exact float64 numbers. Flags and strings are returned unchanged."""
     if isinstance(value, tuple):
         return tuple(option(v) for v in value)
     return Exact(value, ZERO, True) if isinstance(value, float) else value
 
 
 def grid(dtype: Any) -> Array:
-    """Return zeros of both signs, denormals, the ends of the normal numbers and of their squares, inf and nan."""
+    """Return numbers of both signs: 0, denormals, the limits of the dtype, roots of these limits, inf, and also nan."""
     info = np.finfo(dtype)
     small, large = float(info.smallest_subnormal), float(info.max)
     ends = [0.0, small, 1000 * small, float(info.tiny), float(info.tiny) ** 0.5 / 8, float(info.tiny) ** 0.5, 1e-8]
@@ -200,14 +205,14 @@ def grid(dtype: Any) -> Array:
 
 
 class Namespace:
-    """NumPy with functions that take arrays of exact numbers, so that the formulas of a module run on them."""
+    """A replacement of NumPy whose functions accept arrays of exact numbers."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 
     @staticmethod
     def sqrt(x: Any) -> Any:
-        """Return roots. A constant of a formula becomes a number too."""
+        """Return square roots. Constants in a formula also become exact numbers."""
         if not (isinstance(x, np.ndarray) and x.dtype == object):
             return x.sqrt() if isinstance(x, Exact) else np.sqrt(x)
         roots = [(v if isinstance(v, Exact) else Exact(float(v))).sqrt() for v in x.ravel()]
@@ -215,7 +220,7 @@ class Namespace:
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:
-        """Return the chosen numbers. A chosen option is rounded to the computing type."""
+        """Return the selected numbers. A selected option is rounded to the dtype of the computation."""
         found = np.where(condition, a, b)
         for at in np.ndindex(found.shape) if found.dtype == object else ():
             if isinstance(found[at], Exact):
@@ -224,10 +229,10 @@ class Namespace:
 
     @staticmethod
     def maximum(a: Any, b: Any) -> Any:
-        """Return the larger numbers; nan if one is."""
+        """Return the larger of two numbers, or nan if one of them is nan."""
         return np.where((a > b) | (a != a), a, b)
 
     @staticmethod
     def minimum(a: Any, b: Any) -> Any:
-        """Return the smaller numbers; nan if one is."""
+        """Return the smaller of two numbers, or nan if one of them is nan."""
         return np.where((a < b) | (a != a), a, b)

@@ -1,4 +1,4 @@
-"""Arrays surrounded by sentinels, which detect writes outside the arrays."""
+"""Arrays between sentinels. A changed sentinel shows that something was written outside the arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .bits import Array
 
 
 class Fenced:
-    """Copies of arrays at item-aligned, never 16-byte-aligned places of one buffer, sentinels around each."""
+    """Copies of arrays in one buffer, with sentinels around each copy.
+
+    The addresses are multiples of the item size, but not of 16 bytes.
+    """
 
     SENTINEL = 12345.678
 
@@ -35,7 +38,7 @@ class Fenced:
 
 
 def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
-    """Return an array of n elements, `start` elements after a boundary of 64 bytes, and all the memory around it."""
+    """Return an array of n elements that begins `start` elements after a multiple of 64 bytes, and its whole buffer."""
     size = np.dtype(dtype).itemsize
     memory = np.full(n + 128, 7.5, dtype)
     shift = -memory.ctypes.data % 64 // size + 16 + start
@@ -43,6 +46,6 @@ def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
 
 
 def untouched_around(out: Array, memory: Array) -> bool:
-    """Return True if the memory around an array of `guarded` is unchanged."""
+    """Return True if the memory around an array from `guarded` is unchanged."""
     begin = (out.ctypes.data - memory.ctypes.data) // memory.itemsize
     return bool((memory[:begin] == 7.5).all() and (memory[begin + out.size :] == 7.5).all())

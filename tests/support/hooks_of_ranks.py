@@ -1,4 +1,4 @@
-"""Functions of tests/test_distributed_hooks.py that run in the processes of a `World`."""
+"""Functions for tests/test_distributed_hooks.py, which run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_equal(model: Any, alone: Any) -> None:
 
 
 def built(how: str, make: Callable[..., Any]) -> tuple[Any, Any]:
-    """Return a wrapped model and its optimizer, made in one of several orders."""
+    """Return a model in DistributedDataParallel and its optimizer. `how` says how the two are made."""
     model = network(torch)
     if how == "optimizer first":
         optimizer = make(model)
@@ -83,7 +83,8 @@ def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
         with model.no_sync():
             (loss_of(model, mine[:2], its[:2]) / 2).backward()
         after = values_of(model, "DDP")
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True)), "no step without the others"
+        same = (a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True))
+        assert all(same), "a pass under no_sync must not change parameters"
         (loss_of(model, mine[2:], its[2:]) / 2).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -92,14 +93,14 @@ def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
     return [v.tobytes() for v in values_of(model, "DDP")]
 
 
-def a_pass_that_is_broken_off(rank: int, size: int) -> None:
-    """Interrupt a pass between two hooks. The next pass steps all parameters."""
+def interrupted_pass(rank: int, size: int) -> None:
+    """Raise an error between two hooks of a backward pass. The next pass must step all parameters."""
     model = network(torch)
     optimizer = in_backward(model)
     x, y = batch(torch, 0)
 
     def fail(_: Any) -> None:
-        raise ArithmeticError("broken off")
+        raise ArithmeticError("on purpose")
 
     handle = model[0].weight.register_post_accumulate_grad_hook(fail)
     with pytest.raises(ArithmeticError):
@@ -132,7 +133,7 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
             assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
             optimizer.clip_norm, optimizer.skip_nonfinite = None, False
             optimizer.step()
-            optimizer.clip_norm = 1.0  # set after the first step
+            optimizer.clip_norm = 1.0  # also refused if it is set after the first step
             with pytest.raises(ValueError, match="clip_norm and skip_nonfinite need process_group"):
                 optimizer.step()
     inner = network(torch)
@@ -143,8 +144,8 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
         optimizer.step()
 
 
-def refused_where_steps_would_part(rank: int, size: int) -> None:
-    from torch.distributed.optim import ZeroRedundancyOptimizer  # this import gives a deprecation warning
+def refused_if_ranks_would_differ(rank: int, size: int) -> None:
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # imported here, because the import warns
 
     from .shards import Shard, init_device_mesh, numbers, parameter
 

@@ -1,4 +1,4 @@
-"""Packages of the integration tests. If FUSEDSTEP_REQUIRE_INTEGRATIONS is set, a missing package is a failure."""
+"""Imports of packages for the integration tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 
 def package(name: str) -> Any:
-    """Import a package; without it the test is skipped, or fails where all are required."""
+    """Import a package. If it is missing, skip the test.
+
+    If FUSEDSTEP_REQUIRE_INTEGRATIONS is set, the test fails instead.
+    """
     if os.environ.get("FUSEDSTEP_REQUIRE_INTEGRATIONS"):
         return importlib.import_module(name)
     return pytest.importorskip(name)

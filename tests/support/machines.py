@@ -1,4 +1,4 @@
-"""All combinations of instruction set, back end and number of threads of this machine."""
+"""Combinations of instruction set, threading backend and number of threads. `Machine` is one combination."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _backends() -> list[str]:
         _core.set_backend("openmp")
         found.append("openmp")
     except ValueError:
-        pass  # no libgomp here
+        pass  # libgomp is not installed
     _core.set_backend(usual)
     return found
 
@@ -29,7 +29,7 @@ MACHINES: list[Machine] = SERIAL + [
 
 @contextmanager
 def running(machine: Machine) -> Iterator[None]:
-    """Run on the given instruction set, backend and number of threads."""
+    """Use the given instruction set, backend and number of threads inside the context."""
     isa, backend, threads = machine
     _core.set_isa(isa)
     _core.set_backend(backend)
@@ -41,7 +41,7 @@ def running(machine: Machine) -> Iterator[None]:
 
 
 def machines(threads: tuple[int, ...] = (1, 2, 4)) -> Iterator[Machine]:
-    """Switch to every combination in turn; restore the settings afterwards."""
+    """Yield every combination of instruction set and backend with these numbers of threads, while it is in use."""
     for isa in _core.available_isas():
         for backend in BACKENDS:
             for n in threads:

@@ -1,6 +1,7 @@
-"""Wrappers and features under torch.distributed: each pair trains on two ranks and is compared with one process.
+"""Wrappers of torch.distributed and features of fusedstep. A test trains each pair of a wrapper and a feature.
 
-The table in docs/distributed.md is made from this file. A new feature is a line of FEATURES.
+Each training on two ranks is compared with a training in one process. The table in docs/distributed.md is written from
+this file. To test a new feature, add a line to FEATURES.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STEPS, POISONED = 5, 2  # steps of a run; the step with an inf, if a feature needs one
+STEPS, POISONED = 5, 2  # number of steps of a training; index of the step with an inf, if a feature needs an inf
 RULES = {"SGD": {"lr": 0.05, "momentum": 0.9}, "AdamW": {"lr": 0.01}, "Lion": {"lr": 0.003}}
 
 
 class Feature(NamedTuple):
-    """A feature: options of the optimizer, and how it is used."""
+    """A feature: the options of the optimizer, and how the optimizer is used."""
 
     options: dict[str, Any]
-    how: str = "step"  # "step", "in backward", "offloaded"
-    poisoned: bool = False
+    how: str = "step"  # "step", "in backward" or "offloaded"
+    poisoned: bool = False  # True if a gradient gets an inf
     averaged: bool = False
     dtype: str = "float32"
-    inputs: int = 7  # width of the network; 256 elements are a block of 8-bit states
+    inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a scale
 
 
-#: A difference in the last bit of a gradient may change a narrow state's code. So one process adds up its gradients
-#: as ranks do, and states are rounded to nearest, because random bits depend on the parameters of a rank.
+#: Features with narrow states round to nearest. With stochastic rounding, the random bits would depend on the set of
+#: parameters that a rank has.
 NEAREST = {"rounding": "nearest"}
 FEATURES = {
     "plain": Feature({}),
@@ -42,20 +43,20 @@ FEATURES = {
 }
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
-_HOOKS = "FSDP1 has reduced no gradient when the hooks of parameters run"
-_LOCAL = "the local optimizer of ZeRO steps some parameters only"
-#: (wrapper, feature) -> why it is refused.
+_HOOKS = "the hooks of the parameters run before FSDP1 has summed the gradients of the ranks"
+_LOCAL = "on each rank, the optimizer inside ZeRO updates only some of the parameters"
+#: (wrapper, feature) -> the reason why fusedstep refuses this pair.
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,
     ("FSDP1", "OffloadedOptimizer"): _HOOKS,
-    ("FSDP1", "state_dtype=uint8"): "FSDP1 cuts parameters anywhere, also within the 256 elements that share a scale",
+    ("FSDP1", "state_dtype=uint8"): "FSDP1 may cut a parameter between two of the 256 elements that share a scale",
     ("ZeRO", "step_in_backward"): _LOCAL,
     ("ZeRO", "OffloadedOptimizer"): _LOCAL,
 }
 
 
 def network(torch: Any, feature: Feature | None = None) -> Any:
-    """Return a model with parameters that two ranks cannot share evenly: 5 and 1 rows."""
+    """Return a model whose parameters have 5 rows and 1 row, so two ranks get unequal parts."""
     torch.manual_seed(0)
     inputs, dtype = (feature.inputs, feature.dtype) if feature else (7, "float32")
     layers = torch.nn.Linear(inputs, 5, bias=inputs == 7), torch.nn.Tanh(), torch.nn.Linear(5, 1)
@@ -63,7 +64,7 @@ def network(torch: Any, feature: Feature | None = None) -> Any:
 
 
 def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, Any]:
-    """Return the data of a step, the same in every process."""
+    """Return the data of a step. They are equal in every process."""
     generator = torch.Generator().manual_seed(100 + step)
     x = torch.randn(8, feature.inputs if feature else 7, generator=generator)
     y = (x * x).sum(1, keepdim=True)
@@ -71,7 +72,7 @@ def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, A
 
 
 class Run(NamedTuple):
-    """A model, the object that steps it, and our optimizer, which is this object or a part of it."""
+    """A model and its optimizer. `ours` is fusedstep's optimizer: the local optimizer with ZeRO, else `optimizer`."""
 
     model: Any
     optimizer: Any
@@ -79,7 +80,7 @@ class Run(NamedTuple):
 
 
 def build(wrapper: str, rule: str, feature: Feature) -> Run:
-    """Wrap the model and make its optimizer; with the wrapper "" for one process."""
+    """Wrap a model and make its optimizer. The wrapper "" leaves the model as it is, for one process."""
     import torch
     import torch.distributed as dist
 
@@ -106,7 +107,7 @@ def build(wrapper: str, rule: str, feature: Feature) -> Run:
 
 
 def wrap(model: Any, wrapper: str) -> Any:
-    """Wrap a model."""
+    """Return the model in a wrapper of torch.distributed, or the model itself."""
     import torch
 
     if wrapper in ("DDP", "ZeRO"):
@@ -130,7 +131,7 @@ def wrap(model: Any, wrapper: str) -> Any:
 
 
 def poison(run: Run, rank: int, wrapper: str) -> None:
-    """Put an inf into one gradient. If ranks have parts of the gradient, put it in on one rank."""
+    """Put an inf into one gradient. If the gradient is divided among the ranks, only rank 0 puts in an inf."""
     p = next(p for p in run.model.parameters() if p.grad is not None and p.numel())
     if rank == 0 or wrapper in ("", "DDP", "ZeRO"):
         local = getattr(p.grad, "_local_tensor", p.grad)
@@ -138,7 +139,7 @@ def poison(run: Run, rank: int, wrapper: str) -> None:
 
 
 def spoil(run: Run) -> None:
-    """Replace a gradient by one that every step refuses: a sparse one, or one of another shape than its parameter."""
+    """Replace a gradient by an unsuitable one: a sparse gradient, or a gradient of another shape."""
     p = next(p for group in run.ours.param_groups for p in group["params"] if p.grad is not None and p.numel())
     local = getattr(p.grad, "_local_tensor", None)
     if local is None:
@@ -148,7 +149,7 @@ def spoil(run: Run) -> None:
 
 
 def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
-    """Spoil a gradient of the last rank. Return the error on this rank, and check that nothing was written."""
+    """Spoil a gradient on the last rank, and step. Check that nothing was written. Return this rank's error message."""
     run = build(wrapper, rule, FEATURES["clip_norm"])
     import torch
 
@@ -167,7 +168,7 @@ def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
 
 
 def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
-    """Return all parameters, whole."""
+    """Return the values of all parameters. Divided parameters are gathered from the ranks."""
     if wrapper.startswith("FSDP1"):
         from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -178,7 +179,11 @@ def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
 
 
 def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice]:
-    """Return the parts of a batch that a process computes: a rank its own; one process all, as two ranks divide it."""
+    """Return the parts of a batch that a process uses.
+
+    A rank uses one part. One process alone uses the whole batch. With narrow formats, it uses the batch in two parts,
+    as two ranks do, because a difference in the last bit of a gradient may change the rounding of a state.
+    """
     if wrapper:
         return [slice(rank, None, size)]
     is_narrow = feature.options.keys() & {"master_weights", "state_dtype"}
@@ -186,7 +191,7 @@ def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice
 
 
 class Result(NamedTuple):
-    """The result of a run."""
+    """The result of a training."""
 
     losses: list[float]  # losses of this rank's part of the batch
     norms: list[float | None]
@@ -196,7 +201,7 @@ class Result(NamedTuple):
 
 
 def require_widths(run: Run, feature: Feature) -> None:
-    """Assert that the states have the dtypes of a feature."""
+    """Assert that the states have the dtypes that a feature needs."""
     for entry in run.ours.state.values():
         assert ("low" in entry) == ("master_weights" in feature.options)
         width = feature.options.get("state_dtype", "float32")
@@ -228,7 +233,7 @@ def train(rank: int, size: int, wrapper: str, rule: str, name: str) -> Result:
         norms.append(run.ours.grad_norm)
         skipped.append(run.ours.skipped)
         if feature.options.get("zero_grads"):
-            assert all(not p.grad.any() for p in run.model.parameters() if p.grad is not None), "gradients are zero"
+            assert all(not p.grad.any() for p in run.model.parameters() if p.grad is not None), "gradients must be zero"
         else:
             run.optimizer.zero_grad()
     require_widths(run, feature)

@@ -1,4 +1,4 @@
-"""Cases of batch normalisation, with the results of the transcription."""
+"""Random arguments of batch normalisation, and the results of the NumPy reference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parameters(rng: np.random.Generator, channels: int, dtype: Any) -> list[Arra
 
 
 class Case:
-    """The arguments of a call, and the results of the reference."""
+    """Random arguments of a forward and a backward pass, and the results of the NumPy reference."""
 
     def __init__(
         self, rng: np.random.Generator, shape: Any, axis: int, dtype: Any, training: bool = True, relu: bool = False,
@@ -36,7 +36,7 @@ class Case:
         self.dy = rng.normal(size=shape).astype(dtype)
 
     def run(self, x: Array, out: Array | None, dy: Array, dx: Array | None) -> tuple[Array, ...]:
-        """Forward and backward."""
+        """Run the forward and the backward pass. Return all results that are not None."""
         running_mean, running_var = self.mean.copy(), self.var.copy()
         y, saved = fs.batch_norm(
             x, self.gamma, self.beta, running_mean, running_var, self.training, axis=self.axis, relu=self.relu,
@@ -47,7 +47,7 @@ class Case:
         return tuple(a for a in found if a is not None)
 
     def bits(self) -> tuple[Array, ...]:
-        """Return the results of the transcription."""
+        """Return the results of the NumPy reference, in the order of `run`."""
         v, dy = (reference.channels_first(a, self.axis) for a in (self.x, self.dy))
         n, dtype, mean, var = v.shape[1], v.dtype, self.mean, self.var
         if self.training:

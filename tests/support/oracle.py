@@ -1,4 +1,4 @@
-"""Cases of steps, drawn from the registry, and their expected results."""
+"""Options of all optimizers in the registry, and the expected results of steps, computed with NumPy."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ Options = dict[str, Any]
 
 RULES = _core.rules()
 CLASSES = [cls for cls in fs.optim.registry.values() if cls.element_wise]
-#: Optimizers that torch has too, with dense gradients.
+#: Optimizers that torch also has. SparseAdam is left out, because torch's SparseAdam accepts no dense gradients.
 TORCHS = [cls for cls in CLASSES if cls.in_torch and cls is not fs.SparseAdam]
-# Lengths around every vector and a block (128), a few blocks, and more than a chunk (4,096) for each of four threads.
+# Lengths around the sizes of vectors and around 128, the block of elements in a loop. 100,003 elements are shared by
+# four threads, which take 4,096 elements at a time.
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]
 
-# A value other than the default for every kind of hyperparameter; an unknown kind keeps its default.
+# A value that differs from the default, for each check of a hyperparameter. Others keep their defaults.
 SAMPLES = {
     _checks.flag: True,
     _checks.fraction: 0.7,
@@ -44,7 +45,8 @@ SAMPLES = {
     _checks.bounds: (1e-3, 3.0),
 }
 
-#: Optimizers that do not use the current rate: ASGD uses that of the step before, Rprop only the first one.
+#: Optimizers that do not use the learning rate of the current step. ASGD uses the rate of the step before, and Rprop
+#: uses only the rate of the first step.
 OTHER_RATES = {"ASGD", "Rprop"}
 
 every_class_of_this_rate = pytest.mark.parametrize(
@@ -56,7 +58,7 @@ needs_safetensors = pytest.mark.skipif(find_spec("safetensors") is None, reason=
 
 
 def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
-    """Return True if the options may be combined."""
+    """Return True if the optimizer accepts this combination of options."""
     try:
         cls([np.zeros(1)], **options)
     except ValueError:
@@ -65,12 +67,15 @@ def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
 
 
 def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
-    """Return the options that select a kernel or a form: flags, and options with the name of a kernel's variant."""
+    """Return the names of the options that select a variant of the kernel, and of all flags."""
     return [n for n, check in cls.checks.items() if check is _checks.flag or n in RULES[cls.rule][0]]
 
 
 def variants(cls: type[fs.optim.Optimizer]) -> list[Options]:
-    """Return every valid set of switches, with the other hyperparameters at and away from their defaults."""
+    """Return every valid combination of the options from `switches`.
+
+    Each combination occurs with the defaults of the other hyperparameters, and with the values in `SAMPLES`.
+    """
     names = switches(cls)
     found = []
     for on in chain.from_iterable(combinations(names, n) for n in range(len(names) + 1)):
@@ -95,7 +100,7 @@ every_variant = pytest.mark.parametrize(
 
 
 def _stages() -> dict[str, tuple[Options, Options]]:
-    """Return options of the optimizer and of its step, one by one and all together."""
+    """Return pairs (options of the optimizer, options of a step): single options, and all options together."""
     stages: dict[str, tuple[Options, Options]] = {
         "plain": ({}, {}),
         "maximize": ({"maximize": True}, {}),
@@ -125,14 +130,14 @@ STAGES = _stages()
 
 @dataclass
 class Outcome:
-    """The results of steps, each as one flat array."""
+    """The parameters, states and averages after steps. Each is one flat array."""
 
     params: Array
     state: dict[str, Array]
     ema: Array | None
 
     def assert_same_bits(self, want: Outcome, what: Any) -> None:
-        """Assert that nothing differs by a bit."""
+        """Assert that all arrays have the same bits. All nans are equal."""
         assert_same_bits(self.params, want.params, (what, "params"), any_nan=True)
         assert self.state.keys() == want.state.keys()
         for name, array in self.state.items():
@@ -143,7 +148,7 @@ class Outcome:
 
 
 def outcome(opt: fs.optim.Optimizer) -> Outcome:
-    """Return copies of parameters, state and averages."""
+    """Return copies of the parameters, states and averages of an optimizer."""
     names = next(iter(opt.state.values()))
     state = {n: np.concatenate([s[n].ravel() for s in opt.state.values()]) for n in names}
     ema = None if opt.ema is None else np.concatenate([a.ravel() for a in opt.ema])
@@ -151,7 +156,7 @@ def outcome(opt: fs.optim.Optimizer) -> Outcome:
 
 
 def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Return the expected results of steps with flat gradients, by the NumPy reference; `opt` is not changed."""
+    """Compute the results of steps with flat gradients in NumPy. `opt` does not change."""
     now, group = outcome(opt), opt.groups[0]
     known = {k: v for k, v in step_options.items() if k in ("clip_value", "decay_scale")}
     known["factor"] = 1.0 / step_options.get("grad_scale", 1.0)
@@ -165,7 +170,7 @@ def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Opti
 
 
 def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Return the actual results of steps with the same flat gradients, and check the gradients afterwards."""
+    """Take steps with flat gradients, and return the results. Assert that only zero_grads changes the gradients."""
     sizes = [a.size for a in opt.params]
     for g in grads:
         fenced = Fenced(split(g, sizes))
@@ -175,10 +180,10 @@ def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Option
         if step_options.get("zero_grads"):
             assert not fenced.buffer[~fenced.outside].view(f"u{g.itemsize}").any(), "grads must be +0"
         else:
-            assert fenced.buffer.tobytes() == before, "grads must be left alone"
+            assert fenced.buffer.tobytes() == before, "grads must be unchanged"
     return outcome(opt)
 
 
 def snapshot(opt: fs.optim.Optimizer) -> list[bytes]:
-    """Return copies of the bytes of parameters, averages and state."""
+    """Return copies of the bytes of the parameters, averages and states."""
     return [a.tobytes() for a in (*opt.params, *(opt.ema or []), *(a for s in opt.state.values() for a in s.values()))]

@@ -1,4 +1,4 @@
-"""Arguments that must be refused, and the check of an error message."""
+"""Arguments that an optimizer must refuse, and a check of error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ones(*shape: int, dtype: Any = np.float32) -> Array:
 
 
 def read_only() -> Array:
-    """Return an array that cannot be written to."""
+    """Return a read-only array."""
     a = ones(3)
     a.flags.writeable = False
     return a
@@ -32,7 +32,8 @@ def misaligned() -> Array:
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 
-# Objects that cannot be parameters: how to make one, the error, and the message's words on the need and the value.
+# Objects that cannot be parameters. Each entry has a function that makes the object, the type of the error, and two
+# parts of the message: what a parameter must be, and what the object was.
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
@@ -46,7 +47,7 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
     "complex": (lambda: ones(3, dtype="c8"), TypeError, "native byte order", "complex64 (3,)"),
     "object": (lambda: ones(3, dtype="O"), TypeError, "native byte order", "object (3,)"),
     "record": (lambda: np.zeros(3, [("x", "f4")]), TypeError, "native byte order", "(3,)"),
-    "swapped": (lambda: ones(3, dtype=">f4"), TypeError, "native byte order", ">f4 (3,)"),
+    "other byte order": (lambda: ones(3, dtype=">f4"), TypeError, "native byte order", ">f4 (3,)"),
     "misaligned": (misaligned, ValueError, "aligned to 4 bytes, the size of its items", "misaligned float32 (3,)"),
     "read-only": (read_only, ValueError, "writeable", "read-only float32 (3,)"),
     "bytes": (lambda: np.frombuffer(b"12345678", "f4"), ValueError, "writeable", "read-only float32 (2,)"),
@@ -60,7 +61,7 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
 
 @contextmanager
 def assert_refused(error: type[Exception], *words: str) -> Iterator[None]:
-    """Assert exactly this error with all the words, on one line."""
+    """Assert that the context raises exactly this type of error. Its message has one line and contains all words."""
     with pytest.raises(error) as caught:
         yield
     assert type(caught.value) is error

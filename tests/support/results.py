@@ -1,4 +1,4 @@
-"""Results of a benchmark, made up."""
+"""Invented results of a benchmark, for tests of reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of csrc/formats in NumPy."""
+"""The conversions of csrc/formats, computed with NumPy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _MASK = 2**64 - 1
 
 
 def scramble(x: int) -> int:
-    """Return the finalizer of splitmix64."""
+    """Return the finalizer of splitmix64, applied to x."""
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _MASK
     x = (x ^ x >> 27) * 0x94D049BB133111EB & _MASK
     return x ^ x >> 31
 
 
 def key_of(seed: int, number: int, step: int, stream: int) -> int:
-    """Return the key of a stream at a step: stream 0 is the parameter, k the k-th state."""
+    """Return the key of the random bits of a stream at a step.
+
+    Stream 0 rounds the parameter, and stream k the k-th state. `number` is the number of the parameter.
+    """
     tensor = scramble((scramble(seed) + number) & _MASK)
     return scramble((tensor + step * 5 + stream) & _MASK)
 
@@ -43,7 +46,10 @@ def noise(key: int, n: int) -> Array:
 
 
 def to_bfloat16(x: Array, bits: Array | None) -> Array:
-    """Return the 16 bits of numbers of float32, rounded stochastically by `bits` or to nearest, ties to even."""
+    """Return float32 numbers rounded to bfloat16, as integers with the 16 bits.
+
+    Without random `bits`, numbers are rounded to nearest, with ties to even.
+    """
     u = x.view(np.uint32)
     up = np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1)) if bits is None else bits
     with np.errstate(over="ignore"):
@@ -51,7 +57,7 @@ def to_bfloat16(x: Array, bits: Array | None) -> Array:
 
 
 def to_float16(x: Array, bits: Array | None) -> Array:
-    """Return numbers of float16, rounded stochastically by `bits` or to nearest, ties to even."""
+    """Return float32 numbers rounded to float16. Without random `bits`, ties are rounded to even."""
     with np.errstate(over="ignore"):
         if bits is None:
             return x.astype(np.float16)
@@ -65,7 +71,7 @@ def to_float16(x: Array, bits: Array | None) -> Array:
 
 
 def from_bfloat16(items: Array) -> Array:
-    """Return float32 numbers of the 16 bits of bfloat16."""
+    """Return the float32 values of bfloat16 numbers, which are given as integers with the 16 bits."""
     return (items.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
@@ -77,11 +83,11 @@ def split_low(x: Array) -> tuple[Array, Array]:
 
 
 def join_low(high: Array, low: Array) -> Array:
-    """Return the float32 numbers of both halves."""
+    """Return the float32 numbers that have these high and low halves."""
     with np.errstate(over="ignore"):
         return ((high.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
 
 def same_items(a: Any, b: Any) -> bool:
-    """Return True if arrays of 16-bit numbers have the same bits; all nans count as equal."""
+    """Return True if two arrays of 16-bit numbers are equal. All nans are equal."""
     return bool(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32), equal_nan=True))

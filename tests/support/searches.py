@@ -1,4 +1,4 @@
-"""A smooth problem for the tests of searches, without Optuna's messages."""
+"""A smooth function for the tests of searches, and a fixture that suppresses the messages of Optuna."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SPACE = {"x": Float(0.0, 1.0), "lr": Float(1e-4, 1.0, log=True)}
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Keep Optuna from reporting every trial."""
+    """Suppress the message that Optuna logs for every trial."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     optuna.logging.set_verbosity(optuna.logging.INFO)
 
 
 def valley(trial: Any) -> float:
-    """Evaluate a problem with its minimum at x = 0.3, lr = 0.03."""
+    """Return the value of a function of x and lr, which has the minimum at x = 0.3, lr = 0.03."""
     x, lr = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("lr", 1e-4, 1.0, log=True)
     return float((x - 0.3) ** 2 + (math.log10(lr / 0.03)) ** 2)

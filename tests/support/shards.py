@@ -1,4 +1,4 @@
-"""Functions of tests/test_distributed_shards.py that run in the processes of a `World`."""
+"""Functions for tests/test_distributed_shards.py, which run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bits(t: torch.Tensor) -> bytes:
 
 
 def steps_as_whole(rank: int, size: int, rule: str) -> None:
-    """Compare, bit for bit, the elements and states after steps of shards with those of the whole parameter."""
+    """Compare a DTensor and its states with a whole parameter and its states after each step, bit for bit."""
     mesh = init_device_mesh("cpu", (size,))
     for placements in PLACEMENTS.values():
         for shape in SHAPES.values():
@@ -56,25 +56,25 @@ def steps_as_whole(rank: int, size: int, rule: str) -> None:
             for name, value in states[0].items():
                 assert bits(states[1][name]) == bits(value), name
                 if name != "step":
-                    assert states[1][name].placements == shard.placements, "a state is placed as its parameter"
+                    assert states[1][name].placements == shard.placements, "states must be placed as their parameter"
 
 
 WIDTHS: dict[str, dict[str, Any]] = {
-    "kept": {"master_weights": True},
-    "kept, random": {"master_weights": True, "state_dtype": "bfloat16"},
-    "8 bits": {"state_dtype": "uint8"},
-    "kept, 8 bits": {"master_weights": True, "state_dtype": "uint8"},
-    "random": {"rounding": "stochastic"},
+    "master weights": {"master_weights": True},
+    "master weights, bfloat16 states": {"master_weights": True, "state_dtype": "bfloat16"},
+    "8-bit states": {"state_dtype": "uint8"},
+    "master weights, 8-bit states": {"master_weights": True, "state_dtype": "uint8"},
+    "stochastic rounding": {"rounding": "stochastic"},
 }
-#: Cut by rows, every part begins with a block of 256 elements.
+#: Shapes. If two ranks divide the rows, each part begins with a block of 256 elements.
 AT_BLOCKS = {"even": (4, 256), "uneven": (3, 512), "of half a block": (8, 128), "one row": (1, 300), "flat": (1023,)}
 
 
 def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
-    """Compare steps of shards in narrow widths, bit for bit, with those of the whole parameter."""
+    """Compare a DTensor with a whole parameter after steps in a narrow format, bit for bit."""
     mesh = init_device_mesh("cpu", (size,))
     kind, options = getattr(torch, dtype), WIDTHS[width]
-    shapes = list(AT_BLOCKS.values()) + ([(5, 3), (1, 4)] if width == "kept" else [])
+    shapes = list(AT_BLOCKS.values()) + ([(5, 3), (1, 4)] if width == "master weights" else [])
     cuts = [[Shard(0)], [Replicate()]]
     for shape, placements in ((s, c) for s in shapes for c in cuts):
         value = numbers(shape, 1).to(kind)
@@ -89,7 +89,10 @@ def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
 
 
 def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Compare two parameters and their states, bit for bit. The second is a DTensor; its sums are a rank's own."""
+    """Compare two parameters and their states, bit for bit. The second parameter is a DTensor.
+
+    "low_sum" is not compared, because each rank computes it from its part.
+    """
     whole, shard = (optimizer.state[p] for optimizer, p in zip(optimizers, params, strict=True))
     assert raw(params[1]) == raw(params[0])
     assert whole.keys() == shard.keys()
@@ -102,16 +105,19 @@ def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch
 
 
 def raw(t: torch.Tensor) -> bytes:
-    wide = torch.int32 if t.dtype == torch.int16 else t.dtype  # neither gloo nor NCCL sends int16
+    wide = torch.int32 if t.dtype == torch.int16 else t.dtype  # gloo and NCCL do not support int16
     whole = t.detach().to(wide).full_tensor().to(t.dtype) if isinstance(t, DTensor) else t
     return whole.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def random_bits_of_parts(rank: int, size: int) -> None:
-    """Assert that parts that begin inside a block use different random bits: half of the elements differ."""
+    """Assert that the parts of two ranks use different random bits: about half of the elements must differ.
+
+    The second part begins inside a block.
+    """
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(torch.zeros(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
-    optimizer = ft.SGD([p], lr=1 + 2**-8, rounding="stochastic")  # half way to the next number of bfloat16
+    optimizer = ft.SGD([p], lr=1 + 2**-8, rounding="stochastic")  # results are halfway between two bfloat16 numbers
     p.grad = distribute_tensor(torch.ones(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
     optimizer.step()
     parts = p.detach().full_tensor().float().chunk(size)
@@ -120,7 +126,7 @@ def random_bits_of_parts(rank: int, size: int) -> None:
 
 
 def cut_blocks(rank: int, size: int) -> None:
-    """Assert that 8-bit states of parts that begin inside a block are refused, and nothing is written."""
+    """Assert that 8-bit states are refused if parts begin inside a block. Nothing may be written."""
     mesh = init_device_mesh("cpu", (size,))
     for shape, placements in [((5, 3), [Shard(0)]), ((4, 256), [Shard(1)]), ((6, 128), [Shard(0)])]:
         p = parameter(numbers(shape, 1), mesh, placements)
@@ -136,7 +142,7 @@ def cut_blocks(rank: int, size: int) -> None:
 
 
 def states_of_the_whole(rank: int, size: int) -> None:
-    """Load the states of shards into a whole parameter, and back."""
+    """Load the states of a sharded model into a model in one process. The next step must have the same bits."""
     from torch.distributed.checkpoint.state_dict import (
         StateDictOptions,
         get_optimizer_state_dict,
@@ -174,7 +180,7 @@ def states_of_the_whole(rank: int, size: int) -> None:
 
 
 def states_as_torchs(rank: int, size: int) -> None:
-    """Compare the kinds of the states with those of torch's optimizer."""
+    """Compare types, shapes and dtypes of the states with those of torch's optimizer."""
     mesh = init_device_mesh("cpu", (size,))
     kinds = []
     for kind in (torch.optim.AdamW, ft.AdamW):
@@ -213,10 +219,10 @@ def refusals(rank: int, size: int) -> None:
 
 
 def rules_of_whole_tensors(rank: int, size: int, rule: str) -> None:
-    """Parts of a parameter are refused. Copies of a parameter are stepped if the rule needs no direction."""
+    """Assert that parts of a parameter are refused. LAMB and LARS must step parameters of which ranks have copies."""
     mesh = init_device_mesh("cpu", (size,))
     part, copied = (parameter(numbers((4, 2), 1), mesh, [where]) for where in (Shard(0), Replicate()))
-    with pytest.raises(ValueError, match=r"params\[0\] must be (whole|no DTensor)"):
+    with pytest.raises(ValueError, match=r"params\[0\] must be (whole|an ordinary tensor)"):
         getattr(ft, rule)([part], lr=0.1)
     with pytest.raises(ValueError, match=r"params\[0\].*(must be whole on every rank.*FSDP1|only supports 2D)"):
         getattr(ft, rule)(divided_by_fsdp1().parameters(), lr=0.1)
@@ -233,7 +239,7 @@ def divided_by_fsdp1() -> torch.nn.Module:
 
 
 def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
-    """Directions are made of gradients that are clipped by the norm of all ranks."""
+    """Compare an optimizer on all ranks with one process. Directions use gradients clipped by the norm of all ranks."""
     params = [torch.nn.Parameter(numbers((4, 3), 1 + k)) for k in range(size)]
     alone = [torch.nn.Parameter(p.detach().clone()) for p in params]
     options = {"lr": 0.1, "clip_norm": 0.5, "skip_nonfinite": True, "process_group": None}
@@ -244,7 +250,7 @@ def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
         for k in range(size):
             params[k].grad = alone[k].grad = numbers((4, 3), 10 * step + k)
         if step == 1:
-            params[0].grad[0, 0] = torch.inf  # the same tensor for both
+            params[0].grad[0, 0] = torch.inf  # both optimizers share this tensor
         one.step()
         ours.step()
         assert ours.skipped == one.skipped == (step == 1)
@@ -255,7 +261,7 @@ def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
 
 
 def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
-    """One rank's gradient or state is wrong. Return the error on this rank, and check that nothing is written."""
+    """Make a gradient or a state on rank 1 wrong, and step. Check that nothing is written. Return this rank's error."""
     p = torch.nn.Parameter(numbers((4, 3), 1 + rank))
     optimizer = getattr(ft, rule)([p], lr=0.1, clip_norm=0.5, zero_grads=True, process_group=dist.group.WORLD)
     p.grad = numbers((4, 3), 10 + rank)
@@ -273,7 +279,7 @@ def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
 
 
 def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
-    """Return norms over shards; compare with the unsharded norm, to 1e-14."""
+    """Compare the norm over shards with the unsharded norm, to a relative difference of 1e-14, and return it."""
     mesh = init_device_mesh("cpu", (size,))
     kind = getattr(torch, dtype)
     gradients = [numbers(shape, k, kind) * factor for k, shape in enumerate([(257, 31), (1, 5), (4096,), (6, 2)])]
@@ -283,11 +289,12 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
         p = parameter(torch.zeros_like(gradient), mesh, placements)
         p.grad = distribute_tensor(gradient, mesh, placements)
         params.append(p)
-    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # this parameter is on every rank, with the same gradient
+    plain = torch.nn.Parameter(torch.zeros(3, dtype=kind))  # every rank has this parameter, with the same gradient
     plain.grad = gradients[2][:3].clone()
     optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
     optimizer.step()
-    exact = math.hypot(*(x for g in [*gradients, plain.grad] for x in g.flatten().tolist()))  # torch's norm overflows
+    # math.hypot, because torch's norm overflows
+    exact = math.hypot(*(x for g in [*gradients, plain.grad] for x in g.flatten().tolist()))
     assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14, abs=0)
     if factor >= 1:
         require_clipped(params, plain)
@@ -305,7 +312,7 @@ def require_clipped(params: list[Any], plain: torch.Tensor) -> None:
 
 
 def on_a_grid(rank: int, size: int) -> list[float]:
-    """Compare norms of parameters on a mesh of two axes, and on slices of it."""
+    """Compare a step of parameters on a mesh with two axes, and on slices of the mesh, with a step in one process."""
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copies", "parts"))
     value = numbers((6, 4), 1)
     layouts = [
@@ -334,7 +341,7 @@ def on_a_grid(rank: int, size: int) -> list[float]:
 
 
 def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
-    """Give one rank a wrong gradient; return the error."""
+    """Make a gradient, option, state or learning rate on rank 1 wrong, and step. Return the error of this rank."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1, clip_norm=1.0)
@@ -361,7 +368,7 @@ def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
 
 
 def found_inf(rank: int, size: int) -> None:
-    """Let GradScaler report an inf on one rank; no rank steps."""
+    """Set `found_inf` on rank 1, as GradScaler does. No rank may step."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1)
@@ -376,7 +383,7 @@ def found_inf(rank: int, size: int) -> None:
 
 
 def groups_by_hand(rank: int, size: int) -> list[float | None]:
-    """Compare norms of parts whose group only the user knows; copies are refused."""
+    """Compare the norm over a `process_group` with the exact norm. If ranks have copies, the step must be refused."""
     p = torch.nn.Parameter(torch.zeros(4))
     p.grad = numbers((4,), 30 + rank)
     optimizer = ft.SGD([p], lr=1.0, clip_norm=1e-3, process_group=dist.group.WORLD)

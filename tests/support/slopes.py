@@ -1,4 +1,4 @@
-"""Central differences, to compare with analytic gradients."""
+"""Central differences, and their comparison with analytic gradients."""
 
 from __future__ import annotations
 

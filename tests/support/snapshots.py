@@ -1,4 +1,4 @@
-"""Optimizers whose arrays, groups or states change during a step. Each case runs in a separate process."""
+"""Helpers of tests in which arrays, groups or states change during a step. Each case runs in a separate process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def survives(case: Callable[[], object]) -> bool:
 
 
 def right_or_refused(step: Callable[[], Any], *words: str) -> bool:
-    """Return True after a step, False if it was refused. The error must name the optimizer and have the words."""
+    """Return True if the step succeeds, and False if it is refused.
+
+    The error message must contain the name of the optimizer and all words.
+    """
     try:
         step()
     except REFUSALS as error:

@@ -1,4 +1,4 @@
-"""Functions whose gradients and curvature are known, and a small network."""
+"""A quadratic function with known curvature, and a small network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Quadratic:
-    """``t A t / 2 + b t`` with a symmetric A of known eigenvalues."""
+    """The function ``t A t / 2 + b t`` and its gradient, where A is symmetric and has the given eigenvalues."""
 
     def __init__(self, eigenvalues: Any, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Settings of a process that a library must not change; imported by fresh interpreters."""
+"""Settings of a process that a library must not change. Tests import this module in new interpreters."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ C = ctypes.CDLL(None)
 
 
 def denormals() -> tuple[bool, float, float]:
-    """Return the results of Python and NumPy for denormals."""
+    """Return results with denormals, which show whether the CPU replaces denormals by zero."""
     return sys.float_info.min / 2 != 0, float(np.float32(1e-38) / np.float32(8)), float(np.float32(1e-45))
 
 
 def elsewhere(look: Callable[[], Any]) -> list[Any]:
-    """Call a function in another thread."""
+    """Call a function in another thread. Return a list with its result."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(look()))
     thread.start()
@@ -39,7 +39,7 @@ def elsewhere(look: Callable[[], Any]) -> list[Any]:
 
 
 def of_status(*names: str) -> list[str]:
-    """Return entries of /proc/self/status."""
+    """Return the lines of /proc/self/status that begin with these names."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return [line for line in lines if line.startswith(names)]
 
@@ -70,12 +70,12 @@ LOOKS: dict[str, Callable[[], Any]] = {
 
 
 def snapshot() -> dict[str, str]:
-    """Return all settings."""
+    """Return the text of all settings."""
     return {name: repr(look()) for name, look in LOOKS.items()}
 
 
 def compare(before: dict[str, str], what: str) -> None:
-    """Assert that no setting has changed."""
+    """Assert that no setting has changed since the snapshot `before`."""
     now = snapshot()
     differ = {name: (before[name], now[name]) for name in now if now[name] != before[name]}
     assert not differ, f"{what} changed {differ}"

@@ -1,4 +1,4 @@
-"""Functions of tests/test_torch_sync_batch_norm.py that run in the processes of a `World`."""
+"""Functions for tests/test_torch_sync_batch_norm.py, which run in the processes of a `World`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def require_close(ours: torch.Tensor, whole: torch.Tensor, what: str) -> None:
 def as_one_batch(
     rank: int, size: int, shape: str, first: int, dtype_name: str, options: dict[str, Any], with_residual: bool
 ) -> list[bytes]:
-    """Compare with one big batch of which the first rank has the first rows; return the running statistics."""
+    """Compare SyncBatchNorm on two ranks with a batch normalisation of the whole batch.
+
+    Rank 0 has the first `first` rows of the batch, and rank 1 the others. Return the running statistics.
+    """
     dtype = getattr(torch, dtype_name)
     dims = SHAPES[shape]
     kind = ft.BatchNorm2d if len(dims) == 4 else ft.BatchNorm1d
@@ -75,7 +78,7 @@ def as_one_batch(
 
 
 def conversions(rank: int, size: int) -> None:
-    """Convert layers; train a converted model under DistributedDataParallel."""
+    """Convert the layers of a model, and run a pass of the converted model under DistributedDataParallel."""
     model = torch.nn.Sequential(
         torch.nn.Linear(5, 4),
         ft.BatchNorm1d(4, relu=True, momentum=None),
@@ -98,7 +101,7 @@ def conversions(rank: int, size: int) -> None:
 
 
 def refusals(rank: int, size: int) -> None:
-    """Assert that all ranks raise, before they communicate or at the same call."""
+    """Assert that all ranks raise an error for an unsuitable input."""
     made = ft.SyncBatchNorm(3)
     with pytest.raises(ValueError, match=r"input must have at least 2 axes, the second of 3 channels; got \(2, 4\)"):
         made(torch.ones(2, 4))

@@ -1,4 +1,4 @@
-"""Helpers for the tests of fusedstep.torch: torch's optimizers and ours, on the same small networks."""
+"""Helpers for the tests of fusedstep.torch, which compare our optimizers with torch's on small networks."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ every_shared_optimizer = pytest.mark.parametrize("name", SHARED)
 
 
 def ours(name: str) -> Any:
-    """Return fusedstep's class."""
+    """Return fusedstep's class with this name."""
     import fusedstep.torch
 
     return getattr(fusedstep.torch, name)
 
 
 def theirs(name: str) -> Any:
-    """Return torch's class."""
+    """Return torch's class with this name."""
     import torch
 
     return getattr(torch.optim, name)
 
 
 def shared_options(name: str) -> list[Options]:
-    """Return every set of options of the rule that torch has too."""
+    """Return the sets of options in `variants` that torch's optimizer also accepts."""
     known = inspect.signature(theirs(name)).parameters
     return [o for o in variants(fs.optim.registry[name]) if o.keys() <= known.keys()]
 
 
 def torch_options(name: str) -> list[Options]:
-    """Return sets of options that together contain every option that changes torch's result."""
+    """Return sets of options. Each option that changes the result of torch's optimizer is in at least one set."""
     import torch
 
     known = inspect.signature(theirs(name)).parameters
@@ -61,7 +61,7 @@ def network(dtype: Any = None, seed: int = 0) -> Any:
 
 
 def batches(n: int, dtype: Any = None, seed: int = 1) -> list[tuple[Any, Any]]:
-    """Return inputs and targets of a regression."""
+    """Return n batches (inputs, targets) of a regression."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -74,14 +74,14 @@ def batches(n: int, dtype: Any = None, seed: int = 1) -> list[tuple[Any, Any]]:
 
 
 def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
-    """Compute the gradients and return the loss."""
+    """Compute the gradients of sign * loss, and return the loss."""
     loss = ((model(batch[0]) - batch[1]) ** 2).mean()
     (sign * loss).backward()
     return loss
 
 
 def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[], None] | None = None) -> list[float]:
-    """Train and return the losses; with `maximize`, the negative losses are maximised."""
+    """Train, and return the losses. If the optimizer has `maximize`, it maximizes the negative loss."""
     losses = []
     sign = -1.0 if opt.param_groups[0].get("maximize") else 1.0
     for batch in data:
@@ -94,7 +94,7 @@ def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[],
 
 
 def pair(name: str, options: Options, dtype: Any = None, **more: Any) -> tuple[Any, Any, Any, Any]:
-    """Return a network and its copy, with our optimizer on the one and torch's on the other."""
+    """Return (network, our optimizer for it, copy of the network, torch's optimizer for the copy)."""
     mine = network(dtype)
     other = copy.deepcopy(mine)
     return mine, ours(name)(mine.parameters(), **options, **more), other, theirs(name)(other.parameters(), **options)

@@ -1,4 +1,4 @@
-"""Tensors and an optimizer that a test changes during or between steps."""
+"""Parameters and an optimizer that a test changes during or between steps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from .snapshots import right_or_refused
 from .torch_cases import ours, theirs
 
-LARGE = 1 << 20  # elements of an array so large that its memory returns to the system when it is freed
+LARGE = 1 << 20  # elements; when an array of this size is freed, its memory is returned to the system
 
 
 class World:
-    """Two parameters with gradients, and an optimizer of each kind on its own copy of them."""
+    """Parameters with gradients, and one of our optimizers, which steps them."""
 
     def __init__(self, kind: str = "Adam", sizes: tuple[Any, ...] = ((4, 3), (5,)), **options: Any) -> None:
         import torch
@@ -25,7 +25,7 @@ class World:
         self.set_gradients()
 
     def set_gradients(self) -> None:
-        """Give every parameter a new gradient."""
+        """Set new random gradients of all parameters."""
         for p in self.params:
             p.grad = self.torch.randn_like(p)
 
@@ -35,11 +35,11 @@ class World:
         return self.opt.state[self.params[0]]
 
     def step(self, *words: str) -> bool:
-        """Step; return True if it was taken and False if it was refused."""
+        """Take a step. Return True if the step was taken, and False if it was refused; see `right_or_refused`."""
         return right_or_refused(self.opt.step, *words)
 
     def expected(self) -> list[Any]:
-        """Return the result of torch's optimizer for the current parameters, gradients and states."""
+        """Return the parameters after a step of torch's optimizer with the current parameters, gradients and states."""
         groups = []
         twins: dict[Any, Any] = {}
         for group in self.opt.param_groups:
@@ -56,7 +56,7 @@ class World:
         return [twins[p].detach() for group in self.opt.param_groups for p in group["params"]]
 
     def goes_on(self) -> Any:
-        """Check that steps are those of torch from here on."""
+        """Assert that the next two steps agree with torch's."""
         for group in self.opt.param_groups:
             group["lr"] = 0.1
         for _ in range(2):

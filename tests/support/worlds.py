@@ -1,4 +1,4 @@
-"""Processes of torch.distributed that run one function after another, because the import of torch takes long."""
+"""Processes of torch.distributed for tests. They run many functions, because a new process must import torch again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE = 300.0  # seconds for one function; processes may be stopped for a while
-COLLECTIVE = datetime.timedelta(seconds=120)
+PATIENCE = 300.0  # limit for one function, in seconds; it is long, because a busy machine may stop processes
+COLLECTIVE = datetime.timedelta(seconds=120)  # limit for one collective operation
 
 
 class World:
-    """Processes that run functions, each in its rank of a group with the backend gloo."""
+    """A group of processes with the backend gloo. Each process is one rank, and runs the functions that `run` gets."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -36,12 +36,12 @@ class World:
             self._processes.append(process)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Return the function's result on each rank. The function gets the rank, the number of ranks and the arguments.
+        """Call ``function(rank, size, *arguments)`` in each process, and return the list of results.
 
         Raises
         ------
         AssertionError
-            If the function raises on any rank; the message has all tracebacks. The processes have ended then.
+            If the function raises an error on any rank. The message contains all tracebacks. The processes are ended.
         """
         for pipe in self._pipes:
             pipe.send((function, arguments))
@@ -59,7 +59,7 @@ class World:
 
     @property
     def alive(self) -> bool:
-        """True if it can run another function."""
+        """True if all processes are running."""
         return all(process.is_alive() for process in self._processes)
 
     def end(self) -> None:
@@ -95,14 +95,14 @@ _worlds: dict[int, World] = {}
 
 
 def world_of(size: int) -> World:
-    """Return a world of this number of processes: the existing one or a new one."""
+    """Return a world with this number of processes. Make it if it does not exist, or if a process has ended."""
     if size not in _worlds or not _worlds[size].alive:
         _worlds[size] = World(size)
     return _worlds[size]
 
 
 def end_worlds() -> None:
-    """End all processes."""
+    """End the processes of all worlds."""
     for world in _worlds.values():
         if world.alive:
             world.end()

@@ -1,6 +1,7 @@
-"""A user's script for the type checkers. It passes, and both checkers report every mistake in it.
+"""A user's script for two type checkers, mypy and pyright. Both checkers must accept it.
 
-Both report an "ignore" without an error, so every line below with an "ignore" must have an error.
+The last lines contain mistakes, each with an "ignore" comment for both checkers. The checkers report an "ignore"
+comment if its line has no error. So this file also shows that both checkers find every mistake.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fusedstep.torch import Adam as Fused
 Array = npt.NDArray[np.float32]
 w: Array = np.ones(3, np.float32)
 
-# Every optimizer, with its common options and its own.
+# Every optimizer, with common options and with its own options.
 rate: Callable[[int], float] = fs.schedules.cosine(0.1, total_steps=10)
 optimizers: list[fs.optim.Optimizer] = [
     fs.Adadelta([w], rho=0.8),
@@ -38,7 +39,7 @@ norm: float | None = info.grad_norm
 with fs.NAG([w]).lookahead():
     pass
 
-# Every public name is known, however it is imported.
+# The checkers know every public name, for all kinds of imports.
 imported: list[Any] = [Adam, AdamW, Fused, Optimizer, ReLU, Sequential, StepInfo, Tanh, dropout, nn, registry]
 modules: list[Any] = [fs.augment, fs.ensemble, fs.init, fs.inspect, fs.nn, fs.ops, fs.optim, fs.schedules, fs.search]
 modules += [fs.stopping, fs.sklearn, fs.torch]

@@ -1,1 +1,1 @@
-"""Helpers of all parts of the package: checks, arrays, memory, files, threads, optional packages."""
+"""Helpers for the whole package: checks, arrays, memory, files, threads, optional packages."""

@@ -1,4 +1,4 @@
-"""Arrays: checks, descriptions for errors, and assignment of several at once."""
+"""Checks of arrays, descriptions for error messages, and the assignment of several arrays at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def is_base_ndarray(x: object) -> bool:
-    """Return True for a NumPy array or memory map, False for other subclasses, such as a masked array or a matrix."""
+    """Return True for a NumPy array or memory map, and False for other objects, such as a masked array."""
     return type(x) is np.ndarray or isinstance(x, np.memmap)
 
 
@@ -26,7 +26,7 @@ def describe(x: object) -> str:
 
 
 def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return float32 or float64 in native byte order; refuse anything else."""
+    """Return float32 or float64 in native byte order. Refuse other dtypes."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -37,7 +37,7 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def real_numbers(what: str, value: Any) -> Array:
-    """Return an array of real numbers without conversion. `what` is the start of the error message, with its verb."""
+    """Return an array of real numbers, with its own dtype. `what` begins the error message and includes the verb."""
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
@@ -55,13 +55,13 @@ def flat(a: Array) -> Array:
 
 
 def shaped(elements: Array, like: Array) -> Array:
-    """Return elements in the order of an array's memory, in its shape."""
+    """Return an array with the shape and the memory order of `like` from its elements in memory order."""
     axes = axes_of(like)
     return elements.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else elements.reshape(())
 
 
 def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Do ``target[...] = source`` for all pairs. All sources are read first, because a source may also be a target."""
+    """Do ``target[...] = source`` for all pairs. A source that may share memory with a target is copied first."""
     written = {_owner(target) for target, _ in pairs}
     apart = [(target, source.copy() if _owner(source) in written else source) for target, source in pairs]
     for target, source in apart:

@@ -1,4 +1,4 @@
-"""Checks of arguments. Each returns the value as a plain Python type or raises an error."""
+"""Checks of arguments. Each check returns the value as a plain Python type, or raises an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Check = Callable[[str, Any], Any]
 
 
 def number(what: str, value: Any) -> float:
-    """Any finite real number, as a float."""
+    """Return a finite real number as a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     try:
@@ -29,7 +29,7 @@ def number(what: str, value: Any) -> float:
 
 
 def observed(what: str, value: Any) -> float:
-    """Return a metric as a float, also nan and inf; arrays and tensors of one element are numbers."""
+    """Return a metric as a float. It may be nan or inf. Arrays and tensors with one element are allowed."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -45,7 +45,7 @@ def non_negative(what: str, value: Any) -> float:
 
 
 def norm(what: str, value: Any) -> float:
-    """Return a norm: a number of at least 0, inf or nan; arrays and tensors of one element are numbers."""
+    """Return a norm as a float: at least 0, inf or nan. Arrays and tensors with one element are allowed."""
     if isinstance(value, (str, bytes)):  # `float` would convert it
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     result = observed(what, value)
@@ -120,14 +120,14 @@ def iterations(what: str, value: Any) -> int:
 
 
 def rate_adjustment(what: str, value: Any) -> str | None:
-    """Check the option that says how the rate depends on the shape of a matrix, a name or None, and return it."""
+    """Return the option `adjust_lr_fn` of Muon: a name or None."""
     if value is not None and (not isinstance(value, str) or value not in ("original", "match_rms_adamw")):
         raise ValueError(f'{what} must be "original", "match_rms_adamw" or None; got {_show(value)}')
     return value
 
 
 def eps_pair(what: str, value: Any) -> tuple[float | None, float]:
-    """Return two numbers of at least 0, of which the first may be None."""
+    """Return two numbers of at least 0. The first may be None instead."""
     first, second = _tuple(what, value, 2)
     first = None if first is None else non_negative(f"{what}[0]", first)
     return first, non_negative(f"{what}[1]", second)
@@ -150,7 +150,7 @@ def at_most_zero(what: str, value: Any) -> float:
 
 
 def factors_around_one(what: str, value: Any) -> tuple[float, float]:
-    """Return a factor above 0 and below 1, and one above 1."""
+    """Return two factors. The first is above 0 and below 1, and the second is above 1."""
     low, high = _tuple(what, value, 2)
     high = number(f"{what}[1]", high)
     if high <= 1:
@@ -167,7 +167,7 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 
 
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
-    """Refuse a positive number that becomes zero in the dtype of the steps. It must keep a denominator above zero."""
+    """Refuse a positive eps that becomes 0 in the dtype of the steps, because it must keep a denominator above 0."""
     for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:
             smallest = np.finfo(np.float32).smallest_subnormal
@@ -223,7 +223,7 @@ def thread_count(what: str, value: Any) -> int:
 
 
 def index(what: str, value: Any) -> int:
-    """Return any integer; True is not one."""
+    """Return an integer. Refuse True and False."""
     if isinstance(value, bool):
         raise TypeError(f"{what} must be a whole number; got {value!r}")
     try:
@@ -248,7 +248,7 @@ def axis_of(call: str, axis: Any) -> int:
 
 
 def check_width(layer: str, name: str, value: object) -> int:
-    """Return a number of features as an int; refuse it below 1."""
+    """Return a number of features as an int. Refuse numbers below 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{layer}: {name} must be an integer >= 1; got {value!r}")
     return int(value)

@@ -16,14 +16,14 @@ SPARE = 1 << 24  # bytes of memory for reading a file, in addition to its tensor
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
-    """Return the path of a file that can be read from end to end.
+    """Return the path of a regular file that can be read.
 
     Raises
     ------
     OSError
         If the file is missing, cannot be read or is a folder.
     ValueError
-        If it is not a regular file: reading a pipe or a terminal would wait.
+        If it is a pipe, a terminal or another special file, because reading it could wait for ever.
     """
     name = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(name).st_mode) and not os.path.isdir(name):
@@ -40,12 +40,13 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     OSError, ValueError
         If it is not such a file.
     MemoryError
-        If there is no room for its tensors.
+        If there is too little memory for its tensors.
     """
     from safetensors import SafetensorError, safe_open
 
     name = existing(call, path)
-    # The file is mapped and its tensors are copied. Without room for them safetensors panics and may never return.
+    # The file is mapped, and its tensors are copied. If there is too little memory for both, safetensors panics and may
+    # never return. This allocation raises MemoryError before.
     np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
     try:
         with safe_open(name, framework="numpy") as file:
@@ -63,10 +64,10 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the path of a new, empty file. At the end this file replaces `path`; after an error it is deleted.
+    """Yield the path of a new, empty file. At the end, this file replaces `path`. After an error, it is deleted.
 
-    It gets the permissions of the file that it replaces, else those that the umask gives a new one. A symbolic link at
-    `path` is replaced, not followed.
+    The new file gets the permissions of the old file at `path`. If there is no old file, the umask decides. If `path`
+    is a symbolic link, the link is replaced, and not the file that it points to.
     """
     path = os.fsdecode(path)
     folder, name = os.path.split(path)
@@ -92,7 +93,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def _mode_of_file(path: str) -> int | None:
-    """Return the mode of a file that is to be replaced, None if there is none; refuse a folder."""
+    """Return the mode of the regular file at `path`, or None if there is none. Refuse a folder."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The formats of narrow states in NumPy: the same bits as csrc/formats with rounding to nearest."""
+"""The 8-bit and 16-bit formats of states in NumPy. Rounding to nearest gives the same bits as csrc/formats."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from .arrays import Array
 from .optional import MissingPackage
 
-#: Elements that share a scale.
+#: Number of neighbouring elements that share a scale: a block.
 BLOCK = 256
 #: The values of `state_dtype`.
 STATE_DTYPES = ("float32", "bfloat16", "uint8")
 
 _MANTISSA = 20  # bits of a float32 that are dropped
 _ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # room for rounding up, and for the 1 that is added
-_LOWEST = 32  # exponent of the smallest scale: with smaller ones numbers would become denormal
+_LOWEST = 32  # exponent of the smallest scale; with smaller scales, numbers would become denormal
 _ONE, _SIZE, _INFINITE = np.uint32(0x3F800000), np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 
 
 def block_count(size: int) -> int:
-    """Return how many blocks a tensor of this size has."""
+    """Return the number of blocks of a tensor with `size` elements."""
     return -(-size // BLOCK)
 
 
@@ -39,7 +39,11 @@ def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
 
 
 def encode_u8(numbers: Array, positive: bool, noise: Array | None = None) -> tuple[Array, Array]:
-    """Encode flat float32 numbers as codes and scales; `noise`: 16 random bits for each, None to round to nearest."""
+    """Encode flat float32 numbers as 8-bit codes and scales.
+
+    For stochastic rounding, `noise` has 16 random bits for each number. If it is None, the numbers are rounded to
+    nearest.
+    """
     blocks = block_count(numbers.size)
     x = np.zeros((blocks, BLOCK), np.float32)
     x.reshape(-1)[: numbers.size] = numbers
@@ -75,15 +79,15 @@ def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Arra
 
 
 def halves_of(numbers: Array) -> tuple[Array, Array]:
-    """Return float32 numbers as items of bfloat16 and the low bits that they lack: to nearest, ties away from zero."""
+    """Split float32 numbers into bfloat16 items, rounded to nearest (ties away from zero), and their low bits."""
     bits = np.where(np.isnan(numbers), np.float32(np.nan), numbers).view(np.uint32)
     return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), bits.astype(np.uint16).view(np.int16)
 
 
 def low_sums(items: Array) -> Array:
-    """Return the sum of each block of a bfloat16 parameter, which shows whether other code has written it.
+    """Return a checksum of each block of a bfloat16 parameter. It changes if other code writes the parameter.
 
-    `items` are the 16-bit items, flat, in memory order.
+    `items` are the 16-bit items as a flat array in memory order.
     """
     products = items.view(np.int16).astype(np.int32) * np.resize(_weights(), items.size)
     starts = np.arange(0, items.size, BLOCK)
@@ -104,18 +108,18 @@ def bfloat16_of(numbers: Array) -> Any:
     Raises
     ------
     ImportError
-        Without the package ml_dtypes.
+        If the package ml_dtypes is not installed.
     """
     return numbers.astype(bfloat16())
 
 
 def bfloat16() -> Any:
-    """Return NumPy's dtype of bfloat16.
+    """Return the NumPy dtype bfloat16, which the package ml_dtypes defines.
 
     Raises
     ------
     ImportError
-        Without the package ml_dtypes, which defines it.
+        If ml_dtypes is not installed.
     """
     try:
         import ml_dtypes

@@ -1,4 +1,4 @@
-"""Facts about the machine: the name of its CPU, and the memory that a process may still take."""
+"""Facts about the machine: the name of its CPU, and the memory that a process may still allocate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .threads import control_groups
 
 
 def cpu_model() -> str:
-    """Return the name that the CPU gives itself."""
+    """Return the name of the CPU's model."""
     for line in text_of("/proc/cpuinfo").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -18,7 +18,10 @@ def cpu_model() -> str:
 
 
 def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = None) -> int | None:
-    """Return the bytes that this process may still take: the least of the machine's and its container's."""
+    """Return how many bytes this process may still allocate: the least of the machine's and its containers' limits.
+
+    Return None if no limit is known.
+    """
     found = [1024 * n for n in _numbers(meminfo, "MemAvailable:")]
     for group in control_groups("memory") if groups is None else groups:
         for limit, usage, cache in (
@@ -26,21 +29,21 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
-            if len(sizes) == 2:  # with fewer numbers, the limit is "max" or the group is of the other version
-                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel frees it on demand
+            if len(sizes) == 2:  # fewer numbers: the limit is "max", or the control group has the other version
+                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel frees this memory
                 found.append(max(0, sizes[0] - sizes[1] + unused))
     return min(found, default=None)
 
 
 def _numbers(path: str, name: str | None = None) -> list[int]:
-    """Return the numbers in a file, or those after a name; an empty list if there are none."""
+    """Return the numbers at the start of a file's lines. With a name, return the numbers after this name."""
     lines = [line.split() for line in text_of(path).splitlines()]
     texts = [words[0] for words in lines if words] if name is None else [w[1] for w in lines if w and w[0] == name]
     return [int(text) for text in texts if text.isascii() and text.isdecimal()]
 
 
 def text_of(path: str) -> str:
-    """Return the text of a file, empty if there is none."""
+    """Return the text of a file, or an empty text if the file cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

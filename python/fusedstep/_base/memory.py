@@ -1,4 +1,4 @@
-"""Memory aligned to 64 bytes: arenas for parameters and states, reused buffers for activations."""
+"""Memory aligned to 64 bytes: blocks that contain several parameters or states, and reused buffers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .arrays import Array, Shape
 
 ALIGNMENT = 64  # bytes of a cache line and of the widest vector register; NumPy aligns to 16
-KEPT_SHAPES = 8  # shapes of batches: training, the shorter last batch, validation, test, and a few more
+KEPT_SHAPES = 8  # shapes of batches: training, the shorter last batch, validation, test and four more
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
@@ -26,7 +26,7 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
 def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
     """Return arrays of zeros with the same shapes and memory orders, in one block, each aligned to 64 bytes.
 
-    The given arrays must be dense. The dtypes are the same unless `dtypes` is given.
+    The given arrays must be dense. If `dtypes` is given, the new arrays have these dtypes, else the same dtypes.
     """
     dtypes = [a.dtype for a in arrays] if dtypes is None else dtypes
     offsets = [0]
@@ -40,7 +40,7 @@ def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None =
 
 
 def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
-    """Return copies with the same shapes and memory orders, and the same dtypes unless `dtypes` is given."""
+    """Return copies with the same shapes and memory orders. `dtypes` can change the dtypes."""
     copies = zeros_like(arrays, dtypes)
     for copy, array in zip(copies, arrays, strict=True):
         copy[...] = array
@@ -48,17 +48,17 @@ def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = 
 
 
 def averages_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies for averages. Those of 16-bit arrays are float32, because 16 bits would lose small changes."""
+    """Return copies for averages. Copies of 16-bit arrays are float32, because 16 bits would lose small changes."""
     return copies_of(arrays, [np.dtype(np.float32) if a.itemsize == 2 else a.dtype for a in arrays])
 
 
 def in_dtypes_of(arrays: Sequence[Array], values: Sequence[Array]) -> list[Array]:
-    """Return each value in the dtype of its array: itself if it has that dtype, else a converted copy."""
+    """Return each value in the dtype of its array. A value is copied only if its dtype must change."""
     return [v if v.dtype == a.dtype else copies_of([v], [a.dtype])[0] for a, v in zip(arrays, values, strict=True)]
 
 
 def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """Return one view of ``arena`` per name: consecutive pieces without gaps, in the order of the names."""
+    """Return one view of the flat array `arena` for each name. The views follow each other without gaps."""
     views, start = {}, 0
     for name, shape in shapes.items():
         stop = start + math.prod(shape)
@@ -68,10 +68,10 @@ def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
 
 
 class Buffers(dict[Shape, Array]):
-    """Scratch memory by shape: ``buffers[shape]`` is the same array every time.
+    """Temporary arrays by shape: ``buffers[shape]`` is the same array every time.
 
-    An array is created on first use. Arrays of the last few shapes are kept. So a training loop allocates nothing
-    after its first epoch, and many different batch sizes do not fill the memory.
+    An array is created when it is first used. The arrays of the 8 newest shapes are kept. So a training loop allocates
+    nothing after its first epoch, and many different batch sizes do not fill the memory.
     """
 
     def __init__(self, dtype: npt.DTypeLike, fill: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""Public names of a module, names that load when they are first used, and suggestions for wrong ones."""
+"""Public names of a module, imports at the first use of a name, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def shown(
     Parameters
     ----------
     namespace : dict
-        Its ``globals()``.
+        The ``globals()`` of the module.
     names : sequence of str, optional
-        The public names; by default all names of the module, except modules and names that begin with an underscore.
+        The public names. By default, all names of the module except modules and names that begin with an underscore.
     homes : mapping, optional
-        Name -> module that defines it, relative to this one. It is imported when the name is first used. If the
-        name is that of the module, the value is the module.
+        For names that are imported at their first use: the module that defines the name, as a relative import. If the
+        name is that of the module, the name stands for the module itself.
     """
     module = namespace["__name__"]
     named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))
@@ -41,7 +41,7 @@ def shown(
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a suggestion of the nearest known name, or an empty text."""
+    """Return a text that suggests the most similar known name, or an empty text."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, 1)

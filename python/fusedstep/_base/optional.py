@@ -1,4 +1,4 @@
-"""Packages that only some functions need, imported where they are used."""
+"""Optional packages, which are imported when a function needs them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class MissingPackage(ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed. The message contains the pip command that installs it."""
 
 
 def need(module: str, package: str, extra: str = "train") -> Any:

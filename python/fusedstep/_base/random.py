@@ -9,22 +9,23 @@ from .. import _core
 from .checks import up_to_one, whole_number
 
 LIMIT = 2**64
-#: Elements use blocks below 2**63; the other blocks make derived keys.
+#: Elements use the Philox blocks below 2**63. `Key.fold` uses the other blocks.
 _FOLDS = 2**63
-#: Random halves have 16 bits: probabilities are multiples of 1 / STEPS.
+#: Dropout uses 16 random bits for each element. So its probabilities are multiples of 1 / STEPS.
 STEPS = 65536
 
 
 @dataclass(frozen=True)
 class Key:
-    """The name of one stream of random numbers. It has no position: each use of a key gives the same numbers.
+    """The key of one stream of random numbers. Every use of the same key gives the same numbers.
 
     Parameters
     ----------
     seed : int
-        The key of Philox4x32-10, at least 0 and below 2**64.
+        The key of the generator Philox4x32-10, at least 0 and below 2**64.
     stream : int
-        The upper half of its counter, at least 0 and below 2**64. Streams of a seed do not overlap.
+        The number of the stream, at least 0 and below 2**64. It is the upper half of Philox's counter. So two streams
+        of the same seed do not overlap.
 
     Raises
     ------
@@ -46,12 +47,14 @@ class Key:
         object.__setattr__(self, "stream", whole_number("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
-        """Return the index-th key derived from this one; its numbers are independent of this key's.
+        """Return the derived key with this index. Its random numbers are independent of the numbers of this key.
 
         ::
 
             w = Philox4x32-10(key = seed, counter = (2^63 + index, stream))
             Key(w0 + 2^32 w1, w2 + 2^32 w3)
+
+        w0 to w3 are the four 32-bit words of w.
 
         Parameters
         ----------
@@ -69,9 +72,9 @@ class Key:
 
         Notes
         -----
-        Use it to give each sample, layer or step its own key if the number of keys is not known before. Two derived
-        keys are equal with negligible probability, as there are 2**128 keys. The function is like
-        ``jax.random.fold_in``; torch has no such function.
+        Use this method to give each sample, layer or step its own key. There are 2**128 keys, so the probability that
+        two derived keys are equal is negligible. The method is similar to ``jax.random.fold_in``. torch has no such
+        function.
 
         Examples
         --------
@@ -86,7 +89,7 @@ class Key:
 
 
 def key_of(call: str, key: Any) -> Key:
-    """Return the key, or raise an error that says how to get one."""
+    """Return the key. If it is another object, raise an error that says how to create a key."""
     if not isinstance(key, Key):
         raise TypeError(f"{call}: key must be a Key (from Philox(seed).key()); got {type(key).__name__}")
     return key
@@ -100,20 +103,20 @@ def offset_of(call: str, offset: Any) -> int:
 
 
 def shape_of(call: str, shape: Any) -> tuple[int, ...]:
-    """Return a shape as a tuple; it is given as a tuple, a list or a whole number."""
+    """Return a shape as a tuple. The argument is a tuple, a list or a whole number."""
     sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple(whole_number(f"{call}: shape[{k}]", size, 2**63) for k, size in enumerate(sizes))
 
 
 def threshold_of(call: str, p: Any) -> int:
-    """Return how many of the STEPS values of 16 random bits drop an element."""
+    """Return the threshold T of a probability p. An element is dropped if its 16 random bits are below T."""
     if not (type(p) is float and 0.0 <= p <= 1.0):
         p = up_to_one(f"{call}: p", p)
     return round(STEPS * p)
 
 
 def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return the threshold below which an element is dropped, and the factor of the others."""
+    """Return the threshold of `threshold_of`, or 0 outside training, and the factor of kept elements."""
     kept = STEPS - threshold
     if training:
         return threshold, STEPS / kept if mode == "inverted" and kept else 1.0

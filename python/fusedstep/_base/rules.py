@@ -1,4 +1,4 @@
-"""Compiled rules: their variants, hyperparameters and states."""
+"""The compiled rules, which are the formulas of the optimizers: their variants, hyperparameters and states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NARROW = ("bfloat16", "uint8")
 
 
 def require_width(where: str, group: Mapping[str, Any], is_double: bool, element_wise: bool) -> None:
-    """Raise unless a group's `state_dtype` and `rounding` are possible for its parameters and rule."""
+    """Raise an error if `state_dtype` or `rounding` of a group is impossible for its parameters or its optimizer."""
     width, way = group.get("state_dtype"), group.get("rounding")
     if is_double and width:
         raise ValueError(
@@ -28,7 +28,7 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
 
 
 class Rule(NamedTuple):
-    """The names that csrc/rules/NAME.h declares."""
+    """The names that the header of a rule in csrc/rules declares."""
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
         return [name for name, needs, _ in self.states if variant & needs == needs]
 
     def is_positive(self, state: str) -> bool:
-        """Return True if a state is never negative. Such a state has its own codes in 8 bits."""
+        """Return True if a state is never negative. 8-bit states without a sign have other codes than signed ones."""
         return any(positive for name, _, positive in self.states if name == state)
 
     def hyper_values(self, options: Mapping[str, Any], group: Mapping[str, Any]) -> list[float]:
@@ -64,7 +64,7 @@ def adjustment(name: str | None, rows: int, columns: int) -> float:
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse a gradient of rows if the step must also change the rows without a gradient."""
+    """Refuse a gradient of rows if the optimizer or its options would also change rows without a gradient."""
     names = ("weight_decay", "l1", "momentum", "state_dtype")
     wanted = {name: group[name] for name in names if group.get(name)}
     if has_averages:

@@ -1,4 +1,4 @@
-"""Instruction set and threads: process-wide settings, and the environment variables that set them at import."""
+"""The instruction set and the number of threads of this process, and environment variables for both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .threads import idle_under_torchrun, machine_limit
 
 
 def isa() -> str:
-    """Return the instruction set in use: "v2", "v3" or "v4" (levels of x86-64), or "generic".
+    """Return the current instruction set: "v2", "v3" or "v4" on x86-64 (its levels), "generic" on other CPUs.
 
     Examples
     --------
@@ -23,27 +23,28 @@ def isa() -> str:
 
 
 def set_isa(name: str) -> None:
-    """Choose the instruction set for all following steps. Results do not change by a bit.
+    """Choose the instruction set for all later calls. The results have the same bits with every instruction set.
 
     Parameters
     ----------
     name : str
-        "v2", "v3", "v4" or, on other architectures, "generic". The environment variable
-        ``FUSEDSTEP_ISA`` sets it at the import.
+        "v2", "v3" or "v4" on x86-64 (its levels), "generic" on other CPUs. When the package is imported, the
+        environment variable ``FUSEDSTEP_ISA`` chooses the instruction set.
 
     Raises
     ------
     ValueError
-        If the name is unknown or the CPU lacks the level.
+        If the name is unknown, or the CPU does not support the instruction set.
     """
     _core.set_isa(name)
 
 
 def num_threads() -> int:
-    """Return how many threads a large step would use now.
+    """Return the number of threads that the step of a large model would use now.
 
-    It is the least of the number set by `set_num_threads`, OpenMP's limit (which ``torch.set_num_threads`` and
-    threadpoolctl set), the process's CPU affinity and its container's quota; 1 in a forked child.
+    The number is the least of four limits: the limit of `set_num_threads`, OpenMP's limit, the number of CPUs in the
+    process's affinity, and the CPU quota of its container. ``torch.set_num_threads`` and threadpoolctl change OpenMP's
+    limit. In a forked child process, the number is 1.
     """
     return _core.num_threads()
 
@@ -52,7 +53,7 @@ _warned = False
 
 
 def warn_of_idle_cores() -> None:
-    """Warn, once in a process, where torchrun's OMP_NUM_THREADS=1 makes steps slow."""
+    """Warn, once in a process, if the OMP_NUM_THREADS=1 that torchrun sets makes steps slow."""
     global _warned
     if not _warned and (text := idle_under_torchrun(num_threads())):
         _warned = True
@@ -60,13 +61,14 @@ def warn_of_idle_cores() -> None:
 
 
 def set_num_threads(n: int | None) -> None:
-    """Limit the threads of all following steps. Results do not change by a bit.
+    """Limit the number of threads for all later calls. The results have the same bits with any number of threads.
 
     Parameters
     ----------
     n : int or None
-        At most this many threads, from 1 to 65536. A number above the number of usable CPUs has no effect. None
-        removes the limit. The environment variable ``FUSEDSTEP_NUM_THREADS`` sets the limit at the import.
+        The largest number of threads, from 1 to 65536. A number above the number of usable CPUs has no effect. None
+        removes the limit. When the package is imported, the environment variable ``FUSEDSTEP_NUM_THREADS`` sets the
+        limit.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def _whole_number(text: str) -> int:
 
 
 def configure() -> None:
-    """Read the machine's limits and the environment variables. Called once, at import."""
+    """Read the machine's limits and the environment variables. The import of the package calls this function once."""
     _core.set_machine_limit(machine_limit())
     name = "FUSEDSTEP_ISA"
     try:

@@ -1,4 +1,4 @@
-"""How many threads this process may use: the least of its affinity, its container's CPU quota and its environment."""
+"""The number of threads that this process may use, from its CPU affinity, its CPU quota and its environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def machine_limit() -> int:
 
 
 def local_ranks() -> int:
-    """Return how many processes torchrun has started on this machine; 1 without it."""
+    """Return how many processes torchrun has started on this machine. Without torchrun, return 1."""
     text = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(1, int(text)) if text.isdecimal() else 1
 
@@ -54,7 +54,7 @@ def affinity() -> int:
 
 
 def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[float]:
-    """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) around this process."""
+    """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) that contains this process."""
     for group in control_groups("cpu", root, cgroups):
         quota = _quota(group)
         if quota:
@@ -62,12 +62,12 @@ def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> 
 
 
 def control_groups(controller: str, root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[str]:
-    """Yield the folder of every control group (version 1 and 2) around this process. A folder may not exist."""
+    """Yield the folder of every control group (version 1 and 2) that contains this process. It may not exist."""
     for line in _read(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        # Inside a container the path may be that of the host. Then the root, which comes last, is the group itself.
+        # Inside a container, this may be the path on the host. Then the folder of the container is the last one: root.
         group = path.strip("/")
         while True:
             yield os.path.join(root, controller if controllers else "", group)

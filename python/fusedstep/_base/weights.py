@@ -1,4 +1,4 @@
-"""Copies of weights: of a model with a ``state_dict``, or of arrays by name or in a list."""
+"""Copies of weights. The weights are a model with a ``state_dict``, a dict of arrays or a list of arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Weights = Model | Mapping[str, Array] | Sequence[Array]
 
 
 def listed(call: str, params: object) -> list[Array]:
-    """Return the arrays of a mapping or a sequence; refuse arrays that cannot be written to."""
+    """Return a list of the arrays. Refuse arrays that are read-only, or not float32 or float64."""
     arrays = list(params.values()) if isinstance(params, Mapping) else params
     if not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{call}: params must be a list or a dict of arrays; got {type(params).__name__}")
@@ -40,7 +40,7 @@ def listed(call: str, params: object) -> list[Array]:
 
 
 def copies(call: str, weights: Weights) -> Any:
-    """Return copies for `put_back`."""
+    """Return copies of weights. `put_back` writes them back."""
     if isinstance(weights, Model):
         return copy.deepcopy(weights.state_dict())  # a state_dict of torch contains the weights themselves, not copies
     return [array.copy(order="K") for array in listed(call, weights)]

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 Array = np.ndarray
-BLOCK = (1 << 20) + 7  # large arrays repeat a block of random numbers: cheap to make, and never zeros
-ABSENT = "not installed: "  # start of a status; the names of the missing modules follow
+BLOCK = (1 << 20) + 7  # large arrays repeat a block of this many random numbers, because this takes less time
+ABSENT = "not installed: "  # start of a status; the rest of the status is the names of the missing modules
 
 
 class Unavailable(Exception):
@@ -35,7 +35,7 @@ C = TypeVar("C", bound=AnyCase)
 
 
 def select(cases: Iterable[C], pattern: str | None, quick: bool) -> list[C]:
-    """Select cases by a pattern of names. Without a pattern, --quick selects its own subset."""
+    """Return the cases whose names contain or match the pattern. Without a pattern, return all or the quick cases."""
     every = list(cases)
     if pattern is None:
         return [case for case in every if case.quick or not quick]
@@ -50,14 +50,14 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 
 def why(problem: Exception) -> str:
-    """Return the given reason, or the exception, in one line."""
+    """Return a line of text with the reason in `Unavailable`, or with the type and message of another exception."""
     if isinstance(problem, Unavailable):
         return f"not available: {problem}"
     return f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"
 
 
 def random_array(shape: tuple[int, ...], seed: tuple[int, ...]) -> Array:
-    """Return standard normal numbers, float32."""
+    """Return an array of standard normal float32 numbers."""
     block = np.random.default_rng(seed).standard_normal(min(prod(shape), BLOCK), dtype=np.float32)
     out = np.empty(prod(shape), np.float32)
     for start in range(0, out.size, BLOCK):

@@ -1,4 +1,4 @@
-"""Timing: one process, interleaved rounds, medians, and bootstrap intervals of ratios."""
+"""Time several implementations in interleaved rounds in one process. Compute medians and intervals of ratios."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-SAMPLE_S = 100e-6  # a sample lasts at least this long: far above the clock's resolution and the call's jitter
-SHORT_S = 5e-3  # in a shorter sample, caches and spinning threads of earlier work change the time much
-TOO_SLOW = "left out: too slow for the time that was left"
-LEAST_ROUNDS = 3  # fewest rounds; a busy machine makes every round long
-SETTLE_S = 5e-3  # idle threads of OpenMP spin for some ms, of OpenBLAS for 100, on cores of the next library
-SETTLE_LIMIT_S = 0.25  # longest wait, because some threads never stop spinning
-WARM_S = 3e-3  # after the wait, a core needs time to reach its full speed, and caches must be filled again
+SAMPLE_S = 100e-6  # shortest sample; the clock's resolution and the variation of a call's time are much shorter
+SHORT_S = 5e-3  # in shorter steps, cold caches and spinning threads of other libraries change the time much
+TOO_SLOW = "left out: too slow for the remaining time"
+LEAST_ROUNDS = 3  # fewest rounds, also on a busy machine, where every round takes long
+SETTLE_S = 5e-3  # one wait for idle threads; those of OpenMP spin (wait without sleeping) for some ms
+SETTLE_LIMIT_S = 0.25  # longest wait; idle threads of OpenBLAS spin for 100 ms, and some threads never stop
+WARM_S = 3e-3  # after the wait, a core needs this time to reach its full speed and to fill the caches
 
 
 Ratio = tuple[float, float, float]  # the ratio of two times, with its 95% interval
 
 
 class Runner(Protocol):
-    """One implementation of one case, ready to step."""
+    """One implementation of one case, with its arrays."""
 
     @property
     def step(self) -> Callable[[], object]: ...
 
     @property
     def refill(self) -> Callable[[], None] | None:
-        """Return a function to call, not timed, before each step, for steps that change their gradients."""
+        """A function that is called before each step and is not timed. It restores gradients that a step changes."""
 
 
 class NamedLine(Protocol):
@@ -54,7 +54,7 @@ class Lines(Generic[L]):
         return next((line for line in self.lines if line.name == name), None)
 
     def mark_late(self, built: Container[str], timings: Container[str]) -> None:
-        """Give each implementation that was built but not timed the status that there was no time for it."""
+        """Set the status TOO_SLOW for each implementation that was built, but not timed."""
         for line in self.lines:
             if line.name in built and line.name not in timings:
                 line.status = TOO_SLOW
@@ -62,21 +62,22 @@ class Lines(Generic[L]):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How long a case is measured: rounds until the budget is spent, within bounds."""
+    """The time and the number of rounds of a case. The number of rounds follows from the time, within two limits."""
 
-    budget_s: float = 4.0
+    budget_s: float = 4.0  # seconds of all rounds
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
-    short_s: float = SHORT_S  # steps below this run untimed before each sample
-    warm_s: float = WARM_S  # seconds of these steps; there is at least one
-    # Time limit of all rounds. After it, LEAST_ROUNDS are enough. An implementation that exceeds it alone is left out.
+    short_s: float = SHORT_S  # if a step is shorter, steps run untimed before each sample
+    warm_s: float = WARM_S  # seconds of these untimed steps
+    # After this time, a case ends with LEAST_ROUNDS or more rounds. An implementation is not timed if its own samples
+    # in LEAST_ROUNDS rounds take longer.
     limit_s: float = math.inf
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per step, one figure per round."""
+    """The seconds per step in each round, and the number of steps in a sample."""
 
     samples: np.ndarray
     repeats: int
@@ -87,7 +88,7 @@ class Timing:
 
 
 def sample(runner: Runner, repeats: int) -> float:
-    """Seconds per step, over `repeats` steps."""
+    """Time `repeats` steps. Return the mean number of seconds per step."""
     step, refill, clock = runner.step, runner.refill, time.perf_counter
     if refill is None:
         start = clock()
@@ -112,7 +113,7 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 
 
 def settle(seconds: float) -> None:
-    """Wait until the threads of the previous library sleep: until the process uses no CPU time."""
+    """Wait until the threads of the previous library sleep. The process then uses no CPU time."""
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:
         used = time.process_time()
@@ -122,7 +123,7 @@ def settle(seconds: float) -> None:
 
 
 def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
-    """Warm up; return the repeats that make one sample last at least `sample_s`, and the time of one step."""
+    """Return the number of steps that take at least `sample_s` together, and the time of one step."""
     for _ in range(2):
         sample(runner, 1)
     repeats = 1
@@ -134,9 +135,10 @@ def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
 def measure(
     runners: Mapping[str, Runner], plan: Sampling, seed: int = 0, before: Callable[[str], None] = lambda name: None
 ) -> dict[str, Timing]:
-    """Time all runners in interleaved rounds; within a round, each runs once, in a shuffled order.
+    """Time all runners in interleaved rounds. In a round, each runner is timed once, in a shuffled order.
 
-    `before` is called, untimed, with the name of the next implementation. One that is too slow has no timing.
+    Before each sample, `before` is called with the name of the runner, and is not timed. The result has no entry for a
+    runner that is too slow.
     """
     with no_garbage_collection():
         repeats, is_short, cost = {}, {}, 0.0
@@ -152,7 +154,7 @@ def measure(
                 cost += max(seconds * number, plan.warm_s)
         rounds = int(min(max(plan.budget_s / max(cost, 1e-9), plan.min_rounds), plan.max_rounds))
         samples: dict[str, list[float]] = {name: [] for name in repeats}
-        # In a fixed order, every implementation would follow the same other one in every round.
+        # The order is shuffled, because in a fixed order each implementation would always run after the same other one.
         order, names, end = np.random.default_rng(seed), list(repeats), time.perf_counter() + plan.limit_s
         for done in range(rounds):
             if done >= LEAST_ROUNDS and time.perf_counter() > end:
@@ -174,9 +176,10 @@ def ratio_interval(
     resamples: int = 4000,
     seed: int = 0,
 ) -> Ratio:
-    """Ratio of medians with its bootstrap interval: (ratio, low, high).
+    """Return the ratio of the medians with its bootstrap interval: (ratio, low, high).
 
-    A round's samples are drawn together, so that a slow moment of the machine, which affects both, cancels.
+    The bootstrap draws whole rounds. If the machine is slow in a round, both samples of the round are longer, and the
+    ratio hardly changes.
     """
     rounds = len(numerator)
     if len(denominator) != rounds:

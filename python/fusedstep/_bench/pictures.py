@@ -1,4 +1,4 @@
-"""The picture of a run: the times of the other libraries divided by fusedstep's, with intervals."""
+"""Draw the picture of a run: the times of other libraries divided by fusedstep's time, with intervals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def colour(name: str) -> str:
 
 
 def speedup(figure: Any, rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> bool:
-    """Draw a line per row, and a point with its interval per library. The point is hollow if 1 is in the interval."""
+    """Draw a point with its interval for each library in each row. If the interval contains 1, the point is hollow."""
     axes = figure.subplots()
     seen: dict[str, str] = {}
     for height, (_, lines) in enumerate(rows):
@@ -63,7 +63,7 @@ def speedup(figure: Any, rows: Sequence[Row], columns: Sequence[tuple[str, str]]
 
 
 def draw(rows: Sequence[Row], file: Path) -> bool:
-    """Write the picture of all rows that have a ratio; return whether there is any.
+    """Write the picture of all rows that have a ratio. Return False if no row has a ratio.
 
     Raises
     ------

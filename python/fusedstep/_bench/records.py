@@ -1,4 +1,4 @@
-"""Files of results: reading, reducing and iterating over the lines."""
+"""Read, shorten and write files of results, and iterate over the lines in them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .harness import Ratio
 FIELDS = ("name", "mine", "status", "ready_s", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick", "load")
 MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
-YARDSTICKS = ("roofline", "copy: ")  # names of lines that are no library for users
+YARDSTICKS = ("roofline", "copy: ")  # starts of the names of lines that are not libraries
 
 
 @dataclass(frozen=True)
 class Record:
-    """One implementation in one case."""
+    """The results of one implementation in one case."""
 
     suite: str
     case: str
@@ -39,17 +39,17 @@ class Record:
 
     @property
     def is_faster_than_ours(self) -> bool:
-        """Return True if the whole interval is below 1."""
+        """Return True if the library is faster than fusedstep: the whole interval of its ratio is below 1."""
         return self.is_peer and self.over_ours is not None and self.over_ours[2] < 1
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a file that a run or `reduce` wrote.
+    """Read a file of results, complete or shortened by `reduce`.
 
     Raises
     ------
     ValueError
-        If the file has other contents.
+        If the file does not contain such results.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_complete(document: Mapping[str, Any]) -> bool:
-    """Tell whether a document has all required fields; some incomplete ones raise instead."""
+    """Return True if a document has all required fields. For some incomplete documents, raise an error instead."""
     found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
     ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
     return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)
@@ -78,7 +78,7 @@ def records(document: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results without their samples, rounded to four digits."""
+    """Return the results without the samples. All numbers are rounded to four digits."""
     cases = [
         {k: short(case[k]) for k in CASE_FIELDS if case.get(k) is not None}
         | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}
@@ -98,7 +98,7 @@ def short(x: Any) -> Any:
 
 
 def dump(document: Mapping[str, Any]) -> str:
-    """Write JSON with one implementation per line, so that a diff is short."""
+    """Return JSON text in which each implementation has its own line, so that diffs are short."""
     parts = []
     for case in document["cases"]:
         head = json.dumps({k: v for k, v in case.items() if k != "lines"})[:-1]

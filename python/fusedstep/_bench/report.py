@@ -1,4 +1,4 @@
-"""Results for people (tables, the verdict) and for programs (JSON)."""
+"""Print tables, and collect facts about the machine for the file of results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import fusedstep as fs
 from .._base.machine import cpu_model
 from .harness import Ratio
 
-OURS = "fusedstep"  # start of the names of our lines
+OURS = "fusedstep"  # the names of our lines start with this
 PACKAGES = (
     "fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed",
     "bitsandbytes", "torchao",
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def significant(x: float) -> str:
-    """Return three significant digits, without an exponent."""
+    """Return a number as text with about three significant digits, without an exponent."""
     return f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
 
 
@@ -40,13 +40,13 @@ def interval(ratio: Ratio) -> str:
 
 
 def print_rows(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, without a column for remarks where there are none."""
+    """Print a table. If no row has a remark, print the table without the last column."""
     width = len(header) - (not any(row[-1] for row in rows))
     print_table(heading, header[:width], [row[:width] for row in rows])
 
 
 def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print with rich where it is installed; in plain columns otherwise."""
+    """Print a table with rich if rich is installed, and in plain columns otherwise."""
     if find_spec("rich") is None:
         print(plain_table(heading, header, rows))
         return
@@ -58,17 +58,17 @@ def print_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
     for row in rows:
         table.add_row(*row, style="bold green" if row[0].startswith(OURS) else None)
     console = console_of.Console(markup=False, highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width of a line
+    if not console.is_terminal:  # files and pipes do not report a width
         console.width = 150
     console.print(heading, style="bold", soft_wrap=True)
     console.print(table)
 
 
-VERDICT = "fusedstep is"  # the column of verdicts, or of the reasons why there is no verdict
+VERDICT = "fusedstep is"  # header of the column with verdicts and with reasons for missing times
 
 
 def justify(i: int, header: Sequence[str]) -> str:
-    """Align names and remarks to the left, figures to the right."""
+    """Return "left" for the columns of names and remarks, and "right" for the columns of numbers."""
     return "left" if i == 0 or header[i] in ("", "verdict", VERDICT) else "right"
 
 
@@ -83,7 +83,7 @@ def plain_table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Return the facts about the machine that the figures depend on."""
+    """Return the facts about the machine and the software that influence the times."""
     return {
         "platform": platform.platform(),
         "cpu": cpu_model(),
@@ -110,16 +110,16 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     print(f"{facts['cpu']}, {facts['cpus_usable']} of {facts['cpus']} CPUs; {facts['platform']}")
     print_warning(facts)
     isa = facts["isa"] if isinstance(facts["isa"], str) else ", ".join(facts["isa"])
-    backend = f"; ours on {facts['backend']}" if "backend" in facts else ""
+    backend = f"; fusedstep uses {facts['backend']}" if "backend" in facts else ""
     print(f"isa {isa}, {facts['threads']} threads for all{backend}; Python {facts['python']}, {versions}")
     if absent:
         print(f"not installed: {absent}")
 
 
 def warning(facts: Mapping[str, Any]) -> str:
-    """Return a warning if the machine was disturbed, because a thread may then wait milliseconds for a core."""
+    """Return a warning if the machine was disturbed. Otherwise return an empty text."""
     if reasons := facts.get("state", {}).get("disturbed"):
-        return f"The machine was disturbed: {'; '.join(reasons)}. The figures mean little."
+        return f"The machine was disturbed: {'; '.join(reasons)}. The times may be wrong."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Rows of tables and pictures of results: a column per library, with the fastest of its forms."""
+"""Make the rows of tables and pictures. Each library has a column with the time of its fastest variant."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .records import Record
 
-# Columns: what to call them, and how the names of their lines begin; of several, the fastest counts.
+# Columns: (name of the column, start of the names of its lines). If several lines match, the fastest is shown.
 COLUMNS = (
     ("torch", "torch"),
     ("JAX", "jax"),
@@ -16,14 +16,14 @@ COLUMNS = (
     ("bitsandbytes", "bitsandbytes"),
     ("TorchAO", "TorchAO"),
 )
-FLOOR = ("NumPy", "numpy")  # the user's own code
-# Kinds of output, by the end of a line's name. A case with several kinds has a row for each.
+FLOOR = ("NumPy", "numpy")  # plain NumPy code, as a user writes it
+# End of a line's name -> kind of output. If a case has several kinds, each kind has a row.
 KINDS = {", out": "into given memory", ", new": "into new memory"}
-Row = tuple[str, list[Record]]  # name of the row, and its lines
+Row = tuple[str, list[Record]]  # name of the row, and the results that it shows
 
 
 def rows_of(label: str, lines: Sequence[Record]) -> list[Row]:
-    """Return a row for each kind of output of a case. A row compares only times of this kind."""
+    """Return a row for each kind of output in the lines of a case. A row compares only times with the same kind."""
     kinds = [kind for kind in KINDS if any(r.mine and r.name.endswith(kind) for r in lines)]
     split = [(f"{label}, {KINDS[kind]}", [r for r in lines if r.name.endswith(kind)]) for kind in kinds]
     return split or ([(label, list(lines))] if lines else [])

@@ -1,4 +1,4 @@
-"""A run of suites within a time limit, printed and written to a file after every case."""
+"""Run suites within a time limit. Results are printed and written to a file after every case."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from .common import ABSENT, Unmatched, missing, select
 from .harness import Sampling
 from .suites import Setting, Suite
 
-QUICK_S = 0.25  # budget of one case
+QUICK_S = 0.25  # seconds for one case with --quick
 QUICK_MINUTES, FULL_MINUTES = 0.8, 9.5
-UNKNOWN_MEMORY = 8 * 2**30  # bytes of free memory, if the system does not report it
-LOOK_S = 0.3  # seconds of looking at the machine before the first case
-LEAST_S = 0.1  # smallest budget of a late case
-OVERRUN = 4.0  # times its budget: the longest time of a case that still wants more rounds
+UNKNOWN_MEMORY = 8 * 2**30  # bytes of free memory that are assumed if the system does not report a number
+LOOK_S = 0.3  # seconds for which the load of other processes is measured before the first case
+LEAST_S = 0.1  # fewest seconds for one case, if little time remains
+OVERRUN = 4.0  # time limit of a case / its budget
 
 
 class Pace:
-    """Divides the remaining time among the remaining cases, except the time that is reserved for compilations."""
+    """Divides the remaining time among the remaining cases. Some time is reserved for cases with compilations."""
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = [0.0], 0.0  # seconds of a case besides its budget, such as for building and checking
+        self.spent, self.began = [0.0], 0.0  # seconds that each finished case took beyond its budget, and start time
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return the plan of the next case, with its reserved time. None if no time is left."""
+        """Return the plan of the next case. Return None if no time remains. `reserve` is the case's reserved time."""
         self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
@@ -54,7 +54,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Options:
-    """The user's options. None stands for the default of the machine or of the kind of run."""
+    """The user's options. None means that the default is used."""
 
     quick: bool = False
     only: str | None = None
@@ -63,14 +63,14 @@ class Options:
     memory: float | None = None  # GiB
     minutes: float | None = None
     json: Path | None = None
-    targets: bool = True  # True if the cases are only printed
+    targets: bool = True  # False if the targets are not printed
 
 
 def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads.
 
-    The CPU affinity limits the threads of every library; XLA has no other limit. threadpoolctl limits BLAS, which made
-    its threads when NumPy was imported.
+    The CPU affinity (the cores on which the process may run) limits the threads of every library. XLA, JAX's compiler,
+    has no other limit. BLAS started its threads when NumPy was imported, and is limited by threadpoolctl.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -95,12 +95,12 @@ def setting_of(args: Options) -> Setting:
 
 
 def chosen(suites: Sequence[Suite], setting: Setting, only: str | None, quick: bool) -> list[tuple[Suite, Any]]:
-    """Select the cases of all suites.
+    """Return the selected cases of all suites, as pairs (suite, case).
 
     Raises
     ------
     ValueError
-        If none matches the pattern.
+        If no case matches the pattern.
     """
     picked, unmatched = [], None
     for suite in suites:
@@ -117,7 +117,7 @@ class Run:
     """A run and its results so far."""
 
     def __init__(self, args: Options, suites: Sequence[Suite]) -> None:
-        """Choose the cases; ValueError: none, or a wrong option."""
+        """Choose the cases. Raise ValueError if an option is wrong or no case is chosen."""
         self.setting = setting_of(args)
         self.cases = chosen(suites, self.setting, args.only, args.quick)
         if len(suites) > 1 and not args.only:
@@ -133,10 +133,10 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run; return 0, or 1 if a result of ours is wrong in any case."""
-        if not missing(["torch"]):  # imported now, so that ours shares torch's OpenMP from the first case on
+        """Run all cases. Return 1 if a result of fusedstep is wrong in any case, and 0 otherwise."""
+        if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")
-        fs.num_threads()  # it looks for the threads
+        fs.num_threads()  # this call chooses between OpenMP and the package's own threads
         self.facts["backend"] = _core.backend()
         self.look("the time before the first case")
         report.print_machine(self.facts)
@@ -150,7 +150,7 @@ class Run:
             for heading, rows in headed(suite.judge(self.results[suite.name], self.setting)):
                 verdicts.print_targets(rows, heading)
         if self.late:
-            print(f"No time was left for {', '.join(self.late)}: --minutes {2 * self.minutes:g} may do.")
+            print(f"No time was left for {', '.join(self.late)}. Try --minutes {2 * self.minutes:g}.")
         self.look()
         report.print_warning(self.facts)
         if self.path:
@@ -159,7 +159,10 @@ class Run:
         return int(not all(line["status"].startswith(ABSENT) for line in mine))
 
     def look(self, waiting: str = "") -> None:
-        """Measure the cores, and also the load of other processes if a duration is given."""
+        """Measure the speed of the cores. If `waiting` is not empty, also measure the load of other processes.
+
+        The load is stored under the name `waiting`.
+        """
         watch = state.Watch()
         self.cores.append(state.core_times())
         if waiting:
@@ -204,20 +207,23 @@ class Run:
 
 
 def importance(case: Any) -> int:
-    """Return the place of a case in a run: first those of --quick, last those with a long compilation."""
+    """Return the place of a case in a run: 0 for --quick, 1 for other cases, 2 for cases with a long compilation."""
     return 0 if case.quick else 1 if not reserve_of(case) else 2
 
 
 def reserve_of(case: Any) -> float:
-    """Return the seconds that a case needs before its first step."""
+    """Return the seconds that are reserved for the compilations of a case."""
     return float(getattr(case, "reserve_s", 0.0))
 
 
 def of_one_suite(case: Any) -> bool:
-    """Return True for cases that run only if their suite is chosen alone, because ten minutes are too short for all.
+    """Return True for cases that are left out of a run of all suites, because ten minutes are too short for all cases.
 
-    These are models for rules other than Adam, all widths, and the larger networks' accuracies and float32 fits of
-    scikit-learn's.
+    These cases are:
+
+    - the models (ResNet-18, GPT-2) with other optimizers than Adam
+    - the widths (narrow formats)
+    - in the suite sklearn, the accuracies of the larger networks, and the fits in float32
     """
     is_model = case.name.endswith(("/gpt2", "/resnet18")) and not case.name.startswith(("adam/", "full/"))
     return is_model or case.name.startswith("widths/") or case.name.endswith((" 256-256", " float32"))
@@ -230,14 +236,14 @@ def plan_of(suite: Suite, quick: bool) -> Sampling:
 
 
 def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the verdicts under one heading, or under one for each instruction set."""
+    """Return the verdicts in lists with headings: one list, or one list for each instruction set."""
     levels = dict.fromkeys(entry.get("isa", "") for entry in verdict)
     rows = {level: [entry for entry in verdict if entry.get("isa", "") == level] for level in levels}
     return [(f"Targets, isa {level}" if level else "Targets", rows[level]) for level in levels]
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file atomically, so that an interrupted run leaves its results so far."""
+    """Replace the file atomically, so that the file is complete even if the run is interrupted."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(document, indent=1) + "\n")
     part.replace(path)

@@ -1,7 +1,7 @@
-"""Check whether a machine is quiet: how much the speeds of its cores differ, and how many CPUs other processes use.
+"""Check whether a machine is quiet: whether its cores are equally fast, and whether other processes use the CPUs.
 
-A run measures the cores at its start and its end, and other processes during each case. Results of a disturbed machine
-say so, and are not published.
+A run measures the speed of the cores at its start and its end. During each case, the run measures the CPU time of other
+processes. The file of results says whether the machine was disturbed. Results of a disturbed machine are not published.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 
 from .._base.machine import text_of
 
-FAR = 1.15  # largest ratio of the cores' times; the clocks of quiet cores differ by a few percent
-BUSY = 0.25  # CPUs of other processes, on average of a case; above it, a thread may wait milliseconds for its core
-STOLEN = 0.05  # CPUs that a hypervisor gave to other machines
-MANY = 0.05  # share of the measured time that may be in disturbed cases
-MOST_CORES = 8  # most cores that are measured
+FAR = 1.15  # largest (time of the slowest core) / (time of the fastest core); quiet cores differ by a few percent
+BUSY = 0.25  # largest number of CPUs that other processes may use on average; then threads rarely wait for a core
+STOLEN = 0.05  # largest number of CPUs that a hypervisor may give to other virtual machines
+MANY = 0.05  # largest fraction of the measured time that may belong to disturbed cases
+MOST_CORES = 8  # largest number of cores that are measured
 ROUNDS = 15
-ATTEMPTS = 5  # most measurements of the cores, if they differ too much
-PROBE = 20_000  # elements, which fit into the first two levels of cache
+ATTEMPTS = 5  # how many times the cores are measured at most, if their times differ too much
+PROBE = 20_000  # number of elements of the arrays, which fit into the first two levels of cache
 
 
 @dataclass(frozen=True)
 class Load:
-    """The load of others during a case, in CPUs on average."""
+    """The mean number of CPUs that other processes and the hypervisor used during a case."""
 
     seconds: float
     others: float  # used by other processes
@@ -41,7 +41,10 @@ class Load:
 
 
 class Watch:
-    """Measures the load of other processes since its creation. `load` is None if the system does not report it."""
+    """Measures the load of other processes since the creation of this object.
+
+    `load` returns None if the system does not report the necessary numbers.
+    """
 
     def __init__(self) -> None:
         self.ticks, self.own, self.start = ticks(), own_seconds(), time.perf_counter()
@@ -57,7 +60,7 @@ class Watch:
 
 
 def ticks() -> tuple[int, int] | None:
-    """Return two counts of ticks of this process's CPUs: those that were used, and those that a hypervisor took."""
+    """Return two numbers of clock ticks of this process's CPUs: used by any process, and taken by a hypervisor."""
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
     found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]
@@ -88,10 +91,11 @@ def usable_cores() -> list[int]:
 
 
 def core_times() -> dict[int, float]:
-    """Measure the cores, again while they differ too much, and return the times that differ least.
+    """Return the time of the same work on each core.
 
-    Another process can take one core for as long as a measurement takes. `Watch` reports such load. A slow core stays
-    slow.
+    If the times of the cores differ too much, measure again, up to ATTEMPTS times, and return the times that differ
+    least. If another process uses a core during one measurement, the next measurement is right. If a core is always
+    slow, all measurements show this.
     """
     found: list[dict[int, float]] = []
     while len(found) < ATTEMPTS and (not found or distance(found[-1]) > FAR):
@@ -100,7 +104,7 @@ def core_times() -> dict[int, float]:
 
 
 def times_of_cores() -> dict[int, float]:
-    """Return the median time of the same work on each core, interleaved. Of many cores, only some are measured."""
+    """Return the median time of the same work on each core. At most MOST_CORES cores are measured, in turn."""
     usable = usable_cores()
     cores = usable[:: max(1, len(usable) // MOST_CORES)][:MOST_CORES]
     a, out = np.full(PROBE, 1.5, np.float32), np.empty(PROBE, np.float32)
@@ -116,7 +120,7 @@ def times_of_cores() -> dict[int, float]:
 
 
 def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
-    """Return the time of the repetitions, after one repetition that is not timed."""
+    """Do some work once without timing, then `repeats` times. Return the time of these repetitions."""
     work()
     start = time.perf_counter()
     for _ in range(repeats):
@@ -125,12 +129,12 @@ def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
 
 
 def distance(times: Mapping[int, float]) -> float:
-    """Return how many times as long the slowest core takes as the fastest."""
+    """Return the time of the slowest core / the time of the fastest core."""
     return max(times.values()) / min(times.values()) if times else 1.0
 
 
 def summary(cores: Sequence[Mapping[int, float]], loads: Mapping[str, Load]) -> dict[str, Any]:
-    """Return the state for a file of results: figures, and under `disturbed` texts about the disturbances."""
+    """Return the state of the machine for a file of results. The entry `disturbed` is a list of reasons in words."""
     total = sum(load.seconds for load in loads.values())
     bad = {name: load for name, load in loads.items() if load.is_disturbed}
     mean = {

@@ -1,4 +1,4 @@
-"""The suites: each has a table of cases, functions that run and print a case, and targets."""
+"""The suites. Each suite has a list of cases, functions that run and print a case, and targets."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
 
-LAYERS_SHORT_S = (
-    0.1  # layers are compared with a copy to a few percent; threads that spin for 5 ms change shorter samples
-)
+# Layers are compared with a copy, and differences of a few percent matter. Threads of other libraries spin for about
+# 5 ms, which changes the times of shorter steps by more than that.
+LAYERS_SHORT_S = 0.1
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The settings of a run, the same for all cases."""
+    """The settings of a run, which are the same for all cases."""
 
     threads: int
-    levels: Sequence[str]  # instruction sets of our layers
-    memory: float  # bytes for the arrays of one case
+    levels: Sequence[str]  # instruction sets with which our layers are timed
+    memory: float  # largest number of bytes for the arrays of one case
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One table of cases. A result has `as_dict`. The "lines" in it have the fields of `records.Record`."""
+    """A group of cases, and the functions that run, print and judge them.
+
+    `run` returns a result with a method `as_dict`. In the dict, each of the "lines" has the fields of `records.Record`.
+    """
 
     name: str
     about: str
@@ -58,7 +61,7 @@ def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
 SUITES = (
     Suite(
         "optim",
-        "optimizer steps: every rule in DRAM, in cache, as many small tensors, on two models",
+        "steps of every optimizer, for a tensor in DRAM, a tensor in cache, many small tensors and two models",
         lambda setting: optim_cases.optim_cases(fs.optim.registry),
         run_optim,
         optim_report.print_case,
@@ -68,7 +71,7 @@ SUITES = (
     ),
     Suite(
         "layers",
-        "dropout and batch norm: ratios to a copy and to peers",
+        "dropout and batch norm, compared with a copy and with other libraries",
         lambda setting: layer_cases.CASES,
         lambda case, plan, setting: layer_suite.run_case(case, plan, setting.levels, setting.threads),
         layer_report.print_case,
@@ -101,7 +104,7 @@ SUITES = (
     ),
     Suite(
         "scaling",
-        "how the time of an Adam step grows with its size, and falls with threads",
+        "Adam's step for tensors of different sizes and for different numbers of threads",
         lambda setting: optim_cases.scaling_cases(setting.threads),
         run_optim,
         optim_report.print_case,

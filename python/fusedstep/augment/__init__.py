@@ -1,16 +1,16 @@
-"""Regularisation of the data: smoothed labels, mixed examples, noise, and images that are shifted, flipped or rotated.
+"""Augmentation: smoothed labels, mixed examples, noise, and images that are shifted, flipped or rotated.
 
-The functions return new arrays. The first axis counts the examples. Every random choice is a function of a
-`fusedstep.Key` (and, in functions that move each image separately, of the number of the image), so the same key gives
-the same result.
+The functions return new arrays. The first axis is the axis of the examples. All random numbers are computed from a
+`fusedstep.Key`, so the same key gives the same result. In functions that move each image separately, they also depend
+on the index of the image.
 
 ::
 
     label_smoothing   t' = (1 - eps) t + eps / k
-    mixup             x' = lam x + (1 - lam) x[partner],  t' likewise,  lam ~ Beta(alpha, alpha)
-    cutmix            a rectangle of x comes from x[partner]; t' mixed by its area
-    gaussian_noise    x' = x + std z                       (`fusedstep.gaussian_noise`)
-    weight_noise      the same on the weights, removed afterwards
+    mixup             x' = lam x + (1 - lam) x[partner],  t' = lam t + (1 - lam) t[partner],  lam ~ Beta(alpha, alpha)
+    cutmix            a rectangle of x' comes from x[partner]; t' is mixed according to the area of the rectangle
+    gaussian_noise    x' = x + std z,  z ~ N(0, 1)         (`fusedstep.gaussian_noise`)
+    weight_noise      noise on the weights, which is removed afterwards
     shift, flip, rotate   random moves of small images
 """
 

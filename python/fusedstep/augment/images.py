@@ -1,4 +1,7 @@
-"""Random moves of small images, each separately. Pixels that leave an image are lost; new pixels are ``fill``."""
+"""Random moves of small images. Each image is moved separately.
+
+Pixels that leave an image are lost. Pixels that come from outside of the image get the value ``fill``.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,20 @@ Array = npt.NDArray[Any]
 
 
 def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, first_row: int = 0) -> Array:
-    """Move every image by whole pixels, uniformly from -max_shift to max_shift along each axis.
+    """Move every image by a random whole number of pixels along each axis, from -max_shift to max_shift.
 
     Parameters
     ----------
     images : ndarray (float32 or float64), shape (n, ..., height, width)
-        Not written to.
+        The images. They are not written to.
     key : Key
         The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
     max_shift : int
-        In pixels, at least 0.
+        Largest move, in pixels, at least 0.
     fill : float
-        Value of the pixels that enter.
+        Value of pixels that come from outside of the image.
     first_row : int
-        The number of the first image.
+        Index of the first image.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
 
 
 def _source(step: Array, length: int) -> tuple[Array, Array]:
-    """Return the source of each pixel of an axis, and whether it lies in the image."""
+    """Return for each pixel of an axis the index that it comes from, and True if this index is inside the image."""
     at = np.arange(length) - step[:, None]
     return np.clip(at, 0, length - 1), (at >= 0) & (at < length)
 
@@ -79,15 +82,15 @@ def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: 
     Parameters
     ----------
     images : ndarray (float32 or float64), shape (n, ..., height, width)
-        Not written to.
+        The images. They are not written to.
     key : Key
-        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
+        Whether image i is mirrored depends only on the key and on ``first_row + i``. Use a new key for every batch.
     p : float
-        From 0 to 1.
+        Probability, from 0 to 1.
     axis : {-1, -2}
-        -1 exchanges left and right, -2 top and bottom.
+        -1 exchanges left and right. -2 exchanges top and bottom.
     first_row : int
-        The number of the first image.
+        Index of the first image.
 
     Returns
     -------
@@ -114,32 +117,32 @@ def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: 
 
 
 def rotate(images: Array, key: Key, max_degrees: float = 10.0, *, fill: float = 0.0, first_row: int = 0) -> Array:
-    """Turn every image about its centre, by a uniform angle from -max_degrees to max_degrees.
+    """Rotate every image around its centre by a random angle from -max_degrees to max_degrees.
 
     Parameters
     ----------
     images : ndarray (float32 or float64), shape (n, ..., height, width)
-        Not written to.
+        The images. They are not written to.
     key : Key
-        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
+        The angle of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
     max_degrees : float
-        At least 0.
+        Largest angle, in degrees, at least 0.
     fill : float
-        Value of pixels from outside the image.
+        Value of pixels that come from outside of the image.
     first_row : int
-        The number of the first image.
+        Index of the first image.
 
     Returns
     -------
     ndarray
-        A new array; pixels are interpolated linearly.
+        A new array. Pixels are interpolated linearly.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        Without scipy: ``pip install 'fusedstep[augment]'``.
+        If scipy is not installed. Install it with ``pip install 'fusedstep[augment]'``.
 
     Examples
     --------
@@ -172,6 +175,6 @@ def _planes(x: Array) -> Array:
 
 
 def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
-    """Check the common arguments; return the images and `per_image` uniform numbers for each."""
+    """Check the common arguments. Return the images, and `per_image` uniform random numbers for each image."""
     x, first = examples(call, "images", images, axes=3), offset_of(call, first_row)
     return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

@@ -14,12 +14,12 @@ Array = npt.NDArray[Any]
 
 
 def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.float32) -> Array:
-    """Return a row per label that is 1 at the label and 0 elsewhere.
+    """Return one row per label. The row is 1 in the column of the label, and 0 in all other columns.
 
     Parameters
     ----------
     labels : array_like of int, shape (n,)
-        From 0 to num_classes - 1.
+        Labels from 0 to num_classes - 1.
     num_classes : int
         Number of columns k, at least 1.
     dtype : dtype
@@ -32,7 +32,7 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
     Raises
     ------
     ValueError
-        If the labels are not such integers.
+        If an argument is not as described.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
 def label_smoothing(
     targets: npt.ArrayLike, eps: float = 0.1, num_classes: int | None = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
-    """Distribute a part eps of the label's probability evenly over all k classes.
+    """Distribute the fraction eps of the label's probability evenly over all k classes.
 
     ::
 
@@ -65,9 +65,9 @@ def label_smoothing(
     targets : array_like
         Integer labels (n,), or distributions over the classes (n, k).
     eps : float
-        From 0 (nothing changes) to 1 (uniform).
+        A number from 0 to 1. 0 changes nothing; 1 makes all probabilities equal.
     num_classes : int, optional
-        The number of classes k. It must be given if the targets are labels.
+        The number of classes k. It is needed if the targets are labels.
     dtype : dtype
         float32 or float64.
 
@@ -83,8 +83,8 @@ def label_smoothing(
 
     Notes
     -----
-    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7. Same as ``label_smoothing`` of torch's
-    ``CrossEntropyLoss``: the label's own probability is 1 - eps + eps / k.
+    Source: Szegedy et al. (2016), "Rethinking the Inception architecture", section 7. The argument ``label_smoothing``
+    of torch's ``CrossEntropyLoss`` does the same: the label's own probability is 1 - eps + eps / k.
 
     Examples
     --------

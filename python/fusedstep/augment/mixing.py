@@ -17,16 +17,16 @@ Array = npt.NDArray[Any]
 
 
 class Mixed(NamedTuple):
-    """Mixed examples.
+    """Mixed examples, returned by `mixup` and `cutmix`.
 
     Attributes
     ----------
     x, targets : ndarray
-        Same shapes and dtypes as the given arrays.
+        The mixed inputs and targets, with the shapes and dtypes of the original arrays.
     weight : ndarray, shape (n,)
         The weight of each example's own target. The target of its partner has the weight ``1 - weight``.
     partner : ndarray of intp, shape (n,)
-        Index of the example with which each was mixed.
+        Index of the partner of each example.
     """
 
     x: Array
@@ -36,7 +36,7 @@ class Mixed(NamedTuple):
 
 
 def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bool = False) -> Mixed:
-    r"""Mix every example with another example of the batch: inputs and targets with the same weights.
+    r"""Mix every example with another example of the batch. Inputs and targets are mixed with the same weights.
 
     ::
 
@@ -46,15 +46,16 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
     Parameters
     ----------
     x : ndarray (float32 or float64), shape (n, ...)
-        Inputs; not written to.
+        Inputs. They are not written to.
     targets : ndarray (float32 or float64), shape (n, ...)
-        Numbers, or distributions over the classes. Convert labels by `one_hot` or `label_smoothing` first.
+        Numbers, or distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam and the partners, a permutation of the rows. Use a new key for every batch.
+        Draws lam, and the partners as a permutation of the rows. Use a new key for every batch.
     alpha : float
-        Above 0. With a small alpha one of the two examples has nearly all weight; 1 draws lam uniformly.
+        A number above 0. If alpha is small, one of the two examples has nearly all the weight. If alpha is 1, lam is
+        uniform from 0 to 1.
     per_row : bool
-        True draws a lam for each row, instead of one for the batch.
+        If True, each row has its own lam. If False, all rows of the batch have the same lam.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
 
     Notes
     -----
-    Zhang, Cisse, Dauphin, Lopez-Paz (2018), whose code draws one lam per batch.
+    Source: Zhang, Cisse, Dauphin, Lopez-Paz (2018). Their code draws one lam per batch.
 
     Examples
     --------
@@ -85,26 +86,27 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
 
 
 def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_row: bool = False) -> Mixed:
-    r"""Put a rectangle of another image of the batch into every image; mix the targets by its area.
+    r"""Copy a rectangle of another image of the batch into every image. Mix the targets according to its area.
 
     ::
 
-        lam ~ Beta(alpha, alpha);    a box of sides H sqrt(1 - lam), W sqrt(1 - lam), uniform centre, cut at the edge
-        x'_i = x_j inside the box, x_i outside
+        lam ~ Beta(alpha, alpha)
+        box: sides H sqrt(1 - lam) and W sqrt(1 - lam), uniform centre, only the part inside the image
+        x'_i = x_j inside the box, x_i outside,    j = partner of i
         t'_i = lam' t_i + (1 - lam') t_j,    1 - lam' = area of the box / (H W)
 
     Parameters
     ----------
     images : ndarray (float32 or float64), shape (n, ..., H, W)
-        Not written to.
+        The images. They are not written to.
     targets : ndarray (float32 or float64), shape (n, ...)
-        Distributions over the classes. Convert labels by `one_hot` or `label_smoothing` first.
+        Distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
         Draws lam, the box and the partners. Use a new key for every batch.
     alpha : float
-        Above 0; 1 as in the paper draws lam uniformly.
+        A number above 0. If alpha is 1, as in the paper, lam is uniform from 0 to 1.
     per_row : bool
-        True draws a lam and a box for each image, instead of one for the batch.
+        If True, each image has its own lam and its own box. If False, all images of the batch have the same.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
 
     Notes
     -----
-    Yun et al. (2019), "CutMix", section 3.1 and algorithm 1.
+    Source: Yun et al. (2019), "CutMix", section 3.1 and algorithm 1.
 
     Examples
     --------
@@ -150,7 +152,7 @@ def _pair(call: str, x: object, targets: object) -> tuple[Array, Array]:
 
 
 def _draw(call: str, n: int, key: Key, alpha: float, per_row: bool) -> tuple[Array, Array]:
-    """Return the weight of each example's own part, and its partner."""
+    """Return for each example the weight of its own part, and the index of its partner."""
     key, alpha, per_row = key_of(call, key), positive(f"{call}: alpha", alpha), flag(f"{call}: per_row", per_row)
     weight = beta(n if per_row else 1, alpha, alpha, key.fold(0))
     return np.broadcast_to(weight, (n,)).copy(), permutation(n, key.fold(1))
@@ -162,7 +164,10 @@ def _blend(a: Array, partner: Array, weight: Array) -> Array:
 
 
 def _interval(centre: Array, side: Array, length: int) -> npt.NDArray[np.bool_]:
-    """Return which pixels of an axis lie in the interval of that relative centre and side, one row per box."""
+    """Return True for the pixels of an axis inside an interval, with one row per box.
+
+    `centre` and `side` are the centre and the width of the interval, divided by the length of the axis.
+    """
     half = side * length / 2
     low, high = np.rint(centre * length - half), np.rint(centre * length + half)
     at = np.arange(length)

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 @contextmanager
 def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key: Key) -> Iterator[None]:
-    r"""Add noise to the parameters, in place, and restore the parameters at the end, bit for bit.
+    r"""Add noise to the parameters inside a ``with`` block. At the end, restore them bit for bit.
 
     ::
 
@@ -32,19 +32,19 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
     params : {name: array} or list of arrays
         float32 or float64, such as ``model.params``.
     std : float
-        Standard deviation, at least 0, in the units of the weights.
+        Standard deviation of the noise, at least 0, in the units of the weights.
     key : Key
-        Draws the noise; array number i uses ``key.fold(i)``. Use a new key for every step.
+        Draws the noise. The noise of array number i is drawn with ``key.fold(i)``. Use a new key for every step.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; nothing is changed then.
+        If an argument is not as described. The parameters then do not change.
 
     Notes
     -----
-    Murray and Edwards (1994); Graves (2011). On average it acts like a penalty on the curvature, so that training
-    prefers flat minima.
+    Sources: Murray and Edwards (1994); Graves (2011). On average, the noise acts like a penalty on the curvature of the
+    loss. So the training tends to find flat minima.
 
     Examples
     --------

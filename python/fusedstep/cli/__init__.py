@@ -14,12 +14,15 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 (diverged), 2 (a mistake) or 130 (Ctrl-C).
+    """Run the command line and return its exit status.
+
+    The exit status is 0 after success, 1 if the training has diverged, 2 after an error of the user, and 130 after
+    Ctrl-C.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments without the program's name; those of the process by default.
+        The arguments without the program's name. By default the arguments of the process.
     """
     from .._base.optional import MissingPackage
     from ..tables.errors import TableError
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (
         BrokenPipeError
-    ):  # the reader has closed the pipe; stdout is replaced, so that the interpreter's last flush does not fail
+    ):  # the reader has closed the pipe. stdout is replaced, so that the interpreter's last flush does not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except MemoryError as error:

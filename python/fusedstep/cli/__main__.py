@@ -1,4 +1,4 @@
-"""``python -m fusedstep.cli``."""
+"""Run the command line with ``python -m fusedstep.cli``."""
 
 import sys
 

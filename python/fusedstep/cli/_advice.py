@@ -1,4 +1,4 @@
-"""Advice on what to change: one rule per problem."""
+"""Advice on what to change on a machine. One function per problem."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from ._machine import Machine
 
 SLOW = 1.3  # largest ratio of a step's time to the time that the memory's speed allows
-WAITING = 1.5  # largest ratio of the time of all threads to that of one thread
-SATURATED = 1.15  # least speed-up for which more threads are useful
+WAITING = 1.5  # largest ratio of a product's time with all threads to its time with one thread
+SATURATED = 1.15  # smallest ratio of bandwidths, all threads to one thread, for which more threads are useful
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The measured figures; bandwidths in GB/s, times in seconds."""
+    """The measured figures. Bandwidths are in GB/s, times in seconds."""
 
     parameters: int
     copy: float
     in_place: float
-    in_place_one: float  # with one thread
-    should: float
-    does: float
-    product: float = 0.0  # of NumPy, on BLAS's threads; 0 if unknown
-    product_one: float = 0.0  # of NumPy, on one of BLAS's threads; 0 if unknown
+    in_place_one: float  # the bandwidth with one thread
+    should: float  # time of a step that the memory's speed allows
+    does: float  # measured time of a step
+    product: float = 0.0  # time of a matrix product of NumPy on all threads of BLAS; 0 if unknown
+    product_one: float = 0.0  # the same on one thread; 0 if unknown
 
 
 Rule = Callable[[Machine, Figures], str]  # an empty text means no advice
@@ -45,14 +45,15 @@ def _ranks(machine: Machine) -> int:
 
 
 def torchrun(machine: Machine, figures: Figures) -> str:
-    """Say how many threads each process should have: torchrun gives each process one thread for any number of CPUs."""
+    """Say how many threads each process should have. torchrun gives each process one thread, for any number of CPUs."""
     ranks = _ranks(machine)
     suits = max(1, machine.granted // ranks)
     if ranks < 2 or machine.threads == suits:
         return ""
     return (
-        f"torchrun has started {ranks} processes for {machine.granted} CPUs: each should have {suits} threads, but "
-        f"a step has {machine.threads}. Start them with OMP_NUM_THREADS={suits} torchrun --nproc-per-node {ranks} ..."
+        f"torchrun has started {ranks} processes for {machine.granted} CPUs, so each process should have {suits} "
+        f"threads. Now a step has {machine.threads}. Start the processes with OMP_NUM_THREADS={suits} torchrun "
+        f"--nproc-per-node {ranks} ..."
     )
 
 
@@ -63,7 +64,7 @@ def _variable(name: str) -> Rule:
             return ""
         return (
             f"{name}={machine.environment[name]} limits steps to {n} of {machine.granted} CPUs. "
-            "Unset it to use all of them."
+            f"Unset {name} to use all CPUs."
         )
 
     return rule
@@ -74,8 +75,8 @@ def busy(machine: Machine, figures: Figures) -> str:
     if machine.load is None or machine.load <= 0.5 * machine.cpus:
         return ""
     return (
-        f"Other processes keep about {machine.load:.1f} of {machine.cpus} CPUs busy. Steps wait for them, so "
-        "the figures above are not reliable. Run this again when the machine is quiet."
+        f"Other processes keep about {machine.load:.1f} of {machine.cpus} CPUs busy. Steps wait for these CPUs, so "
+        "the figures above are not reliable. Run the command again when the other processes have ended."
     )
 
 
@@ -85,8 +86,8 @@ def quota(machine: Machine, figures: Figures) -> str:
         return ""
     n = machine.granted
     return (
-        f"The container may use {machine.quota:g} CPUs and sees {machine.affinity}. fusedstep uses {n}, but "
-        f"libraries that do not read the quota start {machine.affinity} threads; the system then pauses all of them. "
+        f"The container may use {machine.quota:g} of {machine.affinity} CPUs. fusedstep uses {n} threads. Libraries "
+        f"that do not read the quota start {machine.affinity} threads, and the system then pauses all of them. "
         f"Raise the quota, or set OMP_NUM_THREADS={n} and OPENBLAS_NUM_THREADS={n}."
     )
 
@@ -97,7 +98,7 @@ def affinity(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"This process may run on {machine.affinity} of {machine.cpus} CPUs, because taskset or a scheduler "
-        "limits it. Allow more CPUs if the other CPUs are free."
+        "limits it. If the other CPUs are free, allow more CPUs."
     )
 
 
@@ -113,8 +114,8 @@ def low_isa(machine: Machine, figures: Figures) -> str:
     if not machine.isas or machine.isas[0] != "v2":
         return ""
     return (
-        "The CPU has no AVX2: steps in cache take about twice as long. In a virtual machine, pass the host's CPU "
-        "through (in QEMU: -cpu host)."
+        "The CPU has no AVX2. Without AVX2, a step whose arrays fit into the cache takes about twice as long. In a "
+        "virtual machine, use the CPU model of the host (in QEMU: -cpu host)."
     )
 
 
@@ -124,21 +125,21 @@ def two_openmps(machine: Machine, figures: Figures) -> str:
     if len(names) < 2:
         return ""
     return (
-        f"{len(names)} OpenMP runtimes are loaded ({', '.join(names)}): each has its own threads, and idle threads "
-        "of one runtime keep a core busy for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
+        f"{len(names)} OpenMP runtimes are loaded: {', '.join(names)}. Each runtime has its own threads, and an idle "
+        "thread keeps a CPU core busy for milliseconds. Set OMP_WAIT_POLICY=PASSIVE."
     )
 
 
 def spinning(machine: Machine, figures: Figures) -> str:
-    """Warn of BLAS and OpenMP in one loop."""
+    """Warn of loops that use the threads of BLAS and the threads of OpenMP."""
     pools = [lib for lib in machine.libraries if not lib.is_openmp and (lib.threads or 0) > 1]
     if machine.backend != "openmp" or machine.threads < 2 or not pools:
         return ""
     return (
-        f"Steps run on OpenMP's threads, which keep cores busy for milliseconds after each step. {pools[0].name} has "
-        f"{pools[0].threads} threads of its own. In a loop with steps and products the two kinds of threads wait for "
-        "each other. If NumPy computes the products, set FUSEDSTEP_BACKEND=threads; for small networks set "
-        "OPENBLAS_NUM_THREADS=1."
+        "Steps run on the threads of OpenMP, which keep CPU cores busy for milliseconds after each step. "
+        f"{pools[0].name} has {pools[0].threads} threads of its own. In a loop with steps and matrix products, the "
+        "two kinds of threads wait for each other. If NumPy computes the products, set FUSEDSTEP_BACKEND=threads. "
+        "If the network is small, set OPENBLAS_NUM_THREADS=1."
     )
 
 
@@ -149,29 +150,29 @@ def too_many(machine: Machine, figures: Figures) -> str:
         return ""
     variable = "OMP_NUM_THREADS" if pools[0].is_openmp else "OPENBLAS_NUM_THREADS"
     return (
-        f"{pools[0].name} has {pools[0].threads} threads for {machine.granted} CPUs, so threads wait for "
+        f"{pools[0].name} has {pools[0].threads} threads for {machine.granted} CPUs, so its threads wait for "
         f"each other. Set {variable}={machine.granted}."
     )
 
 
 def waiting_products(machine: Machine, figures: Figures) -> str:
-    """Warn of BLAS threads that wait for cores."""
+    """Warn of BLAS threads that wait for CPU cores."""
     if not figures.product_one or figures.product <= WAITING * figures.product_one:
         return ""
     return (
-        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one, "
-        "because the threads wait for busy cores. fusedstep's commands and estimators compute small products with one "
-        "thread. For your own loops set OPENBLAS_NUM_THREADS=1, or stop the other programs."
+        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one "
+        "thread, because the threads wait for busy CPU cores. The commands and estimators of fusedstep compute small "
+        "products with one thread. For your own loops, set OPENBLAS_NUM_THREADS=1, or stop the other programs."
     )
 
 
 def waiting(machine: Machine, figures: Figures) -> str:
-    """Warn of OpenMP threads that never sleep."""
+    """Warn of OpenMP threads that keep CPU cores busy while they are idle."""
     env = machine.environment
     name = "OMP_WAIT_POLICY" if env.get("OMP_WAIT_POLICY", "").lower() == "active" else "GOMP_SPINCOUNT"
     if name not in env or (name == "GOMP_SPINCOUNT" and 0 < _whole(env[name]) <= 300_000):
         return ""
-    return f"{name}={env[name]} lets idle OpenMP threads keep cores busy that BLAS needs. Unset {name}."
+    return f"With {name}={env[name]}, idle OpenMP threads keep CPU cores busy that BLAS needs. Unset {name}."
 
 
 def small_pages(machine: Machine, figures: Figures) -> str:
@@ -179,28 +180,29 @@ def small_pages(machine: Machine, figures: Figures) -> str:
     if machine.huge_pages != "never":
         return ""
     return (
-        "Transparent huge pages are off, so the CPU looks up an address for every 4 KB of an array. As root run: "
+        "Transparent huge pages are off, so the CPU looks up an address for every 4 KB of an array. As root, run: "
         "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled."
     )
 
 
 def saturated(machine: Machine, figures: Figures) -> str:
-    """Report that memory is the limit for one thread already."""
+    """Report that one thread already uses nearly the whole bandwidth of the memory."""
     if machine.threads < 2 or figures.in_place > SATURATED * figures.in_place_one or busy(machine, figures):
         return ""
     return (
-        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f}: more "
-        "threads make large steps no faster here. num_threads=1 leaves the other cores free."
+        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f} GB/s. So "
+        "large steps are not faster with more threads on this machine. With num_threads=1, the other CPU cores are "
+        "free."
     )
 
 
 def slow(machine: Machine, figures: Figures) -> str:
-    """Report a step that is slower than memory allows, if no other advice explains it."""
+    """Report a step that is slower than the memory allows, if the machine is not busy."""
     if figures.does <= SLOW * figures.should or busy(machine, figures):
         return ""
     return (
-        f"A step takes {figures.does / figures.should:.1f} x as long as the memory's speed allows. If another run "
-        "shows it again, please report it with this output."
+        f"A step takes {figures.does / figures.should:.1f} x as long as the memory's speed allows. If a second run "
+        "gives the same result, please report it with this output."
     )
 
 

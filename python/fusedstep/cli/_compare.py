@@ -1,4 +1,4 @@
-"""``fusedstep compare``: every optimizer on the same network, data, initial weights and batches."""
+"""``fusedstep compare`` trains with every optimizer on the same network, data, initial weights and batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Results = dict[str, list[Result]]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train with each optimizer, draw and report; return the exit status."""
+    """Train with each optimizer, draw the curves and print the results. Return the exit status."""
     need("matplotlib.figure", "matplotlib")
     screen, problem = Screen(quiet=args.quiet), open_problem(args)
     out = _folder.open_folder(args.out)
@@ -83,7 +83,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _cell(values: list[float], form: str) -> str:
-    """Return the mean and its standard error; a single number alone."""
+    """Return the mean and its standard error as a text. A single value has no standard error."""
     mean = format(_mean(values), form)
     if len(values) < 2:
         return mean
@@ -110,7 +110,7 @@ def _row(name: str, runs: list[Result]) -> list[str]:
 
 
 def _write_runs(path: Path, ranked: list[tuple[str, list[Result]]], problem: Problem) -> None:
-    """Write a line per run."""
+    """Write one line per run."""
     metric = problem.metric_name
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""From a table to arrays ready for training: the task, the three parts, the scaling."""
+"""Turn a table into arrays for a training: decide the task, divide the rows into three parts, and scale the inputs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ Array = npt.NDArray[Any]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "iris")
 FEWEST_ROWS = 20
-MOST_INTEGER_CLASSES = 20  # if there are more distinct integers, they are values, not classes
-FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1  # least rows of a class; largest share of rows in classes with fewer rows
+MOST_INTEGER_CLASSES = 20  # if the target has more distinct integers, the task is a regression
+# Classes with fewer rows than FEWEST_OF_A_CLASS are rare. The share of rows in rare classes may be at most MOST_RARE.
+FEWEST_OF_A_CLASS, MOST_RARE = 3, 0.1
 OVERRIDES = ("drop", "categorical", "numeric")
 MOST_NOTES = 20
-TEST_EVERY, VALIDATION_EVERY = 5, 8  # a fifth is for testing; an eighth of the rest is for validation
+TEST_EVERY, VALIDATION_EVERY = 5, 8  # one fifth of the rows is for testing, and one eighth of the rest for validation
 
 
 @dataclass
 class Problem:
-    """A task with its data in three parts: raw inputs and encoded targets (labels or values)."""
+    """A task and its data: raw inputs, encoded targets (labels or values), and the rows of the three parts."""
 
     table: Table
     task: str
@@ -54,7 +55,7 @@ class Problem:
         return "accuracy" if self.task == "classification" else "R^2"
 
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
-        """Return the weight of each training row: with "balanced", rows / (classes * rows of its class)."""
+        """Return the weight of each training row. With "balanced", it is n / (k n_c) for n rows, k classes, class c."""
         if class_weight == "none" or self.task != "classification":
             return None
         labels = self.y[self.train]
@@ -63,7 +64,7 @@ class Problem:
         return found
 
     def part(self, rows: Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
-        """Return inputs and targets of some rows in the network's form."""
+        """Return the scaled inputs and targets of some rows, for the network."""
         x = (self.table.X[rows] - self.input_mean) / self.input_scale
         if self.task == "classification":
             return np.ascontiguousarray(x, dtype), self.y[rows]
@@ -72,19 +73,21 @@ class Problem:
 
 
 def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | None = None) -> Table:
-    """Load the data that ``--data`` names.
+    """Load the data of the option ``--data``.
 
     Parameters
     ----------
     source : str
+        Name of a bundled data set, or path of a file.
     target : str or None
+        Name of the target column.
     wishes : dict
-        Names of columns under "drop", "categorical" and "numeric".
+        Maps "drop", "categorical" and "numeric" to names of columns.
 
     Raises
     ------
     UsageError
-        If there is no such data, or it is not usable.
+        If there is no such data, or if it cannot be used.
     """
     asked = {name: names for name, names in (wishes or {}).items() if names}
     options = ", ".join(f"--{name}" for name in ("target", *OVERRIDES))
@@ -101,12 +104,12 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
 
 
 def find_file(source: str) -> Path:
-    """Return the path of a file of data.
+    """Return the path of a data file.
 
     Raises
     ------
     UsageError
-        If it is missing, is not a regular file, or has an unknown suffix.
+        If the file is missing, is not a regular file, or has an unknown suffix.
     """
     path = Path(source)
     if not path.name.lower().endswith((*SUFFIXES, ".npz")):
@@ -126,13 +129,13 @@ def _bundled(name: str) -> Table:
     if name not in ("digits", "diabetes"):
         y = np.asarray(found.target_names)[y].astype(np.str_)
     task = "regression" if name == "diabetes" else "classification"
-    # all pixels have one scale, because a scale for each pixel would amplify the noise at the edges of the images
+    # all pixels have the same scale, because a scale per pixel would amplify the noise at the edges of the images
     one_unit = name == "digits"
     return Table(name, np.asarray(found.data, np.float64), y, [str(f) for f in found.feature_names], task, one_unit)
 
 
 def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list[str]]) -> Table:
-    """Separate the target from a frame of columns; leave out rows without a target.
+    """Separate the target from the input columns. Leave out rows without a target.
 
     Raises
     ------
@@ -150,23 +153,23 @@ def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list
             raise UsageError(f"{option} must name input columns; {column!r} is the target")
     features, notes = frame.drop(columns=target), []
     if not features.shape[1] or set(features.columns) <= set(wishes.get("drop", [])):
-        raise UsageError(f"{name}: at least one column besides the target {target!r} must be left as input; got none")
+        raise UsageError(f"{name}: at least one column besides the target {target!r} must be an input; got none")
     without = frame[target].isna()
     if without.any():
         count = int(without.sum())
-        notes.append(f"{count} row{'s' * (count > 1)} without a value of {target!r} left out")
+        notes.append(f"rows without a value of {target!r} are left out: {count}")
         features, frame = features[~without], frame[~without]
     y = read_target(name, frame[target])
     return Table(name, np.empty((len(y), 0)), y, [], "auto", False, str(target), features, wishes, notes)
 
 
 def prepare(table: Table, task: str, split_seed: int) -> Problem:
-    """Decide the task, encode the target, cut the rows into parts and measure the training part.
+    """Decide the task, encode the target, divide the rows into parts, and compute the scaling from the training rows.
 
     Raises
     ------
     UsageError
-        If there are too few rows or classes, or the target does not fit the task.
+        If there are too few rows or classes, or if the target does not fit the task.
     """
     n = len(table.y)
     if n < FEWEST_ROWS:
@@ -199,7 +202,7 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
 
 
 def _decide(table: Table, task: str) -> str:
-    """Decide the task: texts and few distinct integers are classes, other numbers are values."""
+    """Decide the task: classification if the target has strings or few distinct integers, else regression."""
     task = table.task if task == "auto" else task
     if task != "auto":
         return task
@@ -241,7 +244,7 @@ def _classes(table: Table) -> tuple[list[Any], Array]:
 
 
 def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Cut the rows into training, validation and test; all rows of a very rare class are training rows."""
+    """Divide the rows into training, validation and test rows. All rows of a rare class are training rows."""
     rows, strata = np.arange(len(y)), y if classes else np.zeros(len(y), np.intp)
     counts = np.bincount(y, minlength=len(classes)) if classes else np.array([len(y)])
     rare = (counts < FEWEST_OF_A_CLASS)[strata]
@@ -249,12 +252,12 @@ def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator)
     train, validation = _every(rest, strata, VALIDATION_EVERY, rng)
     for i in np.flatnonzero(counts < FEWEST_OF_A_CLASS):
         number = f"{counts[i]} row{'s' * int(counts[i] > 1)}"
-        table.notes.append(f"class {classes[i]!r} has {number} only, which are all in the training part")
+        table.notes.append(f"class {classes[i]!r} has only {number}: rows of this class are used for training only")
     return np.sort(np.concatenate([train, rows[rare]])), validation, test
 
 
 def _fit_columns(table: Table, train: Array) -> Columns | None:
-    """Turn the columns of a frame into inputs, fitted on the training rows only."""
+    """Turn the columns of a frame into inputs. Only the training rows are used to fit the conversion."""
     if table.frame is None:
         return None
     try:
@@ -262,7 +265,9 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
     except TableError as error:
         raise UsageError(f"{table.name}: {error}") from None
     if not columns.used:
-        raise UsageError(f"{table.name}: no column is left to learn from besides the target {table.target_name!r}")
+        raise UsageError(
+            f"{table.name}: at least one column besides the target {table.target_name!r} must be usable; got none"
+        )
     table.X, table.feature_names = columns.transform(table.frame), columns.outputs
     for column in columns.columns:
         if column.kind == "left out" and column.note != "as asked" and len(table.notes) < MOST_NOTES:
@@ -271,9 +276,9 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Take one row in ``every`` from each stratum. Return the other rows and these, each in ascending order.
+    """Take one of ``every`` rows from each stratum. Return the remaining rows and the taken rows, in ascending order.
 
-    Rows are shuffled and sorted by stratum; then every k-th one is taken. So a stratum of three rows keeps two of them.
+    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So at most one of three rows is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]
@@ -286,5 +291,5 @@ def _scaling(X: Array, one_unit: bool) -> tuple[Array, Array]:
     mean, scale = X.mean(axis=0), X.std(axis=0)
     if one_unit:
         scale[:] = (X - mean).std()
-    scale[np.ptp(X, axis=0) == 0] = 1.0  # the deviation of a constant column is 0 or a rounding error
+    scale[np.ptp(X, axis=0) == 0] = 1.0  # the standard deviation of a constant column is 0 or a rounding error
     return mean, scale

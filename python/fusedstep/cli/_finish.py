@@ -1,4 +1,4 @@
-"""The end of a run: the model, its scores, its predictions, pictures and the report."""
+"""Write the results of a run: the model, its scores, its predictions, pictures and a report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._report import Screen
 from ._scores import Scores, class_table, interval_error, summary
 from ._training import Result, Trainer
 
-MOST_PRINTED = 12  # classes
+MOST_PRINTED = 12  # largest number of classes whose scores are printed
 Facts = list[tuple[str, str]]
 
 
@@ -32,11 +32,11 @@ class Finish:
     Parameters
     ----------
     trainer : Trainer
-        After its run.
+        The trainer, after its run.
     words : list of str
         The command that repeats the run.
     headline : list of str
-        A description of the run, in lines.
+        Lines that describe the run.
     masks : int, optional
         Number of dropout masks for predictions of the test rows.
     """
@@ -68,7 +68,7 @@ class Finish:
             screen.table("Classes of the test rows", *class_table(scores))
         screen.line(f"model: {folder / _folder.MODEL}")
         there = [name for name in _folder.FILES if name != _folder.MODEL and (folder / name).exists()]
-        screen.line(f"beside it: {', '.join(there)}")
+        screen.line(f"other files in this folder: {', '.join(there)}")
 
     def _test_inputs(self) -> Any:
         return self._problem.table.X[self._problem.test]
@@ -115,10 +115,10 @@ class Finish:
                 (f"validation {self._problem.metric_name}", f"{best.metric:.4f}, loss {best.validation_loss:.4f}")
             )
             early = ", stopped early" if not result.interrupted and last < result.settings.epochs else ""
-            rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are the ones saved)"))
+            rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are saved)"))
         if result.interrupted:
-            what = "the best weights so far were kept" if result.best else "before the end of the first epoch"
-            rows.append(("interrupted", f"at step {result.steps}; {what}; train --resume continues"))
+            what = "the best weights so far are saved" if result.best else "before the end of the first epoch"
+            rows.append(("interrupted", f"at step {result.steps}; {what}; to continue, use train --resume"))
         speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"
         return [*rows, ("training", speed)]
 
@@ -158,7 +158,7 @@ class Finish:
 
 
 def trained(problem: Problem, result: Result) -> nn.TrainedModel:
-    """Return the network with the names and scaling of its inputs and outputs."""
+    """Return the network, with the names and the scaling of its inputs and outputs."""
     model = nn.TrainedModel(
         result.model,
         problem.task,
@@ -178,12 +178,12 @@ def trained(problem: Problem, result: Result) -> nn.TrainedModel:
 
 
 def true_values(problem: Problem, rows: Any) -> Any:
-    """Return the target of some rows as it is in the data."""
+    """Return the targets of some rows, as the data has them."""
     y = problem.y[rows]
     return np.asarray(problem.classes)[y] if problem.task == "classification" else y
 
 
 def row_names(problem: Problem, rows: Any) -> tuple[list[Any], str]:
-    """Return the names of rows in the data, and the kind of these names."""
+    """Return the names of rows in the data, and the kind of the names: "line" or "row"."""
     frame = problem.table.frame
     return (rows.tolist(), "row") if frame is None else (frame.index[rows].tolist(), str(frame.index.name))

@@ -1,4 +1,4 @@
-"""The folder of a run's files. It is created before the training and never has files of two runs."""
+"""The folder for the files of a run. It is created before the training, and never contains files of two runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FILES = (
 
 
 def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
-    """Make the folder of the results, before the work begins.
+    """Make the folder for the results, before the training begins.
 
     Raises
     ------
     UsageError
-        If it cannot be made, or not be written into.
+        If the folder cannot be made or is not writable.
     """
     path = Path(name)
     try:
@@ -36,12 +36,15 @@ def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
         raise UsageError(f"--out: cannot write into the directory {name}")
     for file in files:
         if (path / file).is_dir():
-            raise UsageError(f"--out: {path / file} must not be a directory: a file of that name will be written")
+            raise UsageError(f"--out: {path / file} must not be a directory, because a file gets this name")
     return path
 
 
 def set_aside(path: Path, files: Sequence[str] = FILES) -> Path | None:
-    """Move the files of another run into the first free folder of run-1, run-2, ...; return it, or None."""
+    """Move the files of another run into the first free folder of run-1, run-2, ... Return this folder.
+
+    If there are no such files, return None.
+    """
     there = [path / file for file in files if (path / file).exists()]
     if not there:
         return None

@@ -1,4 +1,4 @@
-"""The memory of AdamW for a number of parameters, whether this machine has it, and the time of a step."""
+"""For a number of parameters: the memory that AdamW needs, whether the machine has it, and the time of a step."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from .._base import formats
 
-BLOCK_BYTES = 4 / formats.BLOCK  # per parameter: a scale, or a sum, of each block
+BLOCK_BYTES = 4 / formats.BLOCK  # bytes per parameter of one float32 number per block
 COLUMNS = ["weights", "gradient", "states", "kept bits", "B/parameter", "GB", "fits", "step at best"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Bytes per parameter; ``states`` include their scales."""
+    """Bytes per parameter. ``states`` include the scales of 8-bit states."""
 
     name: str
     weights: float
     gradient: float
     states: float
     kept: float = 0.0
-    copies: float = 0.0  # bytes moved by copies around the step, in addition to a single pass
+    copies: float = 0.0  # bytes that copies move before and after the step
 
     @property
     def held(self) -> float:
@@ -28,13 +28,14 @@ class Setting:
 
     @property
     def moved(self) -> float:
-        """Bytes that a step moves: the gradient is read, all else is read and written."""
+        """Bytes that a step moves. It reads the gradient. It reads and writes all other arrays."""
         return 2 * self.held - self.gradient + self.copies
 
 
 LOW_BITS = 2 + BLOCK_BYTES
-# Without a fused step, the gradient is converted to float32 and read again (8 more bytes), and the master is read to
-# write the weights, which are not read (2 more). A float32 gradient of one tensor at a time is not counted as memory.
+# The second setting has no fused step. The gradient is written as float32 and read again, which moves 8 more bytes. The
+# float32 master is read again to write the weights (4 more bytes), but the weights are not read (2 bytes less). The
+# memory for the float32 gradient is not included, because only one tensor at a time has such a gradient.
 SETTINGS = (
     Setting("float32", 4, 4, 8),
     Setting("bfloat16, float32 master and states by hand", 2, 2, 8, 4, copies=10),
@@ -45,7 +46,7 @@ SETTINGS = (
 
 
 def rows(parameters: int, memory: int | None, bandwidth: float) -> list[list[str]]:
-    """Return a row per setting; `memory` in bytes, None where it is unknown, `bandwidth` in GB/s."""
+    """Return one row per setting. `memory` is in bytes, or None if it is unknown. `bandwidth` is in GB/s."""
     result = []
     for setting in SETTINGS:
         size = setting.held * parameters

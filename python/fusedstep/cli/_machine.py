@@ -24,7 +24,7 @@ OPENMP = ("gomp", "iomp5", "omp")
 
 @dataclass(frozen=True)
 class Library:
-    """An OpenMP or BLAS library that this process has loaded; its threads are None if threadpoolctl is missing."""
+    """An OpenMP or BLAS library that this process has loaded. `threads` is None if threadpoolctl is missing."""
 
     name: str
     is_openmp: bool
@@ -49,11 +49,11 @@ class Machine:
     load: float | None = None
     huge_pages: str = ""
     has_threadpoolctl: bool = True
-    memory: int | None = None  # bytes that this process may still take
+    memory: int | None = None  # bytes that this process may still allocate
 
     @property
     def granted(self) -> int:
-        """Number of CPUs that affinity and quota allow."""
+        """Number of CPUs that the affinity and the quota allow."""
         return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
 
 
@@ -79,13 +79,13 @@ def look() -> Machine:
 
 
 def huge_pages() -> str:
-    """Return "always", "madvise" or "never"; empty if unknown."""
+    """Return "always", "madvise" or "never", or an empty string if it is unknown."""
     chosen = re.search(r"\[(\w+)\]", text_of("/sys/kernel/mm/transparent_hugepage/enabled"))
     return chosen[1] if chosen else ""
 
 
 def libraries() -> tuple[Library, ...]:
-    """Return every OpenMP and BLAS library that is loaded, with its threads if threadpoolctl is installed."""
+    """Return every loaded OpenMP and BLAS library. Its number of threads needs threadpoolctl."""
     if find_spec("threadpoolctl") is not None:
         found = importlib.import_module("threadpoolctl").threadpool_info()
         return tuple(

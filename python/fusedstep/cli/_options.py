@@ -20,10 +20,10 @@ WIDTHS = ("float32", "bfloat16", "uint8")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
+    """A parser that reports an error as one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the line and leave with status 2."""
+        """Print the message and exit with status 2."""
         sys.stderr.write(f"{self.prog}: {message} (see {self.prog} --help)\n")
         raise SystemExit(2)
 
@@ -64,7 +64,7 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def one_of(names: tuple[str, ...]) -> Callable[[str], str]:
-    """Make a converter for one of some names, in upper or lower case, whose error suggests the nearest name."""
+    """Make a converter for names, in upper or lower case. The error message suggests the nearest name."""
     by_lower = {name.lower(): name for name in names}
 
     def convert(text: str) -> str:
@@ -84,12 +84,12 @@ def listed(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def hidden(text: str) -> list[int]:
-    """Convert the sizes of the hidden layers: ``64,64``, or ``none``."""
+    """Convert the sizes of the hidden layers, such as ``64,64``. ``none`` gives an empty list."""
     return [] if text.lower() == "none" else listed(integer(1, 65536))(text)
 
 
 def keyword(text: str) -> tuple[str, Any]:
-    """Convert ``name=value``; the value is a Python literal or else a text."""
+    """Convert ``name=value``. If the value is not a Python literal, it is a string."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"must be name=value; got {text!r}")
@@ -99,27 +99,27 @@ def keyword(text: str) -> tuple[str, Any]:
         return name, value
 
 
-# One row per option: name, converter, default, placeholder of the value, help (the default is added to it).
+# One row per option: name, converter, default, placeholder of the value, help. `_add_rows` adds the default to help.
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
-BATCH_NORM = "batch normalisation in every hidden layer; a last batch of one row is added to the batch before it"
+BATCH_NORM = "use batch normalisation in every hidden layer; a last batch of one row is added to the batch before it"
 
 QUIET: Row = ("--quiet", bool, False, "", "print errors only")
 MASKS = integer(2, 10**9)
 
 DATA: list[Row] = [
-    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a table ({', '.join(SUFFIXES)}), or .npz"),
+    ("--data", str, "digits", "NAME|FILE", f"{', '.join(BUNDLED)}, or a file ({', '.join(SUFFIXES)}, .npz)"),
     ("--target", str, None, "COLUMN", "the column to predict"),
     ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
-    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns of categories, although their values may be numbers"),
-    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns of numbers; a cell that is no number counts as missing"),
+    ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns to use as categories, even if they have numbers"),
+    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns to use as numbers; other cells are treated as missing"),
     (
         "--task",
         one_of(TASKS),
         "auto",
         "TASK",
-        "classification, regression, or auto (then texts and few distinct integers are classes)",
+        "classification, regression, or auto: classification if the target has strings or few different integers",
     ),
     ("--split-seed", integer(0), 0, "N", "seed of the split into training, validation and test rows"),
 ]
@@ -127,49 +127,49 @@ NETWORK: list[Row] = [
     ("--hidden", hidden, [64, 64], "N,N", "sizes of the hidden layers, or none"),
     ("--activation", one_of(ACTIVATIONS), "relu", "NAME", ", ".join(ACTIVATIONS)),
     ("--batch-norm", bool, False, "", BATCH_NORM),
-    ("--dropout", number(0, 0.99), 0.0, "P", "probability of dropping an output of a hidden layer in training"),
+    ("--dropout", number(0, 0.99), 0.0, "P", "probability that an output of a hidden layer is set to 0 in training"),
     ("--dtype", one_of(("float32", "float64")), "float32", "DTYPE", "float32 or float64"),
 ]
 TRAINING: list[Row] = [
-    ("--lr", number(open_low=True), None, "X", "learning rate (depends on the optimizer)"),
+    ("--lr", number(open_low=True), None, "X", "learning rate (default: depends on the optimizer)"),
     ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
-    ("--warmup", integer(0), 0, "STEPS", "number of first steps in which the learning rate grows linearly"),
+    ("--warmup", integer(0), 0, "STEPS", "number of steps at the start in which the learning rate grows linearly"),
     ("--batch-size", integer(1), 32, "N", "rows per step"),
-    ("--weight-decay", number(), None, "X", "weight decay, without the biases (depends on the optimizer)"),
+    ("--weight-decay", number(), None, "X", "decay of all weights except biases (default: depends on the optimizer)"),
     ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "form of the decay: l2, decoupled or proximal"),
-    ("--l1", number(), 0.0, "X", "L1 penalty on the weights, without the biases"),
-    ("--clip-norm", number(open_low=True), None, "X", "largest norm of all gradients together"),
+    ("--l1", number(), 0.0, "X", "strength of the L1 penalty on all weights except biases"),
+    ("--clip-norm", number(open_low=True), None, "X", "largest norm of all gradients together; larger ones are scaled"),
     (
         "--state-dtype",
         one_of(WIDTHS),
         None,
         "DTYPE",
-        f"dtype of the optimizer's states: {', '.join(WIDTHS)} (that of the weights)",
+        f"dtype of the optimizer's states: {', '.join(WIDTHS)} (default: the dtype of the weights)",
     ),
     ("--ema", number(0, 1), None, "D", "evaluate and save a running average of the weights with this decay"),
     ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
-    ("--threads", integer(1, 65536), None, "N", "maximal number of threads of the optimizer"),
+    ("--threads", integer(1, 65536), None, "N", "largest number of threads of the optimizer"),
     (
         "--class-weight",
         one_of(("none", "balanced")),
         "none",
         "WEIGHT",
-        "none, or balanced: rows of rare classes have a larger weight",
+        "none, or balanced: rows of rare classes get a larger weight",
     ),
     (
         "--out",
         str,
         "fusedstep-out",
         "DIR",
-        "folder of the results; files of another run in it are moved to run-1, run-2, ...",
+        "folder for the results; files of another run in this folder are moved to run-1, run-2, ...",
     ),
     QUIET,
 ]
 DOCTOR: list[Row] = [
-    ("--millions", number(0.001, 1000), 10.0, "N", "parameters, in millions, of the step that is timed"),
+    ("--millions", number(0.001, 1000), 10.0, "N", "number of parameters of the timed step, in millions"),
     ("--params", number(1, 1e15), None, "N", "also show the memory of AdamW for N parameters, such as 7e9"),
     ("--import", listed(str), [], "NAME,NAME", "packages to import first, so that the report includes their libraries"),
-    ("--threads", integer(1), None, "N", "maximal number of threads of a step"),
+    ("--threads", integer(1), None, "N", "largest number of threads of a step"),
 ]
 BENCH: list[Row] = [
     (
@@ -177,16 +177,16 @@ BENCH: list[Row] = [
         str,
         None,
         "PATTERN",
-        "run only cases with this in their name, or like 'adam/*' (a quick choice)",
+        "run only the cases whose name contains PATTERN or matches it, such as 'adam/*' (default: a quick choice)",
     ),
-    ("--minutes", number(open_low=True), 2.0, "M", "time limit of all cases together"),
-    ("--threads", integer(1), None, "N", "number of threads of all libraries (all that this process may use)"),
+    ("--minutes", number(open_low=True), 2.0, "M", "time limit of all cases together, in minutes"),
+    ("--threads", integer(1), None, "N", "number of threads of each library (default: all that this process may use)"),
     (
         "--out",
         str,
         "fusedstep-bench",
         "DIR",
-        "folder of results.json and speedup.png; files of another run are moved to run-1, run-2, ...",
+        "folder for results.json and speedup.png; files of another run are moved to run-1, run-2, ...",
     ),
 ]
 
@@ -194,7 +194,7 @@ BENCH: list[Row] = [
 PREDICT: list[Row] = [
     ("--mc-samples", MASKS, None, "K", "average over K dropout masks, and write an uncertainty per row"),
     ("--seed", integer(0), 0, "N", "seed of the masks"),
-    ("--out", str, None, "FILE", "file of the predictions (NAME-predictions.csv)"),
+    ("--out", str, None, "FILE", "file for the predictions (default: NAME-predictions.csv)"),
     QUIET,
 ]
 EVALUATE: list[Row] = [
@@ -203,15 +203,15 @@ EVALUATE: list[Row] = [
         str,
         None,
         "DIR",
-        "folder into which metrics.json, predictions.csv, a picture and report.html are also written",
+        "folder for metrics.json, predictions.csv, a picture and report.html (default: write no files)",
     ),
     QUIET,
 ]
 
 
 def lengths(epochs: int, patience: int) -> list[Row]:
-    """Return the options for the length of a training, whose defaults differ between the commands."""
-    stop = "stop after N epochs without a better validation loss; 0 never stops"
+    """Return the options for the length of a training. Their defaults differ between the commands."""
+    stop = "stop after N epochs without a better validation loss; 0: do not stop early"
     return [
         ("--epochs", integer(1), epochs, "N", "passes over the training rows"),
         ("--patience", integer(0), patience, "N", stop),
@@ -225,13 +225,13 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
     compare = commands.add_parser("compare", help="train every optimizer on the same network")
-    optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "which ones")
+    optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "names of the optimizers")
     seeds: Row = (
         "--seeds",
         integer(1, 1000),
         1,
         "N",
-        "train each optimizer with N seeds, from --seed on; rank by the mean",
+        "train with N seeds, starting from --seed, and rank the optimizers by the mean",
     )
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
@@ -255,22 +255,23 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     again: Row = (
         "--resume", bool, False, "",
-        "continue the run in --out with its options; options given now, such as more --epochs, replace them",
+        "continue the run in --out with the options of that run; options of this command, such as more --epochs, "
+        "replace them",
     )  # fmt: skip
     group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples, again])
-    more = "any other argument of the optimizer, such as momentum=0.9; may be repeated"
+    more = "any other argument of the optimizer, such as momentum=0.9; --set may be repeated"
     group.add_argument(
         "--set", type=keyword, action="append", default=[], metavar="NAME=VALUE", dest="extra", help=more
     )
 
 
 def _add_model(parser: argparse.ArgumentParser, data: str) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a model.safetensors that train wrote")
+    parser.add_argument("model", metavar="MODEL", help="a model.safetensors that fusedstep train wrote")
     parser.add_argument("data", metavar="DATA", help=data)
 
 
 def _add_groups(parser: argparse.ArgumentParser, training: list[Row]) -> argparse._ArgumentGroup:
-    """Add all options in their groups; return the last group."""
+    """Add all options in their groups. Return the last group."""
     for title, rows in (("data", DATA), ("network", NETWORK), ("training", training)):
         group = parser.add_argument_group(title)
         _add_rows(group, rows)
@@ -283,6 +284,6 @@ def _add_rows(group: argparse._ActionsContainer, rows: list[Row]) -> None:
             group.add_argument(name, action="store_true", help=text)
             continue
         shown = ",".join(map(str, default)) if isinstance(default, list) else default
-        text = text if shown in (None, "") else f"{text} ({shown})"
+        text = text if shown in (None, "") else f"{text} (default: {shown})"
         to: dict[str, Any] = {"dest": "imports"} if name == "--import" else {}
         group.add_argument(name, type=convert, default=default, metavar=metavar, help=text, **to)

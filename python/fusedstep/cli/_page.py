@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page without links to other files or to the internet."""
+"""The report of a run, as one HTML page without links to other files or to the internet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pre { background: #8882; overflow-x: auto; padding: .7rem; white-space: pre-wrap
 
 
 class Page:
-    """A page to which parts are added at the end."""
+    """An HTML page. Each method except `write` adds a part at the end."""
 
     def __init__(self, title: str) -> None:
         self._title = html.escape(title)
@@ -42,12 +42,12 @@ class Page:
         self._parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def facts(self, rows: list[tuple[str, str]]) -> None:
-        """Add names and values."""
+        """Add a table of names and values."""
         lines = "".join(f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
         self._parts.append(f'<div class="wide"><table>{lines}</table></div>')
 
     def table(self, header: list[str], rows: list[list[str]], texts: int = 1) -> None:
-        """Add a table. The first columns are texts, as many as given; the others are numbers."""
+        """Add a table. The first `texts` columns are texts, the other columns are numbers."""
         lines = []
         for tag, row in [("th", header), *(("td", row) for row in rows)]:
             kinds = ("" if i < texts else ' class="number"' for i in range(len(row)))
@@ -56,7 +56,7 @@ class Page:
         self._parts.append(f'<div class="wide"><table>{"".join(lines)}</table></div>')
 
     def picture(self, path: Path, what: str) -> None:
-        """Add a PNG file, embedded in the page; nothing if the file does not exist."""
+        """Embed a PNG file in the page. If the file does not exist, add nothing."""
         if path.exists():
             data = base64.b64encode(path.read_bytes()).decode()
             self._parts.append(

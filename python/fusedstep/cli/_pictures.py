@@ -1,4 +1,4 @@
-"""Pictures of training: curves of one run, and of all optimizers."""
+"""Pictures of training curves and of predictions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def draw_curves(path: Path, result: Result, title: str, metric: str) -> None:
 
 
 def draw_comparison(path: Path, results: dict[str, list[Result]], title: str) -> None:
-    """Draw the loss curves of all optimizers, training and validation: means over the seeds, and their ranges."""
+    """Draw the training loss and the validation loss of all optimizers: means over the seeds, and ranges."""
     figure, (left, right) = _figure(2, (12, 5))
     styles = ("-", "--", "-.", ":")
     begun = {name: [run for run in runs if run.history] for name, runs in results.items()}
@@ -68,7 +68,7 @@ def _draw_runs(axes: Any, curves: list[list[float]], look: dict[str, Any]) -> No
 
 
 def _figure(columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    # matplotlib's object interface: it chooses no global backend and opens no window
+    # matplotlib's object interface neither chooses a global backend nor opens a window
     figure = need("matplotlib.figure", "matplotlib").Figure(figsize=size, layout="constrained")
     need("matplotlib.backends.backend_agg", "matplotlib").FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
@@ -86,7 +86,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_classes(path: Path, scores: dict[str, Any], title: str) -> None:
-    """Draw the confusion matrix, and the share of right predictions against their probability."""
+    """Draw the confusion matrix, and the share of right predictions against the predicted probability."""
     figure, (left, right) = _figure(2, (12, 5.2))
     names, counts = [str(c["class"]) for c in scores["classes"]], scores["confusion"]
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
@@ -114,7 +114,7 @@ def draw_classes(path: Path, scores: dict[str, Any], title: str) -> None:
 
 
 def draw_values(path: Path, target: Any, found: Any, error: float | None, unit: str, title: str) -> None:
-    """Draw predictions against the target, and the residuals."""
+    """Draw the predictions against the target, and a histogram of the residuals."""
     figure, (left, right) = _figure(2, (12, 5.2))
     low, high = min(target.min(), found.min()), max(target.max(), found.max())
     left.plot([low, high], [low, high], color="0.6", linestyle="--", label="right")

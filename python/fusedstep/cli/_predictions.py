@@ -1,4 +1,4 @@
-"""Predictions of rows: computed, scored and written to a file."""
+"""Compute predictions of rows, score them and write them to a file."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ UNCERTAINTY = {
 
 @dataclass
 class Predictions:
-    """Predictions of a model: probabilities or values, and an uncertainty if dropout masks were drawn."""
+    """Predictions of a model: classes or values, and uncertainties if dropout masks were drawn."""
 
     found: Array  # classes, or values in the units of the target
-    p: Array | None  # (n, classes)
+    p: Array | None  # probabilities of the classes, shape (n, classes)
     uncertainty: Array | None
 
 
 def predict(model: nn.TrainedModel, rows: Any, masks: int | None = None, seed: int = 0) -> Predictions:
-    """Predict rows (inputs or a table), with or without dropout masks."""
+    """Predict rows of inputs or of a table, with or without dropout masks."""
     with one_blas_thread(PREDICT_ROWS, largest_weight(model.model.layers)):
         return _predict(model, rows, masks, seed)
 
@@ -51,14 +51,14 @@ def _predict(model: nn.TrainedModel, rows: Any, masks: int | None, seed: int) ->
 
 
 def score(model: nn.TrainedModel, said: Predictions, target: Array, known: Array) -> Scores:
-    """Compare predictions with the target: labels, or values; `known` are those of the training rows."""
+    """Score predictions against the targets, labels or values. `known` are the targets of the training rows."""
     if said.p is not None:
         return score_classes(model.classes, target, said.p, known)
     return score_values(target, said.found, known, model.error)
 
 
 def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, where: str, target: Any = None) -> None:
-    """Write a line per row.
+    """Write one line per row.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
 
 
 def _cells(values: Array) -> list[Any]:
-    """Format numbers with six digits, because a network's output is not more exact."""
+    """Format numbers with six digits, because the outputs of a network are not more precise."""
     return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
 
 
 def halves(model: nn.TrainedModel, said: Predictions, target: Array, masks: int) -> list[tuple[str, str]]:
-    """Compare the half of the rows with the least uncertainty with the other half."""
+    """Return the scores of all rows, of the half of the rows with the smallest uncertainties, and of the other half."""
     assert said.uncertainty is not None
     order = np.argsort(said.uncertainty, kind="stable")
     certain, rest = order[: len(order) // 2], order[len(order) // 2 :]

@@ -1,4 +1,4 @@
-"""Output on the screen: a live bar and tables on a terminal, a few plain lines elsewhere."""
+"""Output on the screen: a progress bar and tables in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 
 class Bar:
-    """A progress bar of rich with loss, validation metric and speed."""
+    """A progress bar of rich that shows the loss, the validation metric and the speed."""
 
     def __init__(self, title: str, total_steps: int, metric: str, console: Any) -> None:
         progress = need("rich.progress", "rich")
@@ -64,7 +64,7 @@ class Bar:
 
 
 class Lines:
-    """A few plain lines per run."""
+    """Prints plain lines: at most `lines` lines per run, and the last epoch."""
 
     def __init__(self, title: str, epochs: int, metric: str, lines: int) -> None:
         self._title, self._epochs, self._metric = title, epochs, metric
@@ -82,7 +82,7 @@ class Lines:
         """Print nothing."""
 
     def epoch(self, result: Result) -> None:
-        """Print a line for some of the epochs."""
+        """Print a line if this epoch is one of those that are printed."""
         last = result.history[-1]
         if last.number % self._every == 0 or last.number == self._epochs:
             print(
@@ -94,7 +94,7 @@ class Lines:
 
 
 class Silence:
-    """No progress is shown."""
+    """Shows no progress."""
 
     def __enter__(self) -> Silence:
         return self
@@ -112,7 +112,7 @@ class Silence:
 
 
 class Screen:
-    """Where the output goes, and in which form."""
+    """Prints to a terminal with rich, or as plain lines elsewhere. With `quiet`, it prints nothing."""
 
     def __init__(self, plain: bool = False, quiet: bool = False) -> None:
         self.rich, self._quiet = sys.stdout.isatty() and not plain and not quiet, quiet
@@ -128,7 +128,7 @@ class Screen:
             self._console.print(printable(text), markup=False)
 
     def watch(self, title: str, total_steps: int, epochs: int, metric: str, lines: int = 10) -> Bar | Lines | Silence:
-        """Return a context manager that shows the progress of a run, without a terminal in ``lines`` lines."""
+        """Return a context manager that shows the progress of a run. Outside of a terminal, it prints few lines."""
         if self._quiet:
             return Silence()
         if self._console is None:
@@ -152,7 +152,7 @@ class Screen:
         self._console.print(table)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]], texts: int = 1) -> None:
-        """Print a table; the first columns are of texts, the others of numbers."""
+        """Print a table. The first `texts` columns are texts, the other columns are numbers."""
         if self._quiet:
             return
         rows = [[printable(cell) for cell in row] for row in rows]

@@ -1,4 +1,7 @@
-"""The state of a run that can be resumed: kept in memory after every epoch, and written into the run's folder."""
+"""The state of a run, from which the run can be resumed.
+
+It is copied in memory after every epoch, and written into the folder of the run.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ FORMAT = 1
 
 @dataclass
 class Snapshot:
-    """A run after an epoch."""
+    """The state of a run after an epoch."""
 
     facts: dict[str, Any]  # JSON data
     weights: Any
@@ -46,9 +49,9 @@ def take(trainer: Any) -> Snapshot:
 
 
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
-    """Write the last snapshot and the words of the command; nothing if there has been no epoch.
+    """Write the last snapshot and the words of the command. If no epoch is complete, write nothing.
 
-    The optimizer's state is set back to the snapshot.
+    The optimizer's state is set to the state of the snapshot.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:
@@ -66,12 +69,12 @@ def write(folder: Path, trainer: Any, words: list[str]) -> None:
 
 
 def read_words(folder: Path) -> list[str]:
-    """Return the words of the command of the run that is resumed.
+    """Return the words of the command that started the run in this folder.
 
     Raises
     ------
     UsageError
-        If there is no such run.
+        If the folder has no run that can be resumed.
     """
     return list(_read(folder)[0]["words"])
 
@@ -84,7 +87,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         _, text, arrays = read_tensors("--resume", folder / CHECKPOINT)
         about = json.loads(text)
         if about["format"] != FORMAT or not all(isinstance(word, str) for word in about["words"]):
-            raise ValueError(f"format must be {FORMAT}, and words must be texts; got format {about['format']!r}")
+            raise ValueError(f"format must be {FORMAT}, and words must be strings; got format {about['format']!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {folder / CHECKPOINT} is not the saved state of a run: {error}") from None
     return about, arrays
@@ -96,7 +99,7 @@ def restore(folder: Path, trainer: Any) -> None:
     Raises
     ------
     UsageError
-        If the data has changed, or the run does not fit the options.
+        If the data has changed, or if the run does not fit the options.
     """
     about, arrays = _read(folder)
     if about["data"] != fingerprint(trainer.problem):
@@ -104,7 +107,8 @@ def restore(folder: Path, trainer: Any) -> None:
     if trainer.total_epochs <= len(about["history"]):
         done = len(about["history"])
         raise UsageError(
-            f"--resume: --epochs must be above {done}, the epochs that the run has done; got {trainer.total_epochs}"
+            f"--resume: --epochs must be above {done}, the number of epochs that the run has finished; "
+            f"got {trainer.total_epochs}"
         )
     parts = ({name.removeprefix(p): a for name, a in arrays.items() if name.startswith(p)} for p in ("model.", "best."))
     try:

@@ -1,4 +1,4 @@
-"""A saved model and a table of new rows for it."""
+"""Read a saved model, and a table of new rows for this model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Rows:
-    """Rows for a model: a frame with its columns or an array, and the target if it is known."""
+    """Rows for a model. The inputs are a table with the model's columns, or an array. The target may be unknown."""
 
     name: str
     inputs: Any
@@ -36,7 +36,7 @@ def load_model(path: str) -> nn.TrainedModel:
     Raises
     ------
     UsageError
-        If the file is not such a model.
+        If the file does not contain such a model.
     """
     need("safetensors", "safetensors")
     try:
@@ -51,12 +51,12 @@ def load_model(path: str) -> nn.TrainedModel:
 
 
 def load_rows(model: nn.TrainedModel, source: str, with_target: bool) -> Rows:
-    """Read the rows of a table for a model; unknown columns are ignored.
+    """Read the rows of a table for a model. Columns that the model does not need are ignored.
 
     Raises
     ------
     UsageError
-        If columns are missing.
+        If columns are missing, or if the table has no rows.
     """
     if source in BUNDLED:
         table = load_table(source, None)
@@ -83,7 +83,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
         raise UsageError(f"{name}: must have the target column {target!r}; the columns are {listed(there)}")
     if with_target and frame[target].isna().any():
         count = int(frame[target].isna().sum())
-        notes.append(f"{count} row{'s' * (count > 1)} without a value of {target!r} left out")
+        notes.append(f"rows without a value of {target!r} are left out: {count}")
         frame = frame[frame[target].notna()]
     y = read_target(name, frame[target]) if with_target else None
     known = model.columns.columns if model.columns is not None else []
@@ -94,12 +94,12 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
     silent = {*used, target, *(c.name for c in known)}
     extra = [column for column in there if column not in silent]
     if extra:
-        notes.append(f"columns that the model does not know are left out: {listed(extra)}")
+        notes.append(f"columns that the training data did not have are left out: {listed(extra)}")
     return Rows(name, frame[used], y, frame.index.tolist(), str(frame.index.name), notes)
 
 
 def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
-    """Return the rows with labels as target: indices of the model's classes. Rows of other classes are removed."""
+    """Return the rows with labels, the indices of the model's classes, as targets. Remove rows of other classes."""
     assert rows.target is not None
     places = {_plain(name): i for i, name in enumerate(model.classes)}
     labels = np.array([places.get(_plain(y), -1) for y in rows.target.tolist()])
@@ -111,14 +111,14 @@ def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
     if strange.any():
         names = listed([repr(y) for y in dict.fromkeys(rows.target[strange].tolist())])
         count = int(strange.sum())
-        rows.notes.append(f"{count} row{'s' * (count > 1)} of classes that the model does not know left out: {names}")
+        rows.notes.append(f"rows of classes that the training data did not have are left out: {count} ({names})")
     kept = np.flatnonzero(~strange)
     inputs = rows.inputs.iloc[kept] if hasattr(rows.inputs, "iloc") else rows.inputs[kept]
     return Rows(rows.name, inputs, labels[kept], [rows.names[i] for i in kept], rows.where, rows.notes)
 
 
 def _plain(name: Any) -> Any:
-    """Return a class in a form in which 1, 1.0 and "1" are equal."""
+    """Return a class as a number if possible, else as a string, so that 1, 1.0 and "1" are equal."""
     try:
         return float(name)
     except (TypeError, ValueError):

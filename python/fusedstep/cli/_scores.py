@@ -1,4 +1,4 @@
-"""Scores of predictions, as plain data and as lines to print."""
+"""Compute the scores of predictions, as plain data and as lines to print."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ COVERED = 0.9  # the share of rows that prediction intervals should cover
 
 
 def score_classes(classes: list[Any], labels: Array, p: Array, known: Array) -> Scores:
-    """Measure probabilities of classes.
+    """Return the scores of predicted probabilities of classes.
 
     Parameters
     ----------
     classes : list
+        All classes.
     labels : ndarray of integers, shape (n,)
-        Their indices in `classes`.
+        For each row, the index of its class in `classes`.
     p : ndarray, shape (n, classes)
+        The predicted probabilities.
     known : ndarray of integers
-        Labels of the training rows, for the trivial baseline.
+        Labels of the training rows. The trivial baseline is computed from them.
     """
     metrics = need("sklearn.metrics", "scikit-learn")
     found, every = p.argmax(axis=1), list(range(len(classes)))
@@ -65,7 +67,7 @@ def _of_probabilities(labels: Array, p: Array) -> Scores:
 
 
 def _calibration(labels: Array, p: Array) -> Scores:
-    """Compare the mean probability with the share of right predictions, in bins of equal width."""
+    """Compare the mean probability with the share of right predictions, for bins of the probability of equal width."""
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     curve = [
@@ -78,15 +80,16 @@ def _calibration(labels: Array, p: Array) -> Scores:
 
 
 def score_values(target: Array, found: Array, known: Array, error: float | None) -> Scores:
-    """Measure predicted values, in the units of the target.
+    """Return the scores of predicted values, in the units of the target.
 
     Parameters
     ----------
     target, found : ndarray, shape (n,)
+        The true values and the predicted values.
     known : ndarray
-        Targets of the training rows, for the trivial baseline.
+        Targets of the training rows. The trivial baseline is computed from them.
     error : float, optional
-        Half the width of the intervals.
+        Half the width of the prediction intervals.
     """
     scores: Scores = {"rows": len(target), **_of_values(target, found)}
     if error is not None:
@@ -109,9 +112,10 @@ def _of_values(target: Array, found: Array) -> Scores:
 
 
 def interval_error(target: Array, found: Array) -> float:
-    """Return the bound of a share `COVERED` of the absolute errors: half the width of the interval for a new row.
+    """Return half the width of the prediction interval for a new row: a quantile of the absolute errors.
 
-    The quantile is that of split conformal prediction; with too few rows for it, the largest error.
+    The quantile is the one of split conformal prediction, for the share `COVERED`. If there are too few rows for this
+    quantile, the largest error is returned.
     """
     errors = np.sort(np.abs(found - target))
     place = min(math.ceil((len(errors) + 1) * COVERED), len(errors))
@@ -119,14 +123,17 @@ def interval_error(target: Array, found: Array) -> float:
 
 
 def summary(scores: Scores, unit: str) -> list[tuple[str, str]]:
-    """Return the most important scores as names and values; `unit` is the name of the target."""
+    """Return the most important scores as names and values. `unit` is the name of the target."""
     base, rows = scores["baseline"], scores["rows"]
     if "accuracy" in scores:
         return [
             ("accuracy", f"{scores['accuracy']:.4f} on {rows} rows"),
             ("balanced accuracy", f"{scores['balanced_accuracy']:.4f} (the mean of the classes' recalls)"),
             ("log loss", f"{scores['log_loss']:.4f}, Brier score {scores['brier']:.4f}"),
-            ("calibration", f"probabilities are off by {scores['calibration_error']:.3f} on average"),
+            (
+                "calibration",
+                f"probability and share of right predictions differ by {scores['calibration_error']:.3f} on average",
+            ),
             (
                 "trivial baseline",
                 f"accuracy {base['accuracy']:.4f}, balanced {base['balanced_accuracy']:.4f} ({base['what']})",
@@ -140,13 +147,13 @@ def summary(scores: Scores, unit: str) -> list[tuple[str, str]]:
     ]
     if "interval" in scores:
         width, covered = scores["interval"]["half_width"], scores["interval"]["covered"]
-        lines.append(("90 % interval", f"the prediction +- {width:.6g}; {covered:.1%} of these rows lie in it"))
+        lines.append(("90 % interval", f"the prediction +- {width:.6g}; it contains {covered:.1%} of these rows"))
     base_text = f"R^2 {r2['base']}, RMSE {base['rmse']:.6g}, MAE {base['mae']:.6g} ({base['what']})"
     return [*lines, ("trivial baseline", base_text)]
 
 
 def class_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the scores per class."""
+    """Return the header and the rows of the table of scores per class."""
     rows = [
         [str(c["class"]), *(f"{c[name]:.4f}" for name in ("precision", "recall", "f1")), str(c["rows"])]
         for c in scores["classes"]

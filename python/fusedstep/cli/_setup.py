@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a training, without those of the data."""
+    """The options of a training, without the options of the data."""
 
     hidden: list[int]
     activation: str
@@ -54,13 +54,13 @@ class Settings:
         return replace(self, seed=seed)
 
     def rngs(self) -> tuple[np.random.Generator, np.random.Generator]:
-        """Two independent generators, for the initial weights and for the batches."""
+        """Return two independent random generators: for the initial weights and for the batches."""
         first, second = np.random.SeedSequence(self.seed).spawn(2)
         return np.random.default_rng(first), np.random.default_rng(second)
 
 
 def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) -> nn.Sequential:
-    """Stack the layers: a block for each hidden one; the output is linear.
+    """Make the network: one block of layers for each hidden layer, and a linear output layer.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def build_loss(problem: Problem) -> nn.Loss:
 
 
 def learning_rate(settings: Settings) -> float:
-    """Return the given rate, or the default for small networks with this optimizer."""
+    """Return the rate of `settings`, or if it is None, the optimizer's default for small networks."""
     if settings.lr is not None:
         return settings.lr
     chosen = optim.registry[settings.optimizer]
@@ -100,7 +100,7 @@ def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
     Raises
     ------
     UsageError
-        If the warm-up is as long as the run.
+        If the warm-up is at least as long as the run.
     """
     if settings.warmup >= steps:
         raise UsageError(f"--warmup must be below the {steps} steps of the run; got {settings.warmup}")
@@ -110,7 +110,7 @@ def build_schedule(settings: Settings, steps: int) -> Callable[[int], float]:
 
 
 def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int], float]) -> optim.Optimizer:
-    """Return the optimizer. All parameters except weights (biases, gamma, beta) are in a group without decay.
+    """Return the optimizer. Biases, gamma and beta are in a group without decay.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
     if weight_decay is None and settings.decay in (
         None,
         "decoupled",
-    ):  # this value would be far too strong for L2 or proximal decay
+    ):  # the value below would be far too strong for L2 or proximal decay
         weight_decay = optim.registry[settings.optimizer].for_small_networks.get("weight_decay")
     given = {"weight_decay": weight_decay, "decay": settings.decay, "state_dtype": settings.state_dtype}
     options |= {name: value for name, value in given.items() if value is not None} | dict(settings.extra)
@@ -137,7 +137,7 @@ def build_optimizer(model: nn.Sequential, settings: Settings, lr: Callable[[int]
 
 
 def describe_optimizer(opt: optim.Optimizer, settings: Settings) -> str:
-    """Describe the optimizer: the rule, its learning rate and its penalties."""
+    """Describe the optimizer: its name, its learning rate and its penalties."""
     group = opt.groups[0]
     parts = [settings.optimizer, f"learning rate {learning_rate(settings):g} ({settings.schedule} schedule)"]
     parts += [f"{settings.warmup} steps of warm-up"] * bool(settings.warmup)

@@ -1,4 +1,4 @@
-"""The training data, and the reader of .npz files. Errors name the row and the column."""
+"""The training data, and the reader of .npz files. Error messages contain the row and the column."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from ._errors import UsageError
 
 Array = npt.NDArray[Any]
 
-MOST_CLASSES = 20  # most distinct values of a target with mainly numbers and some texts
+# If most cells of a target are numbers and the others are strings, these are classes only up to this number of values.
+MOST_CLASSES = 20
 
 
 @dataclass
 class Table:
-    """Training data: numbers X or a frame of columns, and a target as it was read, numbers or texts."""
+    """Training data: inputs as numbers X or as a frame of columns, and targets as numbers or strings."""
 
     name: str
-    X: Array  # empty for a frame whose columns are not fitted yet
+    X: Array  # empty until the columns of the frame are fitted
     y: Array
     feature_names: list[str]
     task: str = "auto"
@@ -48,7 +49,7 @@ def read_npz(path: Path) -> Table:
     Raises
     ------
     UsageError
-        If the file is not as expected.
+        If the file does not have such arrays.
     """
     X, y = _members(path)
     if X.ndim < 2 or X.dtype.kind not in "biuf" or X.size == 0:
@@ -71,7 +72,7 @@ def read_npz(path: Path) -> Table:
 
 
 def _members(path: Path) -> tuple[Array, Array]:
-    """Read X and y. A file of another kind, or with false headers, raises one of many errors."""
+    """Read X and y. Files of another kind and wrong headers raise different errors, which become a `UsageError`."""
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             missing = [key for key in ("X", "y") if f"{key}.npy" not in archive.namelist()]
@@ -119,13 +120,13 @@ def _check_header(member: IO[bytes], size: int) -> None:
 def as_number(cell: str) -> float | None:
     """Return the number in a cell, or None."""
     try:
-        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000, but in a table it is a text
+        return None if "_" in cell else float(cell)  # Python reads 1_000 as 1000, but in a table 1_000 is a string
     except ValueError:
         return None
 
 
 def read_target(file: str, column: Any) -> Array:
-    """Return numbers if all cells are numbers, else texts. Refuse numbers with a few texts among them."""
+    """Return numbers if all cells are numbers, else strings. Refuse many different numbers with a few strings."""
     if column.dtype.kind in "iuf":
         values = column.to_numpy()
     else:
@@ -142,6 +143,6 @@ def read_target(file: str, column: Any) -> Array:
 
 
 def listed(names: list[str], most: int = 12) -> str:
-    """Return names separated by commas; if there are many, only the first ones."""
+    """Return names separated by commas. If there are many, return only the first names and a count."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""``fusedstep train``: one network, saved with its scores, predictions, pictures and a report."""
+"""``fusedstep train`` trains a network, and saves it with its scores, predictions, pictures and a report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ._report import Bar, Lines, Screen, Silence
 from ._setup import Settings, describe_optimizer
 from ._training import Result, Trainer, interruptible
 
-SAVE_SECONDS = 30.0  # least time between two saved states
+SAVE_SECONDS = 30.0  # shortest time between two saved states
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, evaluate, save and report; return the exit status."""
+    """Train, evaluate, save and report. Return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
         need(module, package)  # an error must come before the training
     out, args = Path(args.out), resumed(args) if args.resume else args
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resumed(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the options of the resumed run. Options that are given now replace the old ones."""
+    """Return the options of the resumed run. Options of the present command replace them."""
     from ._options import build_parser
 
     new = [word for word in args.words[2:] if word != "--resume"]
@@ -64,23 +64,26 @@ def resumed(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def quiet_blas(trainer: Trainer) -> contextlib.AbstractContextManager[None]:
-    """Limit NumPy's products to one thread while the network is trained, if they are small."""
+    """Limit NumPy's matrix products to one thread during the training if the products are small."""
     return one_blas_thread(trainer.settings.batch_size, largest_weight(trainer.model.layers))
 
 
 class Saving:
-    """A watcher that also keeps the state of the run on disk.
+    """Shows the progress of a run, and writes the state of the run to the disk.
 
     Parameters
     ----------
     watch : Bar, Lines or Silence
+        Shows the progress.
     folder : Path
+        The folder of the run.
     trainer : Trainer
+        The trainer of the run.
     words : list of str
-        The command.
+        The command that started the run.
     own : bool
-        True if the files in the folder are those of this run. Files of another run are moved before anything is
-        written.
+        True if the files in the folder belong to this run. Files of another run are moved to another folder before
+        this run writes a file.
     """
 
     def __init__(
@@ -102,12 +105,12 @@ class Saving:
         self._watch.__exit__(kind, error, trace)
 
     def clear_once(self) -> None:
-        """Move the files of an earlier run away, once."""
+        """Move the files of an earlier run to another folder. Only the first call does so."""
         if not self._is_clear:
             self.aside, self._is_clear = set_aside(self._folder), True
 
     def epoch(self, result: Result) -> None:
-        """Handle the end of an epoch; save if enough time has passed."""
+        """Show the epoch. If SAVE_SECONDS have passed since the last save, write the state of the run."""
         self._watch.epoch(result)
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:
@@ -119,7 +122,7 @@ class Saving:
 
 
 def show(screen: Screen, problem: Problem, headline: list[str]) -> None:
-    """Print the settings of the run, and the treatment of each column."""
+    """Print the settings of the run, and the conversion of each column."""
     screen.line(headline[0])
     if problem.columns is not None:
         screen.table("Columns", ["column", "kind", "treatment"], problem.columns.table(), texts=3)
@@ -128,13 +131,13 @@ def show(screen: Screen, problem: Problem, headline: list[str]) -> None:
 
 
 def _divergence(result: Result) -> str:
-    kept = "the best weights before that were kept" if result.best else "nothing was saved"
+    kept = "the best weights before this step are saved" if result.best else "nothing was saved"
     advice = f"a smaller --lr than {result.lr:g} or --clip-norm 1 may help"
     return f"stopped at step {result.steps + 1}: the loss is not finite; {advice}; {kept}"
 
 
 def open_problem(args: argparse.Namespace) -> Problem:
-    """Load and prepare the data that the options name."""
+    """Load and prepare the data that the options select."""
     wishes = {name: getattr(args, name) for name in OVERRIDES}
     return prepare(load_table(args.data, args.target, wishes), args.task, args.split_seed)
 

@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Epoch:
-    """The figures of an epoch: losses, and the metric (accuracy or R^2)."""
+    """The losses, the metric (accuracy or R^2) and the learning rate of an epoch."""
 
     number: int
     train_loss: float
@@ -36,7 +36,7 @@ class Epoch:
 
 @dataclass
 class Result:
-    """A finished (or interrupted) run; the model holds the best weights."""
+    """The result of a finished or interrupted run. The model has the best weights."""
 
     model: nn.Sequential
     settings: Settings
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def steps_per_second(self) -> float:
-        """Optimizer steps per second of training, validation included."""
+        """Optimizer steps per second of training. The time includes validation."""
         return self.steps / self.seconds if self.seconds else 0.0
 
 
@@ -60,20 +60,23 @@ class Watcher(Protocol):
     """An object that receives the progress of a run."""
 
     def step(self, done: int, loss: float) -> None:
-        """Handle a step; called after every one."""
+        """Receive the number of steps so far and the loss. `Trainer.run` calls this method after every step."""
 
     def epoch(self, result: Result) -> None:
-        """Handle an epoch, the last of the history; called after every one."""
+        """Receive the result after every epoch. The last entry of ``result.history`` is this epoch."""
 
 
 def never() -> bool:
-    """Return False: do not stop."""
+    """Return False, so that the training does not stop."""
     return False
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make Ctrl-C set a flag that is read between steps, so that steps and files are complete. A second one raises."""
+    """Make the first Ctrl-C set a flag. The training reads it between steps, so that steps and files are complete.
+
+    A second Ctrl-C raises KeyboardInterrupt.
+    """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -94,7 +97,7 @@ class Trainer:
     """One training run."""
 
     def __init__(self, problem: Problem, settings: Settings, keep: bool = False) -> None:
-        """Make the network, loss, optimizer and batches. With `keep`, keep a resumed run's state after each epoch."""
+        """Make the network, loss, optimizer and batches. If `keep`, copy the state after each epoch, for `--resume`."""
         init_rng, self._rng = settings.rngs()
         self._keep, self._done = keep, 0
         self.snapshot: _resume.Snapshot | None = None
@@ -113,7 +116,11 @@ class Trainer:
         self._result = Result(self._model, settings, self._schedule(settings.warmup + 1))
 
     def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
-        """Train until epochs or patience end, a loss is not finite or `stop` is True; then restore the best weights."""
+        """Train, then restore the best weights.
+
+        The training ends after the last epoch, when the patience is used up, when a loss is not finite, or when `stop`
+        returns True.
+        """
         result, started = self._result, time.perf_counter() - self._result.seconds
 
         def after_step(value: float) -> bool:
@@ -146,10 +153,10 @@ class Trainer:
             result.test_loss, result.test_metric = self._evaluate(*test)
         return result
 
-    # The state of a run that can be resumed
+    # The state from which a run can be resumed
     @property
     def plateau(self) -> schedules.ReduceOnPlateau | None:
-        """The schedule, if it has a state."""
+        """The schedule if it is a `ReduceOnPlateau`, which has a state, else None."""
         plateau = getattr(self._schedule, "schedule", self._schedule)
         return plateau if isinstance(plateau, schedules.ReduceOnPlateau) else None
 
@@ -163,9 +170,9 @@ class Trainer:
     total_epochs = property(lambda self: self._settings.epochs)
 
     def put(self, facts: Mapping[str, Any], weights: Mapping[str, Array], best_weights: Mapping[str, Array]) -> None:
-        """Continue after the epochs of another run; the optimizer's state is loaded separately."""
+        """Set the state of an earlier run, to continue after its epochs. The optimizer's state is loaded separately."""
         history = [Epoch(**epoch) for epoch in facts["history"]]
-        self._model.load_state_dict(best_weights)  # raises if the weights do not fit
+        self._model.load_state_dict(best_weights)  # raises an error if the weights do not fit
         self._model.load_state_dict(weights)
         self._stopping.load_state_dict(facts["stopping"], best_weights)
         self._rng.bit_generator.state = facts["rng"]
@@ -175,7 +182,7 @@ class Trainer:
         self._result.best = history[facts["best"] - 1] if facts["best"] else None
 
     def _validate(self, train_loss: float) -> float:
-        """Add an epoch to the history; return its validation loss."""
+        """Add an epoch to the history. Return its validation loss."""
         result = self._result
         validation_loss, metric = self._evaluate(*self._validation)
         done = Epoch(len(result.history) + 1, train_loss, validation_loss, metric, self._schedule(result.steps))
@@ -186,7 +193,7 @@ class Trainer:
         return validation_loss
 
     def _evaluate(self, x: Array, y: Array) -> tuple[float, float]:
-        """Loss and metric on some rows."""
+        """Return the loss and the metric of some rows."""
         outputs = self._model.predict(x)
         value = self._loss(outputs, y)
         if self._problem.task == "classification":

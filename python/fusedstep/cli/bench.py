@@ -1,4 +1,4 @@
-"""``fusedstep bench``: how fast the installed libraries are on this machine, in a picture and a file of results."""
+"""``fusedstep bench`` measures the installed libraries on this machine. It writes a picture and a file of results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ._folder import open_folder, set_aside
 
 FILES = RESULTS, PICTURE = "results.json", "speedup.png"
 PACKAGES = {"sklearn": "scikit-learn"}
-# Settings that libraries read at their import: torch uses huge pages, as NumPy always does; JAX uses the CPU.
+# Libraries read these settings when they are imported. torch then uses huge pages, as NumPy does, and JAX uses the CPU.
 VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, draw; return 0, or 1 if a result of ours was wrong."""
+    """Measure, print and draw. Return 0, or 1 if a result of fusedstep was wrong."""
     folder = open_folder(args.out, FILES)
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
@@ -53,7 +53,7 @@ def outcome(document: Mapping[str, Any]) -> Iterable[str]:
     yield f"In {sum(words.values())} comparisons with other libraries, fusedstep is {counted}."
     statuses = [r.status.removeprefix(ABSENT) for r in every if r.status.startswith(ABSENT)]
     if absent := sorted({PACKAGES.get(name, name) for status in statuses for name in status.split(", ")}):
-        yield f"Not compared, because not installed: {', '.join(absent)}."
+        yield f"Not compared, because they are not installed: {', '.join(absent)}."
 
 
 def files(document: Mapping[str, Any], folder: Path) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""``fusedstep doctor``: the limits of this machine, the time of a step, and advice."""
+"""``fusedstep doctor`` reports the limits of this machine, measures the time of a step, and gives advice."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ._report import Screen
 
 ADAM_BYTES = 28  # bytes per float32 parameter: p, m and v are read and written, g is read
 PRODUCTS = 20
-ROUNDS, BUDGET = 7, 2.0  # number of rounds (at least 3), and seconds for all rounds
+ROUNDS, BUDGET = 7, 2.0  # largest number of rounds (at least 3 are run), and seconds for all rounds
 
 Rows = list[tuple[str, str]]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect facts, measure and print advice; return 0."""
+    """Collect facts, measure and print advice. Return 0."""
     for name in args.imports:
         try:
             importlib.import_module(name)
@@ -43,18 +43,24 @@ def run(args: argparse.Namespace) -> int:
     if args.params is not None:
         heads = [f"AdamW, {args.params:g} parameters", *_footprint.COLUMNS]
         screen.table("Memory", heads, _footprint.rows(round(args.params), machine.memory, figures.in_place))
-        screen.line("(Activations are not included. The time of a step is its bytes over the bandwidth in place.)")
+        screen.line(
+            "(Activations are not included. The time of a step is the number of bytes that it moves, divided by the "
+            "bandwidth in place.)"
+        )
     advice = advise(machine, figures)
     screen.line("What to change" if advice else "Nothing to change.")
     for text in advice:
         screen.line(f"- {text}")
     if not machine.has_threadpoolctl:
-        screen.line("(How many threads those libraries have is unknown: pip install 'fusedstep[doctor]'.)")
+        screen.line("(To see the number of threads of each library, run: pip install 'fusedstep[doctor]')")
     return 0
 
 
 def measure(parameters: int) -> Figures:
-    """Time a copy, the memory traffic of an Adam step without its arithmetic, and the step: interleaved, medians."""
+    """Measure a copy, an Adam step, and the memory traffic of this step without its arithmetic.
+
+    Each round measures all of them. The results are medians over the rounds.
+    """
     rng = np.random.default_rng(0)
     block = rng.standard_normal(1 << 16, dtype=np.float32)
     g, p, a, b = (np.resize(block, parameters) for _ in range(4))
@@ -85,7 +91,10 @@ def measure(parameters: int) -> Figures:
 
 
 def measure_products() -> tuple[float, float]:
-    """Time products of NumPy on BLAS's threads and on one of them; 0 and 0 if threadpoolctl is missing."""
+    """Return the times of a matrix product of NumPy with all threads of BLAS and with one thread.
+
+    If threadpoolctl is missing, return 0 and 0.
+    """
     if find_spec("threadpoolctl") is None:
         return 0.0, 0.0
     libraries = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
@@ -105,7 +114,7 @@ def measure_products() -> tuple[float, float]:
 
 
 def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
-    """Return the facts about threads, instruction set and libraries, with their reasons."""
+    """Return the facts about threads, instruction set and libraries, and the reason for the number of threads."""
     rows = [
         ("CPU", machine.cpu),
         ("instruction set", f"{machine.isa}, of {', '.join(machine.isas)}"),

@@ -1,4 +1,4 @@
-"""``fusedstep evaluate``: the scores of a saved model on rows whose target is known."""
+"""``fusedstep evaluate`` computes the scores of a saved model on rows whose target is known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ._scores import Scores, class_table, summary
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, predict, compare; return 0."""
+    """Read the rows, predict them, and compare the predictions with the target. Return 0."""
     need("sklearn.metrics", "scikit-learn")
     screen, model = Screen(quiet=args.quiet), load_model(args.model)
     if args.out is not None:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _as_values(rows: Rows) -> Rows:
     assert rows.target is not None
     if rows.target.dtype.kind not in "iuf":
-        raise UsageError(f"{rows.name}: the model is a regression; the target must be numbers; got texts")
+        raise UsageError(f"{rows.name}: the target must be numbers, because the model is a regression; got strings")
     rows.target = rows.target.astype(np.float64)
     return rows
 

@@ -1,4 +1,4 @@
-"""``fusedstep predict``: predictions of a saved model for the rows of a table."""
+"""``fusedstep predict`` writes the predictions of a saved model for the rows of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._saved import load_model, load_rows
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, predict, write; return 0."""
+    """Read the rows, predict them, and write the predictions. Return 0."""
     screen, model = Screen(quiet=args.quiet), load_model(args.model)
     if args.mc_samples is not None and not any(isinstance(layer, nn.Dropout) for layer in model.model.layers):
         raise UsageError("--mc-samples needs a model with dropout: without dropout all samples are equal")

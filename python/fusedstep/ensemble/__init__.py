@@ -1,13 +1,13 @@
-"""Averages: of predictions, of weights, over seeds and over random draws.
+"""Averages of predictions, of weights, and of scores.
 
 ::
 
-    average       the mean of predictions                  (1/m) sum_j f_j(x)
-    Ensemble      models that predict together, with the variance between them
-    Snapshots     the models at the end of each cycle of a schedule with restarts
-    Polyak        the average of the weights along a run     avg = d avg + (1 - d) theta
-    over_seeds    a score's mean, deviation and standard error over seeds
-    monte_carlo   mean and variance of a random prediction, such as one under dropout (`fusedstep.dropout_moments`)
+    average       the mean of the predictions f_j(x) of m models      (1/m) sum_j f_j(x)
+    Ensemble      models whose predictions are averaged, and the variance between the models
+    Snapshots     copies of a model from the end of each cycle of a schedule with restarts
+    Polyak        the average of the weights theta during a training   avg = d avg + (1 - d) theta
+    over_seeds    a score's mean, standard deviation and standard error over seeds
+    monte_carlo   mean and variance of a random prediction, such as with dropout (`fusedstep.dropout_moments`)
 """
 
 from typing import TYPE_CHECKING

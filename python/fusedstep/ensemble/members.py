@@ -1,4 +1,4 @@
-"""Models that predict together."""
+"""Models whose predictions are averaged."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Array = npt.NDArray[Any]
 
 
 def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = None) -> npt.NDArray[np.float64]:
-    r"""Average predictions, elementwise, in float64.
+    r"""Return the elementwise average of predictions, in float64.
 
     ::
 
-        sum_j w_j y_j / sum_j w_j
+        sum_j w_j y_j / sum_j w_j    for predictions y_j with weights w_j
 
     Parameters
     ----------
     outputs : iterable of arrays of one shape
-        One prediction per member: probabilities or values (not labels). For any number of predictions, the call needs
-        memory for two arrays.
+        One prediction per model: probabilities or values, but not labels. The memory does not grow with the number of
+        predictions.
     weights : sequence of float, optional
-        One weight per prediction, at least 0; not all may be 0. By default all weights are equal.
+        One weight per prediction, at least 0. At least one weight must be above 0. By default all weights are equal.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Raises
     ------
     TypeError, ValueError
-        If there is nothing to average, shapes differ, or the number of weights is wrong.
+        If there is no prediction, if shapes differ, or if the number of weights differs from the number of predictions.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
         total = weight * row + (total if count else 0.0)
         mass, count = mass + weight, count + 1
     if given is not None and next(given, None) is not None:
-        raise ValueError(f"average: weights must have one entry per output, {count}; got more")
+        raise ValueError(f"average: weights must have one entry per output; got more than {count}")
     if not mass > 0:
         raise ValueError(
             f"average: at least one of the outputs must have a weight above 0; got {count} outputs with the total "
@@ -78,19 +78,19 @@ class Ensemble(Sequence[Any]):
     Parameters
     ----------
     members : iterable
-        At least one: objects with ``predict(x)`` (a `fusedstep.nn.Sequential`, an estimator of scikit-learn), or
-        functions of x.
+        The models, at least one. Each is a function of x or has a method ``predict(x)``, as a
+        `fusedstep.nn.Sequential` or an estimator of scikit-learn has.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no member, or one that cannot predict.
+        If there is no member, or if a member is not a function and has no ``predict``.
 
     Notes
     -----
-    Hansen and Salamon (1990); Lakshminarayanan, Pritzel, Blundell (2017): independent runs from different seeds. The
-    squared error of the average is the members' mean squared error minus the variance between them (Krogh and
-    Vedelsby 1995).
+    Sources: Hansen and Salamon (1990); Lakshminarayanan, Pritzel, Blundell (2017), who train each member with another
+    seed. The squared error of the average is the mean squared error of the members minus the variance between the
+    members (Krogh and Vedelsby 1995).
 
     Examples
     --------
@@ -116,17 +116,17 @@ class Ensemble(Sequence[Any]):
         return self._members[index]
 
     def outputs(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Iterator[Array]:
-        """Yield each member's prediction, after `transform` (such as `nn.softmax`) if given."""
+        """Yield ``transform(prediction)`` of each member, or the predictions themselves if there is no `transform`."""
         for i, member in enumerate(self):
             y = predictor(f"{type(self).__name__}: members[{i}]", member)(x)
             yield np.asarray(transform(y) if transform else y)
 
     def predict(self, x: Any, transform: Callable[[Array], Array] | None = None) -> npt.NDArray[np.float64]:
-        """Return the mean of the members' predictions for x, after `transform` if given."""
+        """Return the mean prediction of the members for x. `transform`, if given, first changes each prediction."""
         return average(self.outputs(x, transform))
 
     def moments(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Moments:
-        """Return mean and variance (divided by the number of members) of the predictions for x."""
+        """Return mean and variance of the predictions for x. The variance is divided by the number of members."""
         mean, squares = deviations(f"{type(self).__name__}: members", self.outputs(x, transform))
         return Moments(mean, squares / len(self), len(self))
 
@@ -135,7 +135,7 @@ class Ensemble(Sequence[Any]):
 
 
 def predictor(what: str, member: Any) -> Callable[[Any], Any]:
-    """Return a member's function for predictions."""
+    """Return the function with which a member predicts."""
     found = getattr(member, "predict", member)
     if not callable(found):
         raise TypeError(f"{what} must have predict(x) or be a function of x; got {type(member).__name__}")

@@ -1,4 +1,4 @@
-"""The average of the weights along a run."""
+"""The average of the weights during a training."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ Array = npt.NDArray[Any]
 
 
 class Polyak:
-    r"""Keep a running average of parameters.
+    r"""Keep a running average of parameters theta.
 
     ::
 
-        avg = d avg + (1 - d) theta          decay d: exponential, from the initial theta on
-        avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t
+        avg = d avg + (1 - d) theta          decay d: the exponential average, which starts from the first theta
+        avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t after t updates
 
-    For the exponential form, ``ema_decay`` of an optimizer is cheaper: it needs no pass of its own. Use this class to
-    average less often, such as at the ends of epochs, and for parameters that no optimizer of this package updates.
+    The option ``ema_decay`` of an optimizer computes an exponential average in the optimizer's step, so it takes less
+    time. Use this class if you average less often, such as at the end of every epoch, or if the optimizer is not of
+    this package.
 
     Parameters
     ----------
     params : {name: array} or list of arrays
         float32 or float64, such as ``model.params``.
     decay : float or None
-        From 0 to 1, or None for the plain mean.
+        The factor d, from 0 to 1. None: the mean of all updates.
 
     Attributes
     ----------
@@ -47,8 +48,9 @@ class Polyak:
 
     Notes
     -----
-    Polyak and Juditsky (1992); over the ends of epochs: Izmailov et al. (2018), SWA. The running statistics of batch
-    normalisation are not parameters. Measure them again with the averages (`fusedstep.nn.measure_batch_norm`).
+    Sources: Polyak and Juditsky (1992); Izmailov et al. (2018), SWA, for one update per epoch. The running statistics
+    of batch normalisation are not parameters. Measure them again with the averages
+    (`fusedstep.nn.measure_batch_norm`).
 
     Examples
     --------
@@ -76,7 +78,7 @@ class Polyak:
         self.updates += 1
         decay = 1.0 - 1.0 / self.updates if self.decay is None else self.decay
         for average, array in zip(self.values, self._arrays, strict=True):
-            # It starts from the term with the larger weight, which is exact for decays of 0 and 1.
+            # The sum starts from the term with the larger weight, so that decays of 0 and 1 are exact.
             if 1.0 - decay < 0.5:
                 if decay < 1.0:
                     average += average.dtype.type(1.0 - decay) * (array - average)
@@ -87,7 +89,7 @@ class Polyak:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages into the parameters, in place, and restore the parameters at the end."""
+        """Inside the ``with`` block, the parameters have the averages as values. The end of the block restores them."""
         kept = [array.copy(order="K") for array in self._arrays]
         try:
             for array, average in zip(self._arrays, self.values, strict=True):

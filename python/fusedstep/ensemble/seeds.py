@@ -1,4 +1,4 @@
-"""How much a score varies between seeds."""
+"""The variation of a score between seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class SeedScores(NamedTuple):
-    """Scores over seeds.
+    """The scores of several seeds, returned by `over_seeds`.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class SeedScores(NamedTuple):
         One score for each seed, in the order of the seeds.
     mean : float
     std : float
-        Standard deviation between seeds, divided by n - 1; nan for one seed.
+        Standard deviation between seeds, with n - 1 in the denominator. It is nan for one seed.
     standard_error : float
         Standard error of the mean: ``std / sqrt(n)``.
     """
@@ -31,14 +31,14 @@ class SeedScores(NamedTuple):
 
 
 def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScores:
-    """Score a training once per seed; return the mean and its standard error.
+    """Compute a score once per seed. Return the scores, their mean and its standard error.
 
     Parameters
     ----------
     score : function of a seed
-        Trains and returns one number.
+        Trains with this seed and returns one number.
     seeds : iterable of int
-        At least one.
+        At least one seed.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScore
     Notes
     -----
     If the means of two methods differ by less than about two standard errors, the difference may be chance. To average
-    the models instead: ``Ensemble(train(seed) for seed in seeds)``.
+    the models instead of the scores, use ``Ensemble(train(seed) for seed in seeds)``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""An ensemble from one run."""
+"""An ensemble from one training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Cyclic(Protocol):
 
 
 class Snapshots(Ensemble):
-    """Copies of a model at the end of each cycle of its learning rate: an ensemble in the time of one run.
+    """An ensemble from one training: a copy of the model from the end of each cycle of the learning rate.
 
     Parameters
     ----------
     model : object
-        The trained model; `observe` makes deep copies of it.
+        The model that is trained. `observe` makes deep copies of it.
     schedule : object with ``ends_cycle(t)``
-        Such as `fusedstep.schedules.cosine_restarts`.
+        For example `fusedstep.schedules.cosine_restarts`.
     last : int, optional
-        Keep this many of the last copies; all by default.
+        Keep only this many of the latest copies. By default all copies are kept.
 
     Raises
     ------
@@ -36,8 +36,8 @@ class Snapshots(Ensemble):
 
     Notes
     -----
-    Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". As an `Ensemble` it predicts with the copies
-    so far. Before the first copy it cannot predict.
+    Source: Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". The object is an `Ensemble` of the
+    copies so far. Before the first copy, it cannot predict.
 
     Examples
     --------
@@ -62,11 +62,11 @@ class Snapshots(Ensemble):
         self._members = []
 
     def put(self, models: Sequence[Any]) -> None:
-        """Replace the models by those of a resumed run, without copies."""
+        """Replace the models by those of a resumed training. They are not copied."""
         self._members[:] = models
 
     def observe(self, t: int) -> bool:
-        """Observe step t; if it was the last of its cycle, copy the model and return True."""
+        """Call this method after every step t. If step t is the last of its cycle, copy the model and return True."""
         ends = bool(self._schedule.ends_cycle(t))
         if ends:
             self._members.append(copy.deepcopy(self._model))

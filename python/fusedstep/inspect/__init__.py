@@ -1,18 +1,19 @@
-"""A loss as a function of the weights: gradients, curvature, landscapes, bias and variance.
+"""Analyse a loss as a function of the weights: gradients, curvature, landscapes, bias and variance.
 
-Most functions take ``f``, a function of one flat vector that returns the value and the gradient (scipy's ``jac=True``),
-and ``theta``, the point to look at. `objective` makes both from a network, a loss and data.
+Most functions take ``f`` and ``theta``. ``f`` is a function of one vector, and returns its value and its gradient, as
+functions for scipy's ``jac=True`` do. ``theta`` is the vector at which ``f`` is analysed. `objective` makes both from a
+network, a loss and data.
 
-- `check_gradient`: central differences against the analytic gradient, per parameter.
-- `hessian_vector_product`, `hessian`, `extreme_eigenvalues`: curvature, by differences of gradients; Lanczos by scipy.
-- `critical_point`: minimum, maximum, saddle or plateau, by the gradient and the extreme eigenvalues.
-- `sharpness`: how much the loss can grow in a small box.
-- `line`, `plane`: the loss along one and two directions, with pictures; convexity along a line.
-- `random_direction`: a direction with the norms of the weights, filter by filter.
-- `newton_step`: theta - (H + damping I)^-1 g.
-- `bias_variance`: decomposition of the expected loss, by bootstrap.
-- `memory`: bytes per parameter that an optimizer needs, now and with states of other dtypes.
-- `plot_curves`: training against validation, or one optimizer against another.
+- `check_gradient` compares the gradient of each parameter with central differences.
+- `hessian_vector_product`, `hessian` and `extreme_eigenvalues` compute the curvature from differences of gradients.
+- `critical_point` classifies a point as minimum, maximum, saddle or plateau, by the gradient and extreme eigenvalues.
+- `sharpness` computes how much the loss can grow in a small box around theta.
+- `line` and `plane` evaluate and draw the loss along one and two directions.
+- `random_direction` draws a direction whose parts have the norms of the weights.
+- `newton_step` computes theta - rate (H + damping I)^-1 g, with the gradient g and the Hessian H.
+- `bias_variance` decomposes the expected loss, by bootstrap.
+- `memory` computes the bytes per parameter that an optimizer needs, now and with other options.
+- `plot_curves` draws losses over the epochs.
 """
 
 from typing import TYPE_CHECKING

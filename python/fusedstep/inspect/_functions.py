@@ -1,4 +1,4 @@
-"""Checks of a function of one flat vector, and of the point to look at."""
+"""Checks of the arguments ``f``, a function of one vector, and ``theta``, the point at which f is analysed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def scipy(module: str) -> Any:
 
 
 def new_axes(ax: Any) -> Any:
-    """Return the axes to draw in: the given ones, or those of a new figure."""
+    """Return the axes to draw in: `ax`, or the axes of a new figure if `ax` is None."""
     if ax is not None:
         return ax
     return need("matplotlib.pyplot", "matplotlib", extra="inspect").subplots(layout="constrained")[1]
 
 
 def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
-    """Return the point to look at as a new vector: theta, or that of an `Objective`."""
+    """Return `theta` as a new vector. If `theta` is None, return the weights of the `Objective` f."""
     if not callable(f):
         raise TypeError(f"{call}: f must be a function of a vector; got {type(f).__name__}")
     if theta is None and not hasattr(f, "theta"):
@@ -48,7 +48,7 @@ def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) 
 
 
 def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
-    """Return value and gradient, after checking their shapes."""
+    """Return value and gradient of f at theta. Refuse a gradient of a wrong shape."""
     result = f(theta)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{call}: f must return (value, gradient); got {type(result).__name__}")
@@ -59,7 +59,7 @@ def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
 
 
 def value_of(f: Any) -> Callable[[Vector], float]:
-    """Return a function of the value alone: that of an `Objective`, which computes no gradient, or f's first result."""
+    """Return a function that returns only the value of f. For an `Objective`, this function computes no gradient."""
     if hasattr(f, "value"):
         return f.value
 

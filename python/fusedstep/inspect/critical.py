@@ -23,7 +23,7 @@ class CriticalPoint(NamedTuple):
     kind : str
         "not critical", "minimum", "flat minimum", "maximum", "flat maximum", "saddle" or "plateau".
     gradient_norm : float
-        The length of the gradient.
+        The Euclidean norm of the gradient.
     smallest, largest : float
         The extreme eigenvalues of the Hessian.
     """
@@ -46,22 +46,25 @@ def critical_point(
 
     ::
 
+        g = gradient,   lo, hi = smallest and largest eigenvalue of the Hessian,   tol = curvature_tol
         not critical    |g| > gradient_tol
-        saddle          smallest < -curvature_tol and largest > curvature_tol
-        minimum         smallest > curvature_tol;      flat minimum: smallest within +-curvature_tol, largest above
-        maximum         largest < -curvature_tol;      flat maximum: largest within +-curvature_tol, smallest below
-        plateau         both within +-curvature_tol
+        saddle          lo < -tol and hi > tol
+        minimum         lo > tol
+        flat minimum    -tol <= lo <= tol and hi > tol
+        maximum         hi < -tol
+        flat maximum    lo < -tol and -tol <= hi <= tol
+        plateau         -tol <= lo and hi <= tol
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     gradient_tol : float
-        Largest length of a gradient that counts as zero, at least 0.
+        Largest norm of a gradient that is treated as zero, at least 0.
     curvature_tol : float
-        Largest absolute eigenvalue that counts as zero, at least 0.
+        Largest absolute value of an eigenvalue that is treated as zero, at least 0.
     key : Key, optional
         See `extreme_eigenvalues`.
 
@@ -75,13 +78,13 @@ def critical_point(
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        Without scipy: ``pip install 'fusedstep[inspect]'``.
+        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
-    Dauphin et al. (2014). In the directions in which a "flat" minimum or maximum has no curvature, the second order
-    decides nothing: the point may also be a saddle of higher order, such as t^3. Minima of networks with more weights
-    than the data determine are flat.
+    Source: Dauphin et al. (2014). A "flat" minimum or maximum has directions without curvature. In these directions,
+    the eigenvalues do not show whether the point is a minimum, a maximum or a saddle, such as t = 0 of t^3. If a
+    network has more weights than the data determine, its minima are flat.
 
     Examples
     --------
@@ -114,7 +117,7 @@ def sharpness(
     iterations: int = 10,
     key: Key | None = None,
 ) -> float:
-    r"""Return how much the loss can grow within a small box about theta, in percent.
+    r"""Return how much the loss can grow within a small box around theta, in percent.
 
     ::
 
@@ -125,30 +128,31 @@ def sharpness(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     epsilon : float
         Size of the box, above 0.
     iterations : int
         Iterations of the search for the maximum, at least 1.
     key : Key, optional
-        Draws the start of the search in the box. It is not theta, because the gradient is zero at a minimum.
+        Draws the start of the search in the box. The search does not start at theta, because the gradient is zero at a
+        minimum.
 
     Returns
     -------
     float
-        The largest growth that the search has found, a lower bound.
+        The largest growth that the search has found. The true maximum can be larger.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        Without scipy: ``pip install 'fusedstep[inspect]'``.
+        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
-    Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space, also with
-    L-BFGS-B. The sharpness depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one
+    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space. They use
+    L-BFGS-B too. The sharpness depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one
     architecture.
 
     Examples

@@ -1,4 +1,4 @@
-"""Curves of training."""
+"""Training curves."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def plot_curves(
     ylabel: str = "loss",
     log: bool = False,
 ) -> Any:
-    """Draw curves over the epochs: training against validation, or one optimizer against another.
+    """Draw curves over the epochs, for example of the training loss and the validation loss.
 
     Parameters
     ----------
     curves : {name: values}
-        One value per epoch; lengths may differ.
+        Each curve has one value per epoch. The curves may have different lengths.
     ax : matplotlib axes, optional
-        Axes to draw in; by default those of a new figure.
+        Axes to draw in. By default, a new figure is made.
     best : str, optional
         Name of the curve whose smallest value is marked. Early stopping restores the weights of that epoch.
     xlabel, ylabel : str
-        Names of the axes.
+        Labels of the axes.
     log : bool
-        A logarithmic axis of values.
+        If True, the axis of the values is logarithmic.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def plot_curves(
     TypeError, ValueError
         If `curves` is not a dict or is empty, or `best` is not among the curves.
     ImportError
-        Without matplotlib: ``pip install 'fusedstep[inspect]'``.
+        If matplotlib is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Examples
     --------

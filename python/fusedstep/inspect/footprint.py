@@ -18,7 +18,22 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "uint8": 1}
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes per parameter, for one group or one setting; returned by `memory`."""
+    """Bytes per parameter for one group or one setting, as returned by `memory`.
+
+    Attributes
+    ----------
+    name : str
+        Name of the group, or the setting.
+    parameters : int
+        Number of parameters.
+    weights, gradients, states, averages : float
+        Bytes per parameter of the weights, their gradients, the optimizer's states and the averages of the weights.
+    kept_bits : float
+        Bytes per parameter for ``master_weights``: the low 16 bits of float32 weights for bfloat16 parameters, and
+        float32 copies for float16 parameters.
+    scales : float
+        Bytes per parameter for the scales of 8-bit states.
+    """
 
     name: str
     parameters: int
@@ -37,7 +52,15 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of an optimizer: `groups` with their options, `settings` for all groups; returned by `memory`."""
+    """The memory of an optimizer, as returned by `memory`.
+
+    Attributes
+    ----------
+    groups : tuple of Bytes
+        One for each group, with its present options.
+    settings : tuple of Bytes
+        One for each possible setting of all groups.
+    """
 
     groups: tuple[Bytes, ...]
     settings: tuple[Bytes, ...]
@@ -61,11 +84,11 @@ _Described = tuple[int, int, int, int, bool, tuple[int, ...]]
 class _Tensor(NamedTuple):
     size: int
     itemsize: int
-    weight: int  # bytes of an element, with those of a copy
+    weight: int  # bytes per element, including the bytes of a copy
     gradient: int
     is_bfloat16: bool
     shape: tuple[int, ...]
-    own: int  # numbers in states of shapes of their own
+    own: int  # numbers in states whose shape differs from the parameter's
     states: int
     state_dtype: str | None
     averaged: bool
@@ -73,26 +96,26 @@ class _Tensor(NamedTuple):
 
 
 def memory(optimizer: Any) -> Memory:
-    """Count the bytes per parameter that a training with an optimizer needs, now and with other options.
+    """Return the bytes per parameter that a training with an optimizer needs, now and with other options.
 
-    Counters of steps are not included. A gradient that does not exist yet is counted in its parameter's dtype. States
-    that torch creates in the first step are counted before it, too.
+    Step counters are not included. If a gradient does not exist yet, its parameter's dtype is used. States that do not
+    exist before the first step are included.
 
     Parameters
     ----------
     optimizer : optimizer of fusedstep or of fusedstep.torch
-        It may be an `OffloadedOptimizer` of one of these. Then the weights are those in the CPU's memory.
+        It may also be an `OffloadedOptimizer` around one of these. The weights are then those in the CPU's memory.
 
     Returns
     -------
     Memory
-        `groups` has a `Bytes` for each group. `settings` has a `Bytes` for each `state_dtype` and each `master_weights`
-        that are possible for these parameters.
+        `groups` has a `Bytes` for each group. `settings` has a `Bytes` for each combination of `state_dtype` and
+        `master_weights` that is possible for these parameters.
 
     Raises
     ------
     TypeError
-        If it is not an optimizer of this package.
+        If `optimizer` is not an optimizer of this package.
 
     Examples
     --------
@@ -158,7 +181,7 @@ def _of_numpy(group: Any) -> Iterator[_Described]:
 
 
 def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
-    models = getattr(optimizer, "_models", {})  # host -> the model's parameter, in an OffloadedOptimizer
+    models = getattr(optimizer, "_models", {})  # CPU parameter -> the model's parameter (OffloadedOptimizer)
     for p in group["params"]:
         source = models.get(p, p)
         copied = source is not p and source.device.type == "cpu"
@@ -171,7 +194,7 @@ def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
 def _count(name: str, tensors: list[_Tensor]) -> Bytes:
     total, sums = sum(t.size for t in tensors), dict.fromkeys(PARTS, 0)
     for t in tensors:
-        blocks = 4 * formats.block_count(t.size)  # bytes of a scale or a sum of each
+        blocks = 4 * formats.block_count(t.size)  # bytes of one float32 number per block of elements
         width = WIDTHS[t.state_dtype] if t.state_dtype else 4 if t.keeps_bits else t.itemsize
         sums["weights"] += t.weight * t.size
         sums["gradients"] += t.gradient * t.size

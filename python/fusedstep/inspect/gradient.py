@@ -1,4 +1,4 @@
-"""Central differences against the analytic gradient."""
+"""Compare the analytic gradient with central differences."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, value_of
 
 STEP = 1e-5  # with this step, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
-SMALLEST = 1e-3  # relative to the largest gradient and the value: errors of smaller gradients are divided by this
+SMALLEST = 1e-3  # the floor of `check_gradient`, relative to the largest gradient or the value
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of `check_gradient`; true if every error is below the tolerance.
+    """The result of `check_gradient`. As a bool, it is True if every error is below the tolerance.
 
     Attributes
     ----------
     errors : dict of str to float
-        Relative error of every parameter.
+        Relative error of the gradient of every parameter.
     tol : float
         The tolerance of the errors.
     worst : str
-        A text with the parameter and element of the largest error, and both slopes there.
+        A text that gives the parameter and the element with the largest error. It also gives the gradient of this
+        element and its central difference.
     """
 
     errors: dict[str, float]
@@ -41,7 +42,7 @@ class GradientCheck:
     @property
     def error(self) -> float:
         """The largest relative error."""
-        return float(np.max(list(self.errors.values())))  # nan, if there is one
+        return float(np.max(list(self.errors.values())))  # nan if any error is nan
 
     def __bool__(self) -> bool:
         return self.error < self.tol  # false for nan
@@ -66,23 +67,24 @@ def check_gradient(
     ::
 
         n_i = (f(theta + h_i e_i) - f(theta - h_i e_i)) / (2 h_i),    h_i = step * max(1, |theta_i|)
-        error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|, floor)
-        floor = 1e-3 max(|g| of all parameters, |f|)
+        error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|, floor),    g = gradient of f
+        floor = 1e-3 max(max_j |g_j|, |f(theta)|),    i: elements of this parameter,    j: elements of all parameters
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
-        Returns (value, gradient); computed in float64.
+        Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     tol : float
-        Largest relative error that passes.
+        The check succeeds if all relative errors are below this number.
     step : float
         Step of the differences, above 0.
     coordinates : int, optional
-        Number of elements to check in each parameter, drawn by the key; all by default. Each needs two evaluations.
+        Number of elements to check in each parameter. By default all elements are checked. Each element needs two
+        evaluations of f.
     key : Key, optional
-        Draws the coordinates.
+        Draws the elements that are checked.
 
     Returns
     -------
@@ -96,8 +98,9 @@ def check_gradient(
 
     Notes
     -----
-    If f has a kink within a step (a ReLU at zero), central differences are wrong and not the gradient. Then check at
-    another theta. torch's ``gradcheck`` compares each element with an absolute and a relative tolerance.
+    If f has a kink within a step, as a ReLU has at zero, the central differences are wrong although the gradient is
+    right. In this case, check the gradient at another theta. torch's ``gradcheck`` compares each element with an
+    absolute and a relative tolerance.
 
     Examples
     --------
@@ -132,9 +135,10 @@ def check_gradient(
 def central_differences(
     f: Callable[[], float], array: npt.NDArray[Any], where: Iterable[int] | None = None, step: float = STEP
 ) -> Vector:
-    """Return central differences of f with respect to elements of an array that f reads; all of them by default.
+    """Return central differences of f with respect to elements of `array`, which f must use.
 
-    ``where`` counts the elements in C order; without it the result has the array's shape.
+    ``where`` has the indices of these elements in C order. If it is None, all elements are used, and the result has the
+    shape of the array.
     """
     indices = range(array.size) if where is None else where
     slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)
@@ -162,8 +166,8 @@ def _pieces(shapes: Mapping[str, tuple[int, ...]]) -> Iterable[tuple[str, slice]
 
 
 def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, int]:
-    """Return the relative error of a parameter and where the largest difference is."""
+    """Return the relative error of a parameter, and the index of the element with the largest difference."""
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)
-    where = int(np.argmax(differences))  # the position of a nan, if there is one
+    where = int(np.argmax(differences))  # the index of a nan if any difference is nan
     return float(differences[where]) / scale, where

@@ -1,4 +1,4 @@
-"""Curvature, from differences of gradients."""
+"""Curvature from differences of gradients."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Spectrum(NamedTuple):
     Attributes
     ----------
     smallest, largest : ndarray, shape (k,)
-        In ascending order, in units of the loss per square of the weights' unit.
+        The k smallest and the k largest eigenvalues, in ascending order.
     smallest_vectors, largest_vectors : ndarray, shape (d, k)
-        The eigenvectors, of length 1, in columns.
+        Their eigenvectors as columns. Each has the norm 1.
     """
 
     smallest: Vector
@@ -43,7 +43,7 @@ def hessian_vector_product(
 
     ::
 
-        H v = (g(theta + h v) - g(theta - h v)) / (2 h),    h = step * (1 + max |theta|) / |v|
+        H v = (g(theta + h v) - g(theta - h v)) / (2 h),    g = gradient of f,    h = step * (1 + max |theta|) / |v|
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ def hessian_vector_product(
     v : array_like, shape (d,)
         The vector.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     step : float
-        Above 0.
+        Step of the difference, above 0.
 
     Returns
     -------
     ndarray of float64, shape (d,)
-        It takes two gradients. About nine digits are right for a smooth f of ordinary size.
+        The product H v. It costs two gradients. For a smooth f, about nine digits are right.
 
     Raises
     ------
@@ -68,7 +68,8 @@ def hessian_vector_product(
 
     Notes
     -----
-    Pearlmutter (1994) computes the same exactly, by differentiating the backward pass; differences need only gradients.
+    Pearlmutter (1994) computes the product exactly, but needs the derivative of the backward pass. Differences need
+    only gradients.
 
     Examples
     --------
@@ -92,14 +93,14 @@ def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STE
 
 
 def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """Return the whole Hessian, made symmetric. It takes 2 d gradients and d * d numbers.
+    """Return the whole Hessian as a symmetric matrix. This costs 2 d gradients, and memory for d * d numbers.
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
 
     Returns
     -------
@@ -133,18 +134,18 @@ def operator(call: str, f: Function, theta: Vector) -> Any:
 def extreme_eigenvalues(
     f: Function, theta: npt.ArrayLike | None = None, *, k: int = 1, tol: float = 1e-4, key: Key | None = None
 ) -> Spectrum:
-    """Return the k smallest and the k largest eigenvalues of the Hessian, with their directions.
+    """Return the k smallest and the k largest eigenvalues of the Hessian, with their eigenvectors.
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     k : int
-        From 1 to d.
+        Number of eigenvalues at each end, from 1 to d.
     tol : float
-        Relative to the largest absolute eigenvalue.
+        Tolerance of the eigenvalues, relative to the largest absolute eigenvalue.
     key : Key, optional
         Draws the start vector. The same key gives the same result.
 
@@ -158,12 +159,12 @@ def extreme_eigenvalues(
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        Without scipy: ``pip install 'fusedstep[inspect]'``.
+        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
-    The method is Lanczos, by ``scipy.sparse.linalg.eigsh``; it takes about 60 Hessian-vector products for k = 1. For up
-    to 64 weights, or k near d, the whole matrix is computed.
+    The method is Lanczos, in ``scipy.sparse.linalg.eigsh``. For k = 1, it costs about 60 Hessian-vector products. If
+    d <= max(64, 4 k), the whole matrix is computed instead.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The loss along one and along two directions."""
+"""The loss along one direction and along two directions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Line(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        Steps a along the direction.
+        The steps a along the direction.
     values : ndarray, shape (points,)
-        f(theta + a direction)
+        The values f(theta + a direction).
     """
 
     at: Vector
@@ -36,12 +36,12 @@ class Line(NamedTuple):
         return np.diff(self.values, 2) / h**2
 
     def is_convex(self, tol: float = 1e-9) -> bool:
-        """Tell whether all second differences of the values are at least ``-tol * max |f|``."""
+        """Return True if all second differences of the values are at least ``-tol * max |f|``."""
         least = -non_negative("Line.is_convex: tol", tol) * float(np.abs(self.values).max())
         return bool((np.diff(self.values, 2) >= least).all())
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
-        """Draw the values over the steps; return the axes (those of a new figure if none are given)."""
+        """Draw the values over the steps. Return the axes. If `ax` is None, a new figure is made."""
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
         ax.set(xlabel="step along the direction", ylabel="loss")
@@ -54,7 +54,7 @@ class Plane(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        Steps a and b along both directions.
+        The steps along each of the two directions.
     values : ndarray, shape (points, points)
         ``values[i, j] = f(theta + at[j] first + at[i] second)``
     """
@@ -63,7 +63,7 @@ class Plane(NamedTuple):
     values: Vector
 
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
-        """Draw contours of the values or their logarithms; return the axes (those of a new figure by default)."""
+        """Draw contours of the values, or of their logarithms. Return the axes. If `ax` is None, make a new figure."""
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values
         filled = ax.contourf(self.at, self.at, shown, levels=levels, **style)
@@ -75,7 +75,7 @@ class Plane(NamedTuple):
 
 
 def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
-    r"""Draw a direction whose part for each unit has the norm of that unit's weights.
+    r"""Return a random direction whose part for each unit of a network has the norm of this unit's weights.
 
     ::
 
@@ -84,11 +84,11 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
     Parameters
     ----------
     f : Objective
-        It gives the shapes of the parameters.
+        The result of `objective`. The direction has the size d of its weights.
     key : Key
         The same key gives the same direction.
     theta : array_like, shape (d,), optional
-        The weights whose norms are used; by default those of the objective.
+        The weights whose norms are used. By default the weights of the objective.
 
     Returns
     -------
@@ -101,9 +101,9 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
     Notes
     -----
-    Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without these norms a network with
-    large weights would look flat, because a step of length 1 hardly changes it. But the scale of a ReLU network's
-    weights is arbitrary.
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without these norms, the loss
+    of a network with large weights would look flat, because a step of length 1 hardly changes the network. But in a
+    ReLU network, the scale of the weights is arbitrary.
 
     Examples
     --------
@@ -149,13 +149,13 @@ def line(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     direction : array_like, shape (d,)
-        For example a `random_direction`, or ``theta_2 - theta`` from one solution (a = 0) to another (a = 1).
+        For example a `random_direction`. Or ``theta_2 - theta``: then a = 0 is theta, and a = 1 is theta_2.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     span : pair of float
-        The ends.
+        The smallest and the largest a.
     points : int
-        At least 3.
+        Number of points, at least 3.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def line(
 
     Notes
     -----
-    Goodfellow, Vinyals, Saxe (2015).
+    Source: Goodfellow, Vinyals, Saxe (2015).
 
     Examples
     --------
@@ -205,13 +205,13 @@ def plane(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     first, second : array_like, shape (d,)
-        For example two `random_direction` with different keys.
+        For example two results of `random_direction` with different keys.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     span : pair of float
-        The ends, of both axes.
+        The smallest and the largest value of a and of b.
     points : int
-        Along each axis, at least 3.
+        Number of points along each axis, at least 3.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def plane(
 
     Notes
     -----
-    Li et al. (2018).
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets".
 
     Examples
     --------

@@ -16,21 +16,21 @@ def newton_step(
 
     ::
 
-        theta - rate * (H + damping I)^-1 g
+        theta - rate * (H + damping I)^-1 g,    g = gradient of f,    H = Hessian of f
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point; by default the weights of the objective.
+        The point at which f is analysed. By default the weights of the objective.
     damping : float
-        At least 0, in units of the curvature. If it is above minus the smallest eigenvalue, the step goes downhill;
-        else it may go towards a saddle.
+        Number that is added to each eigenvalue of H, at least 0. If all sums are above 0, the step goes downhill. Else
+        the step may go towards a saddle.
     rate : float
         Factor of the step, above 0.
     tol : float
-        Relative error of the linear system's solution, above 0.
+        Tolerance of the solution of the linear system, above 0.
 
     Returns
     -------
@@ -41,14 +41,14 @@ def newton_step(
     TypeError, ValueError
         If an argument is not as described.
     RuntimeError
-        If the system cannot be solved to that error: the damped Hessian is nearly singular.
+        If the linear system cannot be solved to this tolerance, because H + damping I is nearly singular.
     ImportError
-        Without scipy: ``pip install 'fusedstep[inspect]'``.
+        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
-    ``scipy.sparse.linalg.minres`` solves the system with Hessian-vector products. H need not be definite and is never
-    computed. For a whole minimisation, with a trust region instead of damping::
+    ``scipy.sparse.linalg.minres`` solves the system with Hessian-vector products. H is not computed and may be
+    indefinite. To minimise f with many such steps, and with a trust region instead of damping, use::
 
         scipy.optimize.minimize(f, f.theta, jac=True, hessp=lambda t, v: hessian_vector_product(f, v, t),
                                 method="trust-ncg")

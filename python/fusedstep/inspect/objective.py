@@ -24,9 +24,9 @@ class Objective:
     Attributes
     ----------
     theta : ndarray of float64, shape (d,)
-        The network's weights when `objective` was called.
+        The weights that the network had when `objective` was called.
     shapes : dict of str to tuple
-        Names and shapes of the parameters, in their order within theta.
+        Names and shapes of the parameters, in the order in which theta holds them.
     """
 
     def __init__(self, model: Sequential, loss: Loss, x: Array, targets: Any, training: bool, key: Key) -> None:
@@ -36,10 +36,10 @@ class Objective:
         if training:
             for i, layer in enumerate(model.layers):
                 layer.sample(key.fold(i))
-        self(self.theta)  # raises here if the loss does not fit the model
+        self(self.theta)  # raises an error if the loss does not fit the model
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        """Return value and gradient at theta; the gradient is a new array."""
+        """Return value and gradient at theta. The gradient is a new array."""
         value, dy = self._loss.value_and_gradient(self._outputs(theta), self._targets)
         self._model.backward(dy)
         return value + self._model.penalty, self._model.grad_arena.copy()
@@ -53,7 +53,7 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Return views of a vector's parts by the parameters' names, in the parameters' shapes."""
+        """Split a vector such as theta. Return views of its parts, with the names and shapes of the parameters."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -66,7 +66,7 @@ class Objective:
 def objective(
     model: Sequential, loss: Loss, x: npt.ArrayLike, targets: Any, *, training: bool = False, key: Key | None = None
 ) -> Objective:
-    """Return the mean loss over the rows x as a function f(theta) of all weights, with its gradient, in float64.
+    """Return a function f(theta) of all weights: the mean loss over the rows x and its gradient, in float64.
 
     ::
 
@@ -75,22 +75,22 @@ def objective(
     Parameters
     ----------
     model : Sequential
-        It is copied in float64. Its weights and running statistics do not change when f is called.
+        The network. f uses a copy in float64, so calls of f do not change the network.
     loss : Loss
-        From `fusedstep.nn`.
+        A loss of `fusedstep.nn`.
     x : array_like, shape (n, in_features)
-        Rows.
+        Input rows.
     targets : array_like
         The targets of the loss.
     training : bool
-        True: batch normalisation uses the batch's statistics, dropout is active, and penalties are added.
+        If True, batch normalisation uses the batch's statistics, dropout is active, and penalties are added.
     key : Key, optional
-        Draws the masks of dropout in training, which are the same in every call.
+        Draws the dropout masks in training. Every call of f uses the same masks.
 
     Returns
     -------
     Objective
-        A function; its ``theta`` has the model's weights.
+        The function f. Its attribute ``theta`` has the model's weights.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Decomposition of an error into bias and variance."""
+"""Decompose an error into bias and variance."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Array = npt.NDArray[Any]
 
 
 class BiasVariance(NamedTuple):
-    """A decomposition of the expected loss on test rows, over training sets.
+    """The decomposition of a loss into bias and variance, returned by `bias_variance`.
 
     Attributes
     ----------
     loss : float
         Mean loss over the test rows and the training sets.
     bias : float
-        Loss of the main prediction. With the squared loss, the main prediction of a row is the mean of its
-        predictions. With zero_one it is the most frequent prediction. The bias includes the noise of the test targets.
+        Mean loss of the main predictions. The main prediction of a row is the mean of its predictions (loss "squared")
+        or its most frequent prediction (loss "zero_one"). The bias includes the noise of the test targets.
     variance : float
-        Mean loss of the predictions, with the main prediction as the target.
+        Mean loss of the predictions if the main predictions are the targets.
     net_variance : float
-        ``loss - bias``: the amount that the variance adds to the loss. With the squared loss it is equal to
-        ``variance``. With zero_one, variance reduces the loss of rows whose main prediction is wrong.
+        ``loss - bias``: the amount that the variance adds to the loss. With "squared", it is equal to ``variance``.
+        With "zero_one", it can be smaller, because variance reduces the loss of rows whose main prediction is wrong.
     predictions : ndarray, shape (rounds, n_test)
         The prediction for each test row from each training set.
     """
@@ -59,22 +59,23 @@ def bias_variance(
     ::
 
         squared     E (y - f)^2  =  (y - E f)^2  +  E (f - E f)^2
-        zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m the most frequent f
+        zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m = most frequent f
+        for the prediction f of a model, the target y, and the mean E over the training sets
 
     Parameters
     ----------
     fit : function of (X, y)
-        Trains on some rows; returns a model with ``predict(X)``, or a function of X.
+        Trains on these rows. Returns a model with ``predict(X)``, or a function of X.
     X, y : array_like, n rows
-        Each training set takes n of them, with replacement.
+        Each training set has n of these rows, drawn with replacement.
     X_test, y_test : array_like
-        Rows for the loss, with one number or label each.
+        Rows for which the loss is computed, and one number or label for each row.
     rounds : int
         Number of training sets, at least 2.
     loss : {"squared", "zero_one"}
         "squared" for numbers, "zero_one" for labels.
     key : Key, optional
-        Draws the training sets: round r uses ``key.fold(r)``.
+        Draws the training sets. The training set number r is drawn with ``key.fold(r)``.
 
     Returns
     -------
@@ -88,8 +89,8 @@ def bias_variance(
 
     Notes
     -----
-    Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. A bootstrap set has 63% of the rows, so
-    the loss is somewhat larger than that of a model trained on all rows.
+    Sources: Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. A training set has about 63% of
+    the different rows, so the loss is somewhat larger than the loss of a model that was trained on all rows.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Small, fast networks on NumPy: layers that reuse their memory, and one arena of parameters."""
+"""Small, fast networks on NumPy. Layers reuse their memory, and one array holds all parameters."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Products of matrices on the threads of the core."""
+"""Matrix products on the threads of the compiled module `_core`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,35 @@ from .._base.arrays import Array
 _numpys_own = getattr(sys.modules.get("numpy._core._multiarray_umath"), "__file__", None)
 FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenBLAS
 
-# In a small network a second core saves some microseconds of the products. It costs as much in the optimizer's step,
-# because half of the gradient is then in the other core's cache.
-MOST_ROWS = 64  # rows of a batch
-LARGEST_WEIGHT = 32768  # elements. Above one of the two limits more cores are used
+# In a small network, a second CPU core makes the products some microseconds faster. It makes the optimizer's step as
+# much slower, because half of the gradient is then in the cache of the other CPU core.
+MOST_ROWS = 64  # rows of a batch. Larger batches use more CPU cores
+LARGEST_WEIGHT = 32768  # elements. Larger weights use more CPU cores
 
 
 def stays_on_one_core(rows: int, largest: int) -> bool:
-    """Return True if a network with this batch size and largest weight should use one core only."""
+    """Return True if a network should use one CPU core only.
+
+    ``rows`` is the batch size. ``largest`` is the number of elements of the network's largest weight.
+    """
     return rows <= MOST_ROWS and largest <= LARGEST_WEIGHT
 
 
 def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
-    """Compute ``out = a b`` for a batch ``a`` of rows; each thread computes some of the columns."""
+    """Compute ``out = a b`` for a batch ``a`` of rows. Each thread computes some of the columns.
+
+    ``largest`` is the number of elements of the network's largest weight.
+    """
     if not _core.product(a, b, out, False, int(stays_on_one_core(len(a), largest))):
         np.dot(a, b, out)
     return out
 
 
 def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
-    """Compute ``out = a b`` for a batch ``b`` of rows; each thread computes some rows of the result."""
+    """Compute ``out = a b`` for a batch ``b`` of rows. Each thread computes some rows of the result.
+
+    ``largest`` is the number of elements of the network's largest weight.
+    """
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)
     return out

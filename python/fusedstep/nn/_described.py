@@ -8,7 +8,7 @@ from ._layer import LAYERS, Layer
 
 
 def described(layer: Layer) -> dict[str, Any]:
-    """Return the kind of a layer, its arguments and its inner layers, as JSON data."""
+    """Return the class name of a layer, its arguments and its inner layers, as JSON data."""
     if LAYERS.get(type(layer).__name__) is not type(layer):
         kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
         raise TypeError(f"nn.save: trained must have only layers of fusedstep.nn; got {layer!r} of {kind}")

@@ -14,32 +14,38 @@ Forward = Callable[[Array, bool], Array]  # (x, training) -> y
 
 
 class Layer:
-    """One step of a network: rows (n, width) to rows (n, width'), and gradients the other way.
+    """The base class of layers.
 
-    A layer declares the memory that it needs (`param_shapes`, `buffer_shapes`). `Sequential` owns that memory and
-    passes views of it to `attach`. Results are in scratch memory that is reused for every batch of the same size: an
+    `forward` maps inputs x of shape (n, width) to outputs y of shape (n, width'). `backward` maps dy to dx. Here dy is
+    the gradient of the loss with respect to y, and dx is the gradient with respect to x.
+
+    A layer declares the memory that it needs (`param_shapes`, `buffer_shapes`). `Sequential` allocates that memory and
+    passes views of it to `attach`. Results are in scratch memory that is reused for every batch of the same size. So an
     array that `forward` or `backward` returns is valid until the next call.
 
     Attributes
     ----------
     works_in_place : bool
-        Class trait: y may overwrite x, and dx may overwrite dy. `Sequential` sets ``over_x`` and ``over_dy`` where the
-        old values are not needed.
-    keeps_output, keeps_dx : bool
-        Class traits, True by default. `keeps_output`: the next layer must not overwrite y, because `backward` reads y
-        or y may be x. `keeps_dx`: the layer before must not overwrite dx, because dx may be dy.
+        Class attribute. If True, `Sequential` sets ``over_x`` and ``over_dy`` if possible. With ``over_x``, y may
+        overwrite x. With ``over_dy``, dx may overwrite dy.
+    keeps_output : bool
+        Class attribute, True by default. True if the next layer must not overwrite y, because `backward` reads y or
+        because y and x may be the same array.
+    keeps_dx : bool
+        Class attribute, True by default. True if the layer before must not overwrite dx, because dx and dy may be the
+        same array.
     is_random : bool
-        True if the layer draws random numbers, whose key `sample` can set.
+        True if the layer draws random numbers. `sample` sets their key.
     sublayers : tuple of Layer
-        Layers inside this one.
+        Layers inside this layer.
     penalty : float
-        The amount that the layer added to the loss in the last pass.
+        The amount that this layer adds to the loss of the last pass.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
 
     Examples
     --------
-    A layer of your own. `config` returns the constructor's arguments, because copies of the model are made with them.
+    A layer of your own. `config` must return the constructor's arguments, because they are needed to copy the model.
 
     >>> import numpy as np
     >>> from fusedstep import inspect, nn
@@ -96,22 +102,22 @@ class Layer:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def param_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of the trained arrays."""
+        """Return the names and shapes of the trained arrays."""
         return {}
 
     def buffer_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of arrays that are saved but not trained, in the model's dtype."""
+        """Return the names and shapes of the arrays in the model's dtype that are saved but not trained."""
         return {}
 
     def counter_shapes(self) -> dict[str, Shape]:
-        """Names and shapes of the int64 arrays that are saved but not trained. They are in ``buffers`` too."""
+        """Return the names and shapes of the int64 arrays that are saved but not trained. ``buffers`` has them too."""
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Set the width of the input (None: unknown). Called before shapes and widths are read."""
+        """Set the width of the input (None: unknown). Must be called before the shapes and widths are read."""
 
     def widths(self) -> tuple[int | None, int | None]:
-        """Return the widths of input and output. None means any width, with the output as wide as the input."""
+        """Return the widths of input and output. (None, None): any width, and the output is as wide as the input."""
         return None, None
 
     def attach(
@@ -126,20 +132,21 @@ class Layer:
         self.attached = True
 
     def forward_with(self, after: Layer) -> Forward | None:
-        """Return one forward pass for this layer and the next, if that is faster; else None."""
+        """Return one function that computes this layer and the next layer `after`, or None if there is none."""
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Set the first values of parameters and buffers."""
+        """Set the initial values of parameters and buffers."""
 
     def sample(self, key: Key | None, first_row: int = 0) -> None:
-        """Draw from this key in the next passes, also in prediction. None: draw as usual, in training only.
+        """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        ``first_row`` is the index of the first row of the next pass among all rows.
+        If `key` is None, the layer again draws its own random numbers, and only in training. ``first_row`` is the index
+        of the next pass's first row among all rows.
         """
 
     def forward(self, x: Array, training: bool) -> Array:
-        """Return the output for the rows ``x``, and keep what `backward` needs."""
+        """Return the output for the rows ``x``, and store the arrays that `backward` needs."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
@@ -147,13 +154,13 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 
-#: Name of the class -> class of every layer that a saved model may have.
+#: Class name -> class, for every layer that a saved model may have.
 LAYERS: dict[str, type[Layer]] = {}
 
 Kind = TypeVar("Kind", bound=type[Layer])
 
 
 def can_be_saved(kind: Kind) -> Kind:
-    """Let models with this layer be saved and loaded."""
+    """Allow `save` and `load` for models with this class of layers."""
     LAYERS[kind.__name__] = kind
     return kind

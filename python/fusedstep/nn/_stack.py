@@ -1,4 +1,4 @@
-"""Functions for a stack of layers, which is a network or a block."""
+"""Functions for a stack of layers: the layers of a `Sequential` or of a `Residual`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_layers(owner: str, layers: Sequence[object]) -> None:
 
 
 def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:
-    """Set the width of each layer's input; return the widths of the stack's input and output (None: any)."""
+    """Set the width of each layer's input. Return the widths of the stack's input and output (None: any width)."""
     first = width
     for i, layer in enumerate(layers):
         layer.fit_width(width)
@@ -40,7 +40,7 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers overwrite x and dy, except x and dy of the stack and arrays that a neighbour keeps."""
+    """Let layers overwrite x and dy, except the x and dy of the whole stack and arrays that a neighbour keeps."""
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output
@@ -48,7 +48,7 @@ def allow_in_place(layers: Sequence[Layer]) -> None:
 
 
 def forward_passes(layers: Sequence[Layer]) -> list[Forward]:
-    """Return the layers' forward passes in order. Two neighbours may have one pass together."""
+    """Return the layers' forward functions in order. One function may compute two neighbouring layers."""
     passes: list[Forward] = []
     rest = list(layers)
     while rest:
@@ -61,24 +61,24 @@ def forward_passes(layers: Sequence[Layer]) -> list[Forward]:
 
 
 def every(layers: Iterable[Layer]) -> Iterator[Layer]:
-    """Yield the layers and those inside them."""
+    """Yield the layers and all layers inside them."""
     for layer in layers:
         yield layer
         yield from every(layer.sublayers)
 
 
 def total_penalty(layers: Sequence[Layer]) -> float:
-    """Return the sum of the penalties of the layers and of those inside them."""
+    """Return the sum of the penalties of the layers and of all layers inside them."""
     return sum(layer.penalty + total_penalty(layer.sublayers) for layer in layers)
 
 
 def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
-    """Put the number of its layer before every name."""
+    """Put the index of the layer before every name: ``weight`` of layer 0 becomes ``0.weight``."""
     return {f"{i}.{name}": shape for i, own in enumerate(shapes) for name, shape in own.items()}
 
 
 def recipe(layer: Layer) -> Recipe:
-    """Return the type of a layer, its arguments and the layers in it, for `make`."""
+    """Return the type of a layer, its arguments and the recipes of its inner layers, for `make`."""
     return type(layer), layer.config(), [recipe(inner) for inner in layer.sublayers]
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation in a network, with the ReLU and the residual in the same pass."""
+"""Batch normalisation in a network. The same pass can add a residual and apply a ReLU."""
 
 from __future__ import annotations
 
@@ -20,41 +20,43 @@ if TYPE_CHECKING:
 
 @can_be_saved
 class BatchNorm(Layer):
-    r"""Normalise every feature by its mean and variance in the batch (in prediction: by the running statistics).
+    r"""Normalise every feature: in training by its mean and variance in the batch, in prediction by running statistics.
 
     ::
 
-        y = act(gamma * (x - mean) / sqrt(var + eps) + beta),   act = max(0, .) with relu=True, else nothing
-        running = (1 - momentum) * running + momentum * batch   (in training)
+        y = act(gamma * (x - mean) / sqrt(var + eps) + beta),   act(a) = max(0, a) if relu, else a
+        running statistic = (1 - momentum) * running statistic + momentum * batch statistic   (in training)
 
     Parameters
     ----------
     num_features : int, optional
-        Width of the input; by default that of the layers before it.
+        Width of the input. By default, the width of the previous layer's output.
     momentum : float from 0 to 1, or None
-        Weight of this batch in the running statistics; None is the average over all batches so far.
+        Weight of this batch in the running statistics. None: the running statistics are the averages over all batches
+        so far.
     eps : float
-        Added to the variance, >= 0.
+        Number that is added to the variance, >= 0.
     affine : bool
-        True for ``gamma`` (initially 1) and ``beta`` (initially 0).
+        If True, there are parameters ``gamma`` (initially 1) and ``beta`` (initially 0).
     relu : bool
-        Apply a ReLU in the same pass.
+        If True, apply a ReLU in the same pass.
 
     Attributes
     ----------
     buffers : dict
-        ``running_mean``, ``running_var`` in the model's dtype and ``num_batches``, int64: saved, not optimised.
+        ``running_mean`` and ``running_var`` in the model's dtype, and ``num_batches`` as int64. They are saved with the
+        model but not optimised.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. In training, `forward` raises for a single row.
+        If an argument is not as described. In training, `forward` also raises an error if the batch has a single row.
 
     Notes
     -----
-    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Same as ``torch.nn.BatchNorm1d``, whose
-    ``weight`` and ``bias`` are gamma and beta here. Give the `Linear` before a `BatchNorm` ``bias=False``, because beta
-    replaces the bias.
+    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The same as ``torch.nn.BatchNorm1d``,
+    whose ``weight`` and ``bias`` are called gamma and beta here. Make the `Linear` before a `BatchNorm` with
+    ``bias=False``, because beta replaces the bias.
 
     Examples
     --------
@@ -140,7 +142,7 @@ class BatchNorm(Layer):
         return dx if need_dx else None
 
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
-        """Return y of x, with a residual added before the ReLU. Do not change x or the residual before `gradients`."""
+        """Return y. A residual is added before the ReLU. Do not change x or the residual before `gradients`."""
         y = self._y[x.shape]
         if not (training or len(x)):  # the kernel refuses an empty batch, but a prediction may have no rows
             return y
@@ -162,7 +164,7 @@ class BatchNorm(Layer):
         return y
 
     def gradients(self, dy: Array) -> BatchNormGrads:
-        """Write the gradients of gamma and beta; return dx and dresidual. Without a ReLU, dresidual is dy itself."""
+        """Write the gradients of gamma and beta. Return dx and dresidual. Without a ReLU, dresidual is dy itself."""
         keeps_dy = self._has_residual and not self.relu
         dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
         out = (dx, self._dresidual[dy.shape]) if self._has_residual and self.relu else dx
@@ -175,21 +177,22 @@ class BatchNorm(Layer):
 def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     """Measure the running statistics of all `BatchNorm` layers again, with the current weights.
 
-    Running statistics fit only the weights with which they were measured. Call this function before other weights are
-    evaluated: inside ``optimizer.averaged()``, or after averages were copied into the model. The old statistics are
-    overwritten.
+    Running statistics are valid only for the weights with which they were measured. So call this function before you
+    evaluate the model with other weights: inside ``optimizer.averaged()``, or after you have copied averages into the
+    model. The old statistics are overwritten.
 
     Parameters
     ----------
     model : Sequential
-        Its layers process the batches as in training. Gradients and weights do not change.
+        All its layers process the batches as in training. Gradients and weights do not change.
     batches : iterable of arrays
-        Inputs, at least one batch of two rows or more. The statistics become the mean over the batches.
+        Batches of inputs, each with at least two rows. At least one batch is needed. The statistics become the mean
+        over the batches.
 
     Raises
     ------
     ValueError
-        If there is no batch, or a batch does not fit the model. Then the statistics do not change.
+        If there is no batch, or a batch does not fit the model. The statistics then keep their old values.
 
     Examples
     --------

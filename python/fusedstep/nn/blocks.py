@@ -21,27 +21,27 @@ def hidden_block(
     weight_init: init.Initializer | None = None,
     bias_init: init.Initializer | None = None,
 ) -> list[Layer]:
-    """Return the parts of a hidden layer: `Linear`, `BatchNorm`, an activation, a penalty on it, `Dropout`.
+    """Return the layers of a hidden block in order: `Linear`, `BatchNorm`, activation, penalty, `Dropout`.
 
     Parameters
     ----------
     in_features, out_features : int
-        Widths, >= 1.
+        Widths of the block's input and output, >= 1.
     activation : type of Layer, optional
-        None: the identity. A ReLU after a batch norm is applied in the same pass.
+        Class of the activation. None: no activation. A ReLU after a batch norm is computed by the `BatchNorm`.
     batch_norm : bool
-        If True, the `Linear` has no bias, because batch norm would subtract it.
+        If True, there is a `BatchNorm`. The `Linear` then has no bias, because batch norm would subtract it.
     dropout : float
-        Probability. If it is 0, there is no `Dropout`.
+        Probability that an activation is set to 0. If it is 0, there is no `Dropout`.
     penalty : Layer, optional
-        A penalty on the activations.
+        A penalty on the activations, such as `L1Activity`.
     weight_init, bias_init : callable, optional
         See `Linear`.
 
     Returns
     -------
     list of Layer
-        For `Sequential`.
+        Arguments for `Sequential`.
 
     Raises
     ------

@@ -19,27 +19,27 @@ SEEDS = 2**63  # seeds must fit into int64
 
 @can_be_saved
 class Dropout(Layer):
-    r"""Set each element to zero with probability p in training; the identity in prediction.
+    r"""In training, set each element to zero with probability p. In prediction, change nothing (mode "inverted").
 
     ::
 
-        y_i = m_i x_i / (1 - p),   P(m_i = 1) = 1 - p       (training;   vanilla: m_i x_i)
-        y_i = x_i                                           (prediction; vanilla: (1 - p) x_i)
-        dx_i = m_i dy_i / (1 - p)                           (vanilla: m_i dy_i)
+        m_i = 0 with probability p, else 1
+        "inverted":  y_i = m_i x_i / (1 - p) in training,  y_i = x_i in prediction,          dx_i = m_i dy_i / (1 - p)
+        "vanilla":   y_i = m_i x_i in training,            y_i = (1 - p) x_i in prediction,  dx_i = m_i dy_i
 
     Parameters
     ----------
     p : float
-        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536.
+        Probability of zero, from 0 to 1. It is rounded to a multiple of 1/65536.
     mode : {"inverted", "vanilla"}
-        Scale in training (the usual form) or in prediction (the first paper's).
+        "inverted", the usual form, scales in training. "vanilla", the form of the first paper, scales in prediction.
 
     Attributes
     ----------
     buffers : dict
-        ``"stream"``, int64: the seed of the layer's `Philox`, drawn from the model's ``rng`` when the model is made,
-        and the number of the stream that the next training pass uses. Both are part of ``state_dict``, so that a
-        resumed run draws the same masks as a run without a break.
+        ``"stream"`` holds two int64 numbers. The first is the seed of the layer's `Philox` generator; it is drawn from
+        the model's ``rng`` when the model is made. The second is the number of the random stream that the next training
+        pass uses. Both are in ``state_dict``, so that a resumed training draws the same masks as one without a break.
 
     Raises
     ------
@@ -48,8 +48,9 @@ class Dropout(Layer):
 
     Notes
     -----
-    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Unlike
-    ``torch.nn.Dropout`` it does not use a global generator, and the masks are the same for any number of threads.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Unlike
+    ``torch.nn.Dropout``, this layer does not use a global random generator. The masks are the same for any number of
+    threads.
 
     Examples
     --------
@@ -100,7 +101,8 @@ class Dropout(Layer):
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         self._sampled = None if key is None else (key, first_row)
 
-    # The kernel is called without the checks of `fusedstep.dropout`, which take longer than a small batch.
+    # `forward` and `backward` call the kernel directly. For a small batch, the checks of `fusedstep.dropout` would take
+    # longer than the kernel.
     def forward(self, x: Array, training: bool) -> Array:
         how = self._dropping if training or self._sampled is not None else self._keeping
         self._drawn = drawn = (*how, *self._next(training, x.shape[1]))
@@ -114,7 +116,7 @@ class Dropout(Layer):
         return _core.drop("Dropout.backward", "dy", dy, dx, None, *self._drawn)
 
     def _next(self, training: bool, width: int) -> tuple[int, int, int]:
-        """Return seed, stream and first element of the mask. In training, move on to the next stream."""
+        """Return the seed, the stream and the index of the mask's first element. In training, go to the next stream."""
         if self._sampled is not None:
             key, row = self._sampled
             return key.seed, key.stream, row * width

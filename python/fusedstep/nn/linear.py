@@ -19,24 +19,26 @@ from .activations import ReLU
 
 @can_be_saved
 class Linear(Layer):
-    """``y = x W + b``; backward: ``dW = x^T dy``, ``db = sum of the rows of dy``, ``dx = dy W^T``.
+    """``y = x W + b``; backward: ``dW = x^T dy``, ``db_j = sum_i dy_ij``, ``dx = dy W^T``.
 
-    The weight has the shape (in_features, out_features): torch stores its transpose, scikit-learn's
-    ``coefs_`` have this shape.
+    The weight W has the shape (in_features, out_features), like the ``coefs_`` of scikit-learn. torch stores the
+    transpose of W.
 
     Parameters
     ----------
     in_features, out_features : int
         Widths of input and output, >= 1.
     bias : bool
-        True for a bias ``b``.
+        If True, there is a bias ``b``.
     weight_init, bias_init : callable, optional
-        From `fusedstep.init`, or any function (shape, rng, dtype) -> array. Default: Glorot uniform, zeros.
+        An initialiser from `fusedstep.init`, or any function (shape, rng, dtype) -> array. Default: Glorot uniform for
+        the weight, zeros for the bias.
 
     Raises
     ------
     TypeError, ValueError
-        If a width is not an integer >= 1, `bias` is neither True nor False, or an initialiser is not such a function.
+        If a width is not an integer >= 1, `bias` is not a bool, or an initialiser is not a function with these three
+        arguments.
 
     Examples
     --------
@@ -123,13 +125,13 @@ class Linear(Layer):
 
 
 def _maker(name: str, make: init.Initializer) -> init.Initializer:
-    """Return an initialiser; refuse anything else, such as `init.he` in place of ``init.he()``."""
+    """Return `make` if it is an initialiser. Refuse anything else, such as `init.he` instead of ``init.he()``."""
     try:
         signature(make).bind((1, 1), None, None)
     except TypeError:
         raise TypeError(
             f"Linear: {name} must be a function (shape, rng, dtype), such as init.he(); got {make!r}"
         ) from None
-    except ValueError:  # compiled, without a signature
+    except ValueError:  # a compiled function may have no signature
         pass
     return make

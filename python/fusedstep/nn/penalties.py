@@ -1,7 +1,8 @@
 """Penalties on activations: layers that change only the loss.
 
-Put one after the layer whose outputs h (n rows, k units) should be sparse. In training it adds ``weight * penalty`` to
-the model's ``penalty``, and the gradient of ``weight * penalty`` to dy. In prediction it does nothing.
+Put a penalty after the layer whose outputs h should be sparse. h has n rows and k columns, one column per unit. In
+training, the penalty adds ``weight * penalty`` to the model's ``penalty``, and the gradient of ``weight * penalty`` to
+dy. In prediction, it does nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from ._layer import Layer, can_be_saved
 
 
 class ActivityPenalty(Layer):
-    """Base of the penalties: ``y = h``; ``dh = dy + weight * d penalty / dh``.
+    """The base class of penalties on the activations h: ``y = h``; ``dx = dy + weight * d penalty / dh``.
 
-    A subclass writes `_evaluate`.
+    A subclass defines `_evaluate`.
 
     Parameters
     ----------
@@ -73,17 +74,17 @@ class ActivityPenalty(Layer):
         return np.add(dy, added, out=dy if self.over_dy else self._dx[dy.shape])
 
     def _evaluate(self, h: Array, slope: Array) -> float:
-        """Return the penalty of h; write its gradient to `slope`."""
+        """Return the penalty of h. Write the gradient of the penalty to `slope`."""
         raise NotImplementedError
 
 
 @can_be_saved
 class L1Activity(ActivityPenalty):
-    r"""The sum of the absolute activations, averaged over the rows. After a `ReLU`, many become exactly zero.
+    r"""An L1 penalty: in training, add ``weight * penalty`` to the loss. After a `ReLU`, many activations become zero.
 
     ::
 
-        penalty = 1/n sum_ij |h_ij|,    d penalty / dh_ij = sign(h_ij) / n
+        penalty = 1/n sum_ij |h_ij|,    d penalty / dh_ij = sign(h_ij) / n    for activations h with n rows
 
     Parameters
     ----------
@@ -93,11 +94,12 @@ class L1Activity(ActivityPenalty):
     Raises
     ------
     TypeError, ValueError
-        If the weight is not such a number.
+        If the weight is not a finite number >= 0.
 
     Notes
     -----
-    Bengio (2012), section 3.2, "sparsity of activation"; Glorot, Bordes, Bengio (2011). torch has no such layer.
+    Sources: Bengio (2012), section 3.2, "sparsity of activation"; Glorot, Bordes, Bengio (2011). torch has no such
+    layer.
 
     Examples
     --------
@@ -122,11 +124,14 @@ class L1Activity(ActivityPenalty):
 
 @can_be_saved
 class StudentTActivity(ActivityPenalty):
-    r"""The logarithmic penalty of a Student-t prior: it moves small activations to zero and hardly changes large ones.
+    r"""The penalty of a Student-t prior. It moves small activations to zero and hardly changes large activations.
+
+    In training, the layer adds ``weight * penalty`` to the loss.
 
     ::
 
         penalty = 1/n sum_ij log(1 + h_ij^2),    d penalty / dh_ij = 2 h_ij / (1 + h_ij^2) / n
+        for activations h with n rows
 
     Parameters
     ----------
@@ -136,11 +141,11 @@ class StudentTActivity(ActivityPenalty):
     Raises
     ------
     TypeError, ValueError
-        If the weight is not such a number.
+        If the weight is not a finite number >= 0.
 
     Notes
     -----
-    Olshausen and Field (1996); Bengio (2012), section 3.2. torch has no such layer.
+    Sources: Olshausen and Field (1996); Bengio (2012), section 3.2. torch has no such layer.
 
     Examples
     --------
@@ -164,6 +169,8 @@ class StudentTActivity(ActivityPenalty):
 class KLActivity(ActivityPenalty):
     r"""The Kullback-Leibler divergence of every unit's mean activation from a target rate.
 
+    In training, the layer adds ``weight * penalty`` to the loss. The activations h have n rows.
+
     ::
 
         rate_j = 1/n sum_i h_ij,    penalty = sum_j rho log(rho / rate_j) + (1 - rho) log((1 - rho) / (1 - rate_j))
@@ -174,19 +181,19 @@ class KLActivity(ActivityPenalty):
     weight : float
         Strength, at least 0.
     rho : float
-        The rate at which every unit should be active, between 0 and 1.
+        The target for every unit's mean activation, between 0 and 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. `forward` raises if a mean activation is not from 0 to 1: put the layer
-        after a `Sigmoid`.
+        If an argument is not as described. `forward` also raises an error if a mean activation is not from 0 to 1. So
+        put the layer after a `Sigmoid`.
 
     Notes
     -----
-    Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines", section 11.
-    A mean activation of exactly 0 or 1 is replaced by the nearest number between them, where the gradient is finite.
-    torch has no such layer.
+    Sources: Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines",
+    section 11. If a mean activation is exactly 0 or 1, the nearest number between 0 and 1 is used, because the gradient
+    is finite there. torch has no such layer.
 
     Examples
     --------

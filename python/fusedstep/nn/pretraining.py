@@ -33,11 +33,11 @@ class PretrainedLayer(NamedTuple):
     Attributes
     ----------
     weight, bias : ndarray, shapes (in, out) and (out,)
-        For a `Linear` of the network that is trained afterwards.
+        First values for a `Linear` of the network that is trained afterwards.
     candidate : int
-        Index of the candidate whose settings trained it.
+        Index in ``candidates`` of the settings with which this layer was trained.
     autoencoder : Sequential
-        Encoder and decoder.
+        The encoder and the decoder of this layer.
     """
 
     weight: Array
@@ -54,7 +54,7 @@ class PretrainedStack(NamedTuple):
     layers : tuple of PretrainedLayer
         From the input upwards.
     error : float
-        Mean squared error of the input reconstructed from the top layer through all decoders.
+        Mean squared error between the input and its reconstruction, which all decoders compute from the top layer.
     """
 
     layers: tuple[PretrainedLayer, ...]
@@ -90,7 +90,7 @@ def pretrain(
     seed: int = 0,
     **settings: Any,
 ) -> list[PretrainedStack]:
-    r"""Train a stack of auto-encoders, a layer at a time; keep the best few at each layer.
+    r"""Train stacks of auto-encoders layer by layer. Keep only the best stacks after each layer.
 
     ::
 
@@ -98,22 +98,24 @@ def pretrain(
         layer l minimises  mean((h_{l-1} - r_l)^2) + penalty(h_l)    with h_{l-1} + noise at the input
         error of a stack   mean((x - r)^2),  r = x reconstructed from h_l through all decoders
 
-    Every candidate is tried on each of the ``keep`` best stacks so far, and the ``keep`` best results are kept.
+    A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
+    with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.
 
     Parameters
     ----------
     x : ndarray, shape (n, width)
-        float32 or float64; not written to.
+        float32 or float64. It is not written to.
     widths : sequence of int
         Widths of the hidden layers, from the input upwards.
     activation : type of Layer, optional
-        None: the identity.
+        Activation of every encoder. None: no activation.
     candidates : sequence of mappings
-        Settings to try at each layer, which replace those of ``settings``. Equal candidates differ by their seed.
+        Settings to try at each layer. They replace the equally named ``settings``. Equal candidates are trained with
+        different random numbers.
     keep : int
-        How many stacks are kept after each layer, >= 1.
+        Number of stacks that are kept after each layer, >= 1.
     seed : int
-        The same seed gives the same bits.
+        The same seed gives the same results, bit for bit.
     **settings
         ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (0) and
         ``penalty`` (None). ``noise`` is the standard deviation of noise at the input, for a denoising auto-encoder.
@@ -131,8 +133,8 @@ def pretrain(
 
     Notes
     -----
-    Bengio, Lamblin, Popovici, Larochelle (2007); denoising: Vincent et al. (2008). The K best per layer: Bengio (2012),
-    section 3.3.4, "greedy layer-wise hyper-parameter optimization".
+    Sources: Bengio, Lamblin, Popovici, Larochelle (2007); for the noise, Vincent et al. (2008); for several candidates
+    per layer, Bengio (2012), section 3.3.4, "greedy layer-wise hyper-parameter optimization".
 
     Examples
     --------
@@ -182,7 +184,7 @@ def _train(
     def noisy(batch: Batch) -> Batch:
         return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
 
-    # a loss that is not finite ends the training; its error is infinite, so it is kept only if there is no other
+    # A loss that is not finite ends the training. The stack's error is then infinite, so other stacks are preferred.
     deque(trainer.fit(batches, how.epochs, order=lambda: rng.permutation(len(h)), change=partial(map, noisy)), maxlen=0)
     first = model.layers[0].params
     return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)
@@ -198,7 +200,7 @@ def _encode(layers: Sequence[PretrainedLayer], x: Array) -> Array:
 
 
 def _error(layers: Sequence[PretrainedLayer], x: Array) -> float:
-    """Return the mean squared error of the reconstructed x; infinity if it is not finite."""
+    """Return the mean squared error of the reconstructed x, or infinity if the error is not finite."""
     r = _encode(layers, x)
     for layer in reversed(layers):
         r = layer.autoencoder.layers[-1].forward(r, False).copy()

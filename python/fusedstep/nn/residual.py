@@ -16,27 +16,28 @@ from .batch_norm import BatchNorm
 
 @can_be_saved
 class Residual(Layer):
-    r"""A block of layers that ends in a `BatchNorm`, which adds the block's input in the same pass.
+    r"""A block of layers whose last layer is a `BatchNorm`. The `BatchNorm` adds the block's input in the same pass.
 
     ::
 
-        y = act(BN(h) + x),   h = output of the layers before the BatchNorm, for the input x
-        dx = d(h)/dx + dresidual
+        y = act(BN(h) + x),   h = output of the layers before the BatchNorm for the input x,   act = ReLU or identity
+        dx = (dh/dx)^T dh + dresidual,   dh = gradient with respect to h,   dresidual = dy act'(BN(h) + x)
 
     Parameters
     ----------
     *layers : Layer
-        The last one is a `BatchNorm`; with ``relu=True`` its ReLU comes after the addition. The output is as wide as
-        the input.
+        The last layer must be a `BatchNorm`. If it has ``relu=True``, its ReLU comes after the addition. The output
+        must be as wide as the input.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a layer, occurs twice or does not fit, or the last one is not a `BatchNorm`.
+        If an argument is not a layer, occurs twice or does not fit, or the last layer is not a `BatchNorm`.
 
     Notes
     -----
-    He, Zhang, Ren, Sun (2016), figure 2. torch needs three calls and three passes for the same.
+    Source: He, Zhang, Ren, Sun (2016), figure 2. In torch, batch norm, addition and ReLU are three calls, and each call
+    passes over the data.
 
     Examples
     --------
@@ -122,5 +123,5 @@ class Residual(Layer):
 
 
 def _of(i: int, views: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the views of the i-th layer, by the layer's own names."""
+    """Return the views that belong to layer i, under the layer's own names."""
     return {name.removeprefix(f"{i}."): view for name, view in views.items() if name.startswith(f"{i}.")}

@@ -12,7 +12,7 @@ from .losses import softmax
 
 
 class SampledPrediction(NamedTuple):
-    """Predictions over dropout masks, one per row.
+    """Predictions from the outputs under many dropout masks. There is one prediction per row.
 
     Attributes
     ----------
@@ -22,8 +22,8 @@ class SampledPrediction(NamedTuple):
         For a classification: the entropy of the mean probabilities, in nats. For a regression: the standard deviation,
         in the target's units.
     mean, variance : ndarray, shape (n, outputs)
-        Mean and variance over the masks. For a classification: of the probabilities. For a regression: of the value, in
-        the target's units.
+        Mean and variance over the masks. For a classification, they are of the probabilities. For a regression, they
+        are of the predicted value: the mean in the target's units, the variance in their square.
     """
 
     prediction: Array
@@ -33,7 +33,7 @@ class SampledPrediction(NamedTuple):
 
 
 def predict_samples(trained: Any, X: Any, k: int, key: Key | int) -> SampledPrediction:
-    """Predict rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
+    """Predict from rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
     rows = trained.transform(X)
     if trained.task == "classification":
         mean, variance, _ = trained.model.predict_samples(rows, k, key, softmax)
@@ -46,7 +46,7 @@ def predict_samples(trained: Any, X: Any, k: int, key: Key | int) -> SampledPred
 
 
 def entropy(p: Array) -> Array:
-    """Return ``-sum(p log p)`` of each row of probabilities; 0 log 0 is 0."""
+    """Return ``-sum(p log p)`` for each row of probabilities. Here 0 log 0 is 0."""
     logs = np.log(np.where(p > 0, p, 1))
     total: Array = np.sum(p * logs, axis=1)
     return np.abs(total)

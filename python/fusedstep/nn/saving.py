@@ -1,7 +1,7 @@
-"""A trained model, or a network alone, in one safetensors file.
+"""Save a trained model or a network as one safetensors file, and load it.
 
-The file has arrays and one JSON text under one metadata key. The same training must give the same bytes. With several
-metadata keys the bytes would differ, because the order of the keys changes from run to run.
+The file has arrays, and one JSON text under one metadata key. The same training must give the same bytes. With several
+metadata keys, the bytes would differ, because the order of the keys changes from run to run.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ STATISTICS = ("input.mean", "input.scale")
 
 
 def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> None:
-    """Write a trained model, or a network alone. If that fails, an existing file does not change.
+    """Write a trained model or a network to a file. If writing fails, an existing file keeps its content.
 
     Parameters
     ----------
     path : path
         Path of the file, usually with the suffix ``.safetensors``.
     trained : TrainedModel or Sequential
-        The same model gives the same bytes. A `Sequential` is saved without names and scaling of inputs and outputs.
+        The same model gives the same bytes. The file of a `Sequential` has no names and no scaling of inputs and
+        outputs.
 
     Raises
     ------
     TypeError, ValueError
-        If `trained` is of another type, has a layer that `load` does not know, or has parts that do not fit together.
+        If `trained` has another type, if it has a layer that is not of `fusedstep.nn`, or if its parts do not fit
+        together.
     OSError
         If the file cannot be written.
     ImportError
@@ -48,7 +50,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
 
     Notes
     -----
-    The file has arrays and plain text. Reading it executes no code. Reading a pickle may execute code.
+    The file has arrays and plain text. Unlike a pickle, it cannot execute code when it is read.
 
     Examples
     --------
@@ -82,7 +84,7 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` or ``fusedstep train`` wrote.
+    """Read a file that `save` or ``fusedstep train`` wrote.
 
     Parameters
     ----------
@@ -92,14 +94,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     TrainedModel or Sequential
-        Ready to ``predict``: a trained model on rows of raw features.
+        The saved model. A `TrainedModel` predicts from rows of raw features.
 
     Raises
     ------
     OSError
-        If there is no such file, or it cannot be read.
+        If the file does not exist or cannot be read.
     ValueError
-        If it is not a file that `save` wrote, or its parts do not fit together.
+        If `save` did not write the file, or if its parts do not fit together.
     ImportError
         If safetensors is not installed.
 
@@ -162,7 +164,7 @@ def network_of(description: Mapping[str, Any], weights: Mapping[str, Array]) -> 
 
 
 def _check_size(layers: list[Layer], weights: Mapping[str, Array]) -> None:
-    """Refuse a description that would allocate more than the file holds."""
+    """Refuse layers that need more or fewer numbers than the file holds, before memory is allocated."""
     sizes = (layer.param_shapes() | layer.buffer_shapes() | layer.counter_shapes() for layer in layers)
     shapes = [shape for own in sizes for shape in own.values()]
     need, found = sum(map(math.prod, shapes)), sum(array.size for array in weights.values())

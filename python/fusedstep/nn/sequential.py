@@ -1,4 +1,4 @@
-"""A stack of layers that share one arena of parameters and one of gradients."""
+"""A network of layers in sequence. One array holds all parameters, and another array all gradients."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ PREDICT_ROWS = 1024  # rows per forward pass in `predict`, which limits the scra
 
 
 class Sequential:
-    """Layers one after the other; all parameters in one contiguous arena, all gradients in another.
+    """A network of layers in sequence. One contiguous array holds all parameters, another all gradients.
 
     Parameters
     ----------
     *layers : Layer
-        Each object once; widths must fit.
+        Different objects. Each layer must take as many features as the layer before returns.
     dtype : dtype
         float32 or float64, for all arrays of the model.
     rng : None, int or numpy.random.Generator
@@ -47,16 +47,16 @@ class Sequential:
     Attributes
     ----------
     params, grads : dict of str to ndarray
-        Views of the arenas under names such as "0.weight", in the same order. Pass them to an optimizer.
+        Views of ``arena`` and ``grad_arena``, under names such as "0.weight". Pass them to an optimizer.
     buffers : dict of str to ndarray
-        Other arrays of the layers (running statistics, counters of random numbers): saved, not optimised.
+        Other arrays of the layers, such as running statistics. They are saved but not optimised.
     arena, grad_arena : ndarray
-        All parameters, all gradients, flat.
+        One-dimensional arrays that hold all parameters and all gradients, in the order of ``params``.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not a layer, occurs twice, or does not fit the width before it.
+        If an argument is not a layer, occurs twice, or takes another width than the layer before returns.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class Sequential:
 
     @property
     def penalty(self) -> float:
-        """The sum that the penalties on activations add to the loss in the last pass; `backward` adds its gradient."""
+        """Sum of the penalties on activations in the last pass. Add it to the loss; `backward` adds its gradient."""
         return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -123,14 +123,14 @@ class Sequential:
         Parameters
         ----------
         x : ndarray, shape (n, in_features)
-            Of the model's dtype; kept until the next call (not copied), because `backward` needs it.
+            Inputs in the model's dtype. x is not copied. Do not change x before `backward`, because `backward` reads x.
         training : bool
-            True runs layers such as `Dropout` and `BatchNorm` as in training.
+            If True, layers such as `Dropout` and `BatchNorm` work as in training, else as in prediction.
 
         Returns
         -------
         ndarray, shape (n, out_features)
-            Reused memory: valid until the next call with as many rows.
+            In reused memory: valid until the next call with the same number of rows.
 
         Raises
         ------
@@ -152,19 +152,19 @@ class Sequential:
         return f"(n, {'width' if self.in_features is None else self.in_features})"
 
     def backward(self, dy: Array, need_dx: bool = False) -> Array | None:
-        """Write the gradients of the loss into the gradient arena, where they replace the old values.
+        """Compute the gradients of the loss. They replace the old values in ``grads`` and ``grad_arena``.
 
         Parameters
         ----------
         dy : ndarray, shape (n, out_features)
-            Gradient of the loss with respect to the outputs of the last `forward`; not written to.
+            Gradient of the loss with respect to the outputs of the last `forward`. It is not written to.
         need_dx : bool
-            True also computes the gradient with respect to x; without it the first layer computes one product less.
+            If True, also compute the gradient with respect to x. This costs one more matrix product in the first layer.
 
         Returns
         -------
         ndarray or None
-            The gradient with respect to x, in reused memory; None without `need_dx`.
+            The gradient with respect to x in reused memory, or None if `need_dx` is False.
 
         Raises
         ------
@@ -188,15 +188,15 @@ class Sequential:
         return layers[0].backward(dy, need_dx)
 
     def predict(self, x: npt.ArrayLike) -> Array:
-        """Return the outputs for any number of rows, as a new array; x is converted to the model's dtype.
+        """Return the outputs for any number of rows, as a new array. x is converted to the model's dtype.
 
-        Several threads may call `predict` at the same time (one waits for the other), but not while another
-        thread trains the model.
+        Several threads may call `predict` at the same time; each call then waits for the calls before it. Do not call
+        `predict` while another thread trains the model.
 
         Raises
         ------
         ValueError
-            If x is not a matrix of numbers of the right width.
+            If x is not a matrix of numbers with `in_features` columns.
         """
         rows = self._rows("predict", x)
         with self._predicting:
@@ -205,7 +205,7 @@ class Sequential:
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
     ) -> Moments:
-        """Return mean and variance of the outputs over k dropout masks. All other layers predict as usual.
+        """Return mean and variance of the outputs over k dropout masks. Layers without masks predict as usual.
 
         ::
 
@@ -214,7 +214,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like, shape (n, in_features)
-            Any number of rows. The masks of a row depend on its number, not on the number of rows.
+            Any number of rows. The masks of a row depend on the row's index, not on the number of rows.
         k : int
             Number of masks, >= 1.
         key : Key or int
@@ -225,12 +225,12 @@ class Sequential:
         Returns
         -------
         Moments
-            (mean, variance, draws), float64. For any k, it needs memory for two arrays.
+            (mean, variance, draws), in float64. The memory does not grow with k.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or the model has no layer that draws (`Dropout`).
+            If an argument is not as described, or if no layer draws random numbers, as `Dropout` does.
         """
         call = "Sequential.predict_samples"
         rows = self._rows("predict_samples", x)
@@ -259,7 +259,7 @@ class Sequential:
         return np.asarray(rows, self.dtype)
 
     def _outputs(self, rows: Array, keys: Sequence[Key] = ()) -> Array:
-        """Predict a part of the rows at a time. Keys, one per layer, fix the dropout masks."""
+        """Predict at most PREDICT_ROWS rows at a time. If there are keys, one per layer, they fix the dropout masks."""
         parts = []
         for start in range(0, max(len(rows), 1), PREDICT_ROWS):
             for layer, key in zip(self.layers, keys, strict=False):
@@ -278,7 +278,8 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If names are missing or unknown, shapes or dtypes differ, or a counter is negative. Then nothing is written.
+            If names are missing or unknown, shapes or dtypes differ, or a counter is negative. The model then does not
+            change.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"Sequential.load_state_dict: state must be a dict of arrays; got {type(state).__name__}")
@@ -310,12 +311,12 @@ class Sequential:
         return again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let pickle and deepcopy rebuild the arenas; otherwise views would become separate arrays."""
+        """Let pickle and deepcopy make the network again. If they copied its views, these would be separate arrays."""
         layers = [recipe(layer) for layer in self.layers]
         return _rebuild, (type(self), layers, self.dtype.name, self.state_dict()), self._added()
 
     def _added(self) -> dict[str, Any]:
-        """Attributes that a subclass or the user has added to the model."""
+        """Return the attributes that a subclass or the user has added to the model."""
         made = vars(Sequential(Layer(), rng=0))
         return {name: value for name, value in vars(self).items() if name not in made}
 
@@ -326,7 +327,7 @@ def _arena(shapes: Mapping[str, Shape], dtype: npt.DTypeLike) -> tuple[Array, di
 
 
 def _rebuild(kind: type[Sequential], made: list[Recipe], dtype: str, state: Mapping[str, Array]) -> Sequential:
-    model = kind.__new__(kind)  # a subclass's constructor may take anything
+    model = kind.__new__(kind)  # a subclass's constructor may take other arguments
     Sequential.__init__(model, *map(make, made), dtype=dtype, rng=0)
     model.load_state_dict(state)
     return model

@@ -1,7 +1,7 @@
-"""Limits NumPy's BLAS to one thread during a training with small products.
+"""Limit NumPy's BLAS to one thread during a training with small matrix products.
 
-OpenBLAS's threads wait for each other at the end of every product. If other processes use the cores, each product then
-takes tens of milliseconds, even a small one.
+The threads of OpenBLAS wait for each other at the end of every product. If other processes use the CPU cores, even a
+small product then takes tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from ._stack import every
 
 __all__ = ["largest_weight", "one_blas_thread"]
 
-SMALL = 1 << 26  # multiplications of a product: 3 ms on one thread of a machine with AVX2, in float32
+SMALL = 1 << 26  # multiplications in one product; in float32, they take 3 ms on one thread with AVX2
 
 
 @contextlib.contextmanager
 def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
-    """Limit BLAS to one thread inside the block if products are small. Large products use all threads.
+    """Limit BLAS to one thread inside a ``with`` block if the matrix products are small.
 
-    This is a setting of the process. Use it around a fit or a command, never around a single call. When the last block
-    ends, the setting from before the first block is restored.
+    If the products are large, they use all threads. The limit is a setting of the whole process. Use it around a fit or
+    a command, never around a single call. If several blocks overlap, the end of the last block restores the old
+    setting.
 
     Parameters
     ----------
@@ -43,8 +44,9 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
 
     Notes
     -----
-    The block needs threadpoolctl, which is installed with scikit-learn; without it the block does nothing. It also does
-    nothing if this package's own threads share the products, because these threads do not wait for each other.
+    The limit needs threadpoolctl, which is installed with scikit-learn. Without threadpoolctl, the block changes
+    nothing. The block also changes nothing if this package's own threads compute the products, because these threads
+    do not wait for each other.
 
     Examples
     --------
@@ -62,7 +64,7 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
 
 
 def largest_weight(layers: tuple[Layer, ...]) -> int:
-    """Return the number of elements of the largest matrix among some layers' weights."""
+    """Return the number of elements of the largest weight matrix in these layers."""
     shapes = [shape for layer in every(layers) for shape in layer.param_shapes().values() if len(shape) > 1]
     return max((int(np.prod(shape)) for shape in shapes), default=0)
 
@@ -75,7 +77,7 @@ def _is_worth_it(rows: int, largest: int) -> bool:
 
 @functools.cache
 def _shares_products() -> bool:
-    """Return True if products on several threads use our threads, not those of BLAS."""
+    """Return True if products on several threads use this package's threads, not the threads of BLAS."""
     a, out = np.ones((2, 2), np.float32), np.empty((2, 2), np.float32)
     return _blas.FOUND and _core.product(a, a, out, False, 0)
 
@@ -92,7 +94,8 @@ class _Limit:
         with self._lock:
             if self._count == 0:
                 limiter = libraries.limit(limits=1)
-                # if another thread has set its own limit by threadpoolctl, that limit stays, and nothing was done
+                # If another thread has set its own limit with threadpoolctl, that limit stays, and `leave` restores
+                # nothing.
                 self._limiter = limiter if all(lib["num_threads"] == 1 for lib in libraries.info()) else None
             self._count += 1
 
@@ -106,11 +109,11 @@ class _Limit:
                 release(_blas_libraries())
 
     def forget_the_lock(self) -> None:
-        """Replace the lock in a forked child, where no other thread will release it."""
+        """Replace the lock in a forked child process. No other thread can release it there."""
         self._lock = threading.Lock()
 
 
-@functools.cache  # a search for libraries takes milliseconds; NumPy's is always loaded
+@functools.cache  # the search for libraries takes milliseconds; NumPy's BLAS is always loaded
 def _blas_libraries() -> Any:
     return importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 

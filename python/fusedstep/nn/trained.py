@@ -19,7 +19,7 @@ from .sequential import Sequential
 if TYPE_CHECKING:
     from ..tables import Columns
 
-FORMATS = (1, 2)  # versions of the description; version 2 may have columns, or no task
+FORMATS = (1, 2)  # versions of the description: version 1 has a task and no columns
 
 
 @dataclass
@@ -82,18 +82,19 @@ class TrainedModel:
         )
 
     def transform(self, X: Any) -> Array:
-        """Return inputs in the network's form: standardised, in its dtype.
+        """Return the inputs of the network: standardised, and in the network's dtype.
 
         Parameters
         ----------
         X : pandas.DataFrame or array_like
-            A table's columns are found by name, in any order. An array's columns must be ``feature_names``, in order.
+            The columns of a table are found by name, in any order. An array must have the columns in the order of
+            ``feature_names``.
 
         Raises
         ------
         ValueError
-            If a table does not have these columns or has other ones, or X is not a matrix of finite numbers of the
-            right width.
+            If a table lacks a column or has additional columns, or if X is not a matrix of finite numbers with one
+            column per feature.
         """
         rows = np.asarray(self._by_name(X), dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.input_mean) or not np.isfinite(rows).all():
@@ -127,7 +128,7 @@ class TrainedModel:
         return outputs[:, 0].astype(np.float64) * self.target_scale + self.target_mean
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities of the classes, one column each.
+        """Return the probabilities of the classes, one column per class.
 
         Raises
         ------
@@ -139,7 +140,7 @@ class TrainedModel:
         return softmax(self.model.predict(self.transform(X)))
 
     def predict_samples(self, X: Any, k: int, key: Key | int = 0) -> SampledPrediction:
-        """Return mean predictions over k dropout masks, with an uncertainty per row.
+        """Return mean predictions over k dropout masks, with one uncertainty per row.
 
         Parameters
         ----------
@@ -158,12 +159,13 @@ class TrainedModel:
         Raises
         ------
         TypeError, ValueError
-            As `Sequential.predict_samples`, or if X is not a matrix of finite numbers of the right width.
+            If an argument is not as described, or if the network has no layer that draws random numbers, as `Dropout`
+            does.
         """
         return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
-        """All attributes except the arrays, as JSON data."""
+        """Return all attributes except the arrays, as JSON data."""
         known = {
             "format": FORMATS[0] if self.columns is None else FORMATS[1],
             "task": self.task,
@@ -185,7 +187,7 @@ class TrainedModel:
         Raises
         ------
         ValueError
-            If they do not fit together.
+            If the network and the description do not fit together.
         """
         columns = None
         if "columns" in about:
@@ -237,6 +239,6 @@ def _check_columns(trained: TrainedModel) -> None:
 
 
 def _few(items: Sequence[Any]) -> str:
-    """Return the first items, as many as fit into a line."""
+    """Return the items as one text of at most 60 characters. A longer text is cut."""
     shown = ", ".join(map(str, items))
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

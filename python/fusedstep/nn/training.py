@@ -1,4 +1,4 @@
-"""The inner loop of a training: rows in batches, and a step of the optimizer for each."""
+"""The inner loop of a training: batches of rows, and one optimizer step per batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .sequential import Sequential
 
 
 class Batch(NamedTuple):
-    """Some rows of the data; valid until the next batch is made.
+    """Some rows of the data. The arrays are valid until the next batch is made.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
         Inputs.
     targets : ndarray, shape (n, ...)
     weights : ndarray, shape (n,), or None
-        None: all rows weigh the same.
+        Weights of the rows in the loss. None: all rows have the same weight.
     """
 
     x: Array
@@ -44,23 +44,25 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Rows of arrays, a batch at a time.
+    """Arrays that are divided into batches of rows.
 
     Parameters
     ----------
     x : ndarray, shape (n, width)
-        Inputs; never written to.
+        Inputs. They are never written to.
     targets : ndarray, shape (n, ...)
     weights : ndarray, shape (n,), optional
+        Weights of the rows in the loss.
     size : int
-        Rows of a batch; the last one of an epoch may have fewer.
+        Number of rows per batch. The last batch of an epoch may have fewer.
     merge_single : bool
-        True adds a last batch of one row to the batch before, because a `BatchNorm` cannot train on a single row.
+        If True and the last batch would have one row, this row is added to the batch before, because a `BatchNorm`
+        cannot train on a single row.
 
     Raises
     ------
     ValueError
-        If the size is not an integer >= 1, or the arrays differ in length.
+        If the size is not an integer >= 1, or the arrays have different numbers of rows.
 
     Examples
     --------
@@ -89,41 +91,42 @@ class Batches:
         return len(self._slices)
 
     def epoch(self, order: Array | None = None) -> Iterator[Batch]:
-        """Yield all batches with the rows in this order; without an order, yield views of the arrays."""
+        """Yield all batches, with the rows in this order. If the order is None, yield views of the arrays."""
         x, targets, weights = self._x, self._targets, self._weights
         for part in self._slices:
             if order is None:
                 yield Batch(x[part], targets[part], None if weights is None else weights[part])
                 continue
             rows = order[part]
-            # with mode="raise" NumPy would copy into a temporary array first
+            # with mode="raise", NumPy would first copy into a temporary array
             gathered = x.take(rows, axis=0, out=self._memory[(len(rows), *x.shape[1:])], mode="clip")
             yield Batch(gathered, targets.take(rows, axis=0), None if weights is None else weights.take(rows))
 
 
 class Trainer:
-    """Steps of an optimizer on a model's loss.
+    """Train a model: compute the gradients of each batch and take one optimizer step.
 
     Parameters
     ----------
     model : Sequential
     loss : Loss
     optimizer : Optimizer
-        It has the model's parameters, by name. If it has ``lookahead``, gradients are computed inside this context.
+        An optimizer of ``model.params``. If it has the context manager ``lookahead``, gradients are computed inside
+        ``with optimizer.lookahead():``.
     clip_norm : float, optional
-        For every step; see `Optimizer.step`.
+        Passed to every `Optimizer.step`.
     decay_by_rows : bool
-        Divide weight decay and L1 by the size of the batch, as if the loss were a sum over the rows.
+        If True, weight decay and L1 are divided by the size of the batch, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns the penalty of weight decay and L1, which is added to the returned losses. `decay_by_rows` divides the
-        penalty too.
-    around : function returning a context manager, optional
-        Its context surrounds every forward and backward pass; it may add noise to the weights, for example.
+        Returns the penalty of weight decay and L1, which is added to the returned losses. If `decay_by_rows` is True,
+        the penalty is also divided by the size of the batch.
+    around : function that returns a context manager, optional
+        Every forward and backward pass runs inside this context. It can, for example, add noise to the weights.
 
     Attributes
     ----------
     steps : int
-        Number of steps taken.
+        Number of steps so far.
 
     Raises
     ------
@@ -168,7 +171,7 @@ class Trainer:
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
-        """Take a step and return the loss before it. If the loss is not finite, no step is taken."""
+        """Take one step and return the loss from before the step. If the loss is not finite, take no step."""
         model = self.model
         with self._lookahead(), self._around():
             outputs = model.forward(batch.x, training=True)
@@ -185,18 +188,18 @@ class Trainer:
         return value
 
     def epoch(self, batches: Iterable[Batch], stop: Callable[[float], object] = lambda value: False) -> float:
-        """Take a step for each batch.
+        """Take one step for each batch.
 
         Parameters
         ----------
         batches : iterable of Batch
         stop : function of the loss
-            Called after every step; the epoch ends if it returns True.
+            Called after every step. If it returns True, the epoch ends.
 
         Returns
         -------
         float
-            The mean loss of the rows, or the first loss that is not finite; the epoch ends there.
+            The mean loss of the rows. If a loss is not finite, the epoch ends and this loss is returned.
         """
         total, rows = 0.0, 0
         for batch in batches:
@@ -219,27 +222,28 @@ class Trainer:
         stop: Callable[[float], object] = lambda value: False,
         validate: Callable[[float], float] = lambda loss: loss,
     ) -> Iterator[float]:
-        """Train an epoch for each loss that the caller takes from this iterator.
+        """Yield the loss of each epoch. Each ``next()`` on this iterator trains for one epoch.
 
         Parameters
         ----------
         batches : Batches
         epochs : int
-            Most epochs. The training ends earlier if a loss is not finite or `stop` returns True.
+            Largest number of epochs. The training ends earlier if a loss is not finite or `stop` returns True.
         order : function, optional
-            Returns the order of an epoch's rows, or None.
+            Called before every epoch. Returns the order of the rows, or None for the order of the arrays.
         change : function of the batches, optional
-            Returns the batches to train on, for example noisy ones.
+            Returns the batches to train on, for example batches with noise.
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch. If the optimizer has averages, the parameters are these averages then.
-            A learning rate that reacts to progress gets the returned value: smaller is better.
+            Called after every complete epoch. During this call, the parameters are the optimizer's averages, if it has
+            averages. A `ReduceOnPlateau` schedule observes the returned value: smaller is better.
 
         Yields
         ------
         float
-            The mean loss of each epoch (the last one may be incomplete), or the first loss that is not finite.
+            The mean loss of each epoch, or the first loss that is not finite. If `stop` ends the training, the last
+            epoch may be incomplete.
         """
         ended: object = False
 

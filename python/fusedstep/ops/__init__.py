@@ -1,4 +1,4 @@
-"""Layers as functions of NumPy arrays, and the random numbers that they use."""
+"""Dropout, batch normalisation and noise as functions of NumPy arrays, and the random numbers that they use."""
 
 from __future__ import annotations
 

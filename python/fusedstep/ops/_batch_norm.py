@@ -13,16 +13,17 @@ Array = np.ndarray[Any, Any]
 
 
 class BatchNormGrads(NamedTuple):
-    """Gradients of a batch normalisation.
+    """Gradients of a batch normalisation, which `batch_norm_backward` returns.
 
     Attributes
     ----------
-    dx : ndarray
-        Gradient of the input, like x.
+    dx : ndarray like x
+        Gradient of the input x.
     dgamma, dbeta : ndarray of shape (C,), or None
-        Gradients of the parameters; None if the forward call had none.
-    dresidual : ndarray or None
-        Gradient of the residual, like x. Without a ReLU it is the array dy itself; None without a residual.
+        Gradients of gamma and beta. C is the number of channels. A gradient is None if `batch_norm` got None for its
+        parameter.
+    dresidual : ndarray like x, or None
+        Gradient of the residual. Without a ReLU, it is the array dy itself. Without a residual, it is None.
     """
 
     dx: Array
@@ -47,54 +48,55 @@ def batch_norm(
     *,
     num_batches: Array | None = None,
 ) -> tuple[Array, _core.BatchNormSaved]:
-    r"""Normalise every channel, then scale and shift it; optionally add a residual and apply a ReLU, in one pass.
+    r"""Normalise every channel, then scale and shift it, optionally with a residual and a ReLU, in one pass.
 
     ::
 
         y = act(gamma * (x - mean) / sqrt(var + eps) + beta + residual)
 
-    In training, mean and var are those of the batch. y uses the biased variance, divided by the number n of values per
-    channel. The running statistics are updated in place. Their variance takes the unbiased one, divided by n - 1::
+    act is the ReLU max(0, z) if `relu` is True, else z. In training, mean and var are the statistics of the batch. This
+    var is the biased variance, with the divisor n, where n is the number of values per channel. The running statistics
+    are updated in place. The update of running_var uses the unbiased variance, with the divisor n - 1::
 
         running = (1 - momentum) * running + momentum * batch
 
-    Otherwise mean and var are the running statistics, and the gradient takes them as constants.
+    If `training` is False, mean and var are the running statistics. They are constants for the gradient.
 
     Parameters
     ----------
     x : ndarray of shape (N, C), (N, C, ...) or any other with at least 2 axes
-        Of float32, float64, float16 or bfloat16, C-contiguous. Channels last is a C-contiguous (N, ..., C) array and
-        ``axis=-1``.
+        The input: float32, float64, float16 or the bfloat16 of ml_dtypes, C-contiguous. N is the batch size and C the
+        number of channels. For a layout with the channels last, pass a C-contiguous (N, ..., C) array and ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
-        Scale and shift, of x's type, or of float32 for x of 16 bits. None is a scale of 1 or a shift of 0.
+        Scale and shift. The dtype is that of x, or float32 if x has 16 bits. None is a scale of 1 or a shift of 0.
     running_mean, running_var : ndarray of shape (C,), or None
-        Running statistics, of the same types. Give both or none; if `training` is False, give both.
+        Running statistics, with the dtypes of gamma. Pass both or none. If `training` is False, both are needed.
     training : bool
-        Use (and record) the statistics of the batch.
+        True uses the statistics of the batch, and updates the running statistics.
     momentum : float from 0 to 1, or None
-        Weight of this batch in the running statistics. None is the cumulative average, with weight 1 / (number of
-        batches), which `num_batches` counts.
+        Weight of this batch in the running statistics. With None they are the average over all batches, so the weight
+        is 1 / (number of batches). `num_batches` counts the batches.
     eps : float
         Added to the variance.
     axis : int
         The axis of the channels.
     relu : bool
-        Apply max(0, .) last. nan stays nan.
+        True applies a ReLU at the end. nan stays nan.
     residual : ndarray like x, or None
         Added before the ReLU.
     out : ndarray like x, or None
-        y is written here. It may be x (in place) or residual, but must not overlap other arrays of the call. After a
-        call with ``out=x``, `batch_norm_backward` raises, because it needs x.
+        The array for y. It may be x (in place) or residual, but must not overlap other arrays of the call. After a
+        call with ``out=x``, `batch_norm_backward` raises an error, because it needs x.
     num_batches : int64 ndarray of one item, or None
-        Counts the batches that the running statistics have seen: each call in training adds 1.
+        The number of batches in the running statistics. Each call in training adds 1.
 
     Returns
     -------
     y : ndarray like x
     saved : BatchNormSaved
-        For `batch_norm_backward`. ``saved.mean`` and ``saved.invstd`` = 1 / sqrt(var + eps) are float64, per channel.
-        It keeps x, which must not be changed before the gradient is computed. With both a residual and a ReLU it also
-        keeps one bit per element. y may be changed.
+        The second argument of `batch_norm_backward`. ``saved.mean`` and ``saved.invstd``, which is 1 / sqrt(var + eps),
+        are float64 arrays of shape (C,). The object keeps a reference to x. Do not change x before the gradient is
+        computed. You can change y. If there are a residual and a ReLU, the object also keeps one bit per element.
 
     Raises
     ------
@@ -104,17 +106,18 @@ def batch_norm(
 
     Notes
     -----
-    Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. For the statistics, the values of each block of
-    1,024 are shifted by the mean of 32 of them and summed in 32 lanes; the blocks are merged in double (Chan, Golub and
-    LeVeque, 1979). So digits do not cancel if the mean is large: for float32 values of mean 1e4 and deviation 1e-2 the
-    error is 1e-6, and for float64 it is about 2e-16 mean / deviation, which is 2e-8 at 1e8. The results have the
-    same bits for any number of threads, any instruction set and any layout of the same values: (N, C, H, W),
-    (N, H, W, C) and (N * H * W, C). For a 16-bit x (bfloat16 is that of ml_dtypes) all is computed in
-    float32, with the residual and the ReLU. y and the gradients are rounded once, to nearest even.
+    Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. The statistics are computed from blocks of 1,024
+    values per channel. The values of a block are shifted by the mean of its first 32 values, and added in 32 lanes. The
+    statistics of the blocks are merged in float64 (Chan, Golub and LeVeque, 1979). So digits do not cancel if the mean
+    is large. For float32 values with mean 1e4 and standard deviation 1e-2, the error of y is 1e-6. For float64 values,
+    the error of y is about ``2e-16 * mean / deviation``, which is 2e-8 for mean / deviation = 1e8.
 
-    Same as ``torch.nn.functional.batch_norm``; `momentum` None is as in ``torch.nn.BatchNorm2d``. torch is less precise
-    if the mean is large. Keras and Flax define momentum the other way round (their 0.9 is 0.1 here) and keep the biased
-    variance.
+    The results have the same bits for any number of threads and any instruction set. They also have the same bits for
+    all layouts of the same values: (N, C, H, W), (N, H, W, C) and (N * H * W, C). If x has 16 bits, everything is
+    computed in float32, and y and the gradients are rounded once, to nearest even.
+
+    Same as ``torch.nn.functional.batch_norm``. `momentum` None is as in ``torch.nn.BatchNorm2d``. torch is less precise
+    if the mean is large. Keras and Flax use the biased variance in running_var. Their momentum is 1 - `momentum`.
 
     Examples
     --------
@@ -158,39 +161,42 @@ def batch_norm(
 def batch_norm_backward(
     dy: Array, saved: _core.BatchNormSaved, out: Array | tuple[Array | None, Array | None] | None = None
 ) -> BatchNormGrads:
-    r"""Gradients of `batch_norm`.
+    r"""Return the gradients of `batch_norm`.
 
     ::
 
-        dz     = dy where the ReLU passed its argument, else 0
+        dz     = 0 where the argument of the ReLU was at most 0, else dy        (without a ReLU: dz = dy)
         dbeta  = sum(dz)                    dgamma = sum(dz * xhat)             xhat = (x - mean) * invstd
         dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (batch statistics)
         dx     = gamma * invstd * dz                                            (running statistics)
+
+    The sums are over the n values of a channel. invstd is 1 / sqrt(var + eps).
 
     Parameters
     ----------
     dy : ndarray like x
         Gradient of y, C-contiguous.
     saved : BatchNormSaved
-        The second result of `batch_norm`. It may be used more than once.
+        The second result of `batch_norm`. You can use it more than once.
     out : ndarray like x, (dx, dresidual), or None
-        dx is written here. With a residual and a ReLU, the second array of a pair takes dresidual. dx may be dy (in
-        place), except with a residual and no ReLU, because dy is then dresidual.
+        The array for dx. If there are a residual and a ReLU, it can be a pair of arrays for dx and dresidual. The array
+        for dx may be dy (in place). But with a residual and without a ReLU it must not be dy, because dy is then
+        dresidual.
 
     Returns
     -------
     BatchNormGrads
-        ``.dx .dgamma .dbeta .dresidual``
+        The fields are ``dx``, ``dgamma``, ``dbeta`` and ``dresidual``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or x was overwritten by the forward pass. Then nothing is written.
+        If an argument is not as described, or `batch_norm` has overwritten x. Then nothing is written.
 
     Notes
     -----
-    Ioffe and Szegedy, "Batch normalization" (2015), section 3. Sums are computed as in `batch_norm`, with the same
-    bits on every machine. As in torch, the gradient of the ReLU at 0 is 0.
+    Ioffe and Szegedy, "Batch normalization" (2015), section 3. The sums are computed in blocks as in `batch_norm`, with
+    the same bits on every machine. As in torch, the gradient of the ReLU at 0 is 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Batch normalisation in NumPy: the formulas in float64, and the kernel's order of operations, bit for bit."""
+"""Batch normalisation in NumPy: the formulas in float64, and functions with the same bits as the kernel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ LANES, BLOCK = 32, 1024
 
 
 def channels_first(x: Array, axis: int) -> Array:
-    """Values as (C, n): value j of a channel is the j-th in C order of the other axes."""
+    """Return the values as (C, n). The n values of a channel are in C order of the other axes."""
     return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
 
 
 def like(values: Array, x: Array, axis: int) -> Array:
-    """Undo `channels_first` for an array like x."""
+    """Return (C, n) values in the layout of x. It is the inverse of `channels_first`."""
     moved = np.moveaxis(x, axis, 0).shape
     return np.ascontiguousarray(np.moveaxis(values.reshape(moved), 0, axis))
 
@@ -46,7 +46,7 @@ def add_lanes(lanes: Array) -> Array:
 
 
 def lane_sums(v: Array) -> Array:
-    """Sum (C, n) values in their own type: value j goes to lane j mod 32."""
+    """Sum (C, n) values in their own dtype. Lane j mod 32 adds value j."""
     lanes = np.zeros((v.shape[0], LANES), v.dtype)
     for start in range(0, v.shape[1], LANES):
         group = v[:, start : start + LANES]
@@ -55,14 +55,14 @@ def lane_sums(v: Array) -> Array:
 
 
 def block_moments(v: Array) -> tuple[Array, Array]:
-    """Mean and sum of squared deviations, in float64, of a block of (C, n <= 1024) values with normal squares."""
+    """Return mean and sum of squared deviations, in float64, of a block of (C, n) values with n <= 1024."""
     n = v.shape[1]
     shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
     d = v - shift[:, None]
     s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
     mean, m2 = shift + s / n, np.maximum(q - s * s / n, 0)
     if v.dtype == np.float32:
-        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # denormal squares
+        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # the squares are denormal numbers
             wide = v[c].astype(np.float64)
             constant = (wide == wide[0]).all()
             mean[c] = wide[0] if constant else np.add.accumulate(wide)[-1] / n
@@ -71,7 +71,7 @@ def block_moments(v: Array) -> tuple[Array, Array]:
 
 
 def moments(v: Array) -> tuple[Array, Array]:
-    """Mean and sum of squared deviations of (C, n) values: blocks merged in order."""
+    """Return mean and sum of squared deviations of (C, n) values. The blocks are merged in order."""
     mean, m2 = block_moments(v[:, :BLOCK])
     for start in range(BLOCK, v.shape[1], BLOCK):
         block = v[:, start : start + BLOCK]
@@ -83,7 +83,7 @@ def moments(v: Array) -> tuple[Array, Array]:
 
 
 def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
-    """Sum dz and dz * d of (C, n) values block by block; if their own type overflows, one by one in double."""
+    """Sum dz and dz * d of (C, n) values block by block. If the sum of a block overflows, sum it in float64."""
     total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
     for start in range(0, dz.shape[1], BLOCK):
         z, e = dz[:, start : start + BLOCK], d[:, start : start + BLOCK]
@@ -97,7 +97,7 @@ def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
 
 
 def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
-    """Return the kernel's y before residual and ReLU. The centre is the rounded mean."""
+    """Return the y of the kernel, without residual and ReLU. `centre` is the mean, rounded to the dtype of v."""
     centre, scale = mean.astype(v.dtype), gamma * invstd
     offset = (beta - (mean - centre) * scale).astype(v.dtype)
     y: Array = (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]

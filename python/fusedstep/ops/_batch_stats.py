@@ -20,14 +20,15 @@ class BatchStats:
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    Use it for the statistics of several mini-batches (gradient accumulation), of the parts of a batch on several
-    workers (it can be pickled), or of a memory-mapped file that is larger than memory.
+    a and b are two sets of values, n their number, and M2 the sum of squared deviations from the mean. Use this class
+    for the statistics of several mini-batches (gradient accumulation), or of a memory-mapped file that is larger than
+    the memory. Objects of this class can be pickled. So you can also merge the statistics of several processes.
 
     Notes
     -----
     Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979). The
-    results equal those of one array with all values, up to rounding in double. They have the same bits if each array
-    except the last has a multiple of 1,024 values per channel.
+    results equal the results for one array with all values, up to rounding in float64. They have the same bits if each
+    array except the last has a multiple of 1,024 values per channel.
 
     Examples
     --------
@@ -52,19 +53,19 @@ class BatchStats:
         Parameters
         ----------
         x : ndarray of float32, float64, float16 or bfloat16, at least 2 axes
-            C-contiguous; it may be a `numpy.memmap`.
+            A C-contiguous array. It may be a `numpy.memmap`.
         axis : int
             The axis of the channels.
 
         Raises
         ------
         TypeError, ValueError
-            If x is empty or not as described, or its number of channels differs from that of earlier arrays.
+            If x is empty or not as described, or x has another number of channels than earlier arrays.
         """
         self._moments.update(x, axis_of("BatchStats.update", axis))
 
     def merge(self, other: BatchStats) -> None:
-        """Add the values of other statistics, which do not change.
+        """Add the values of other statistics. The other statistics do not change.
 
         Raises
         ------
@@ -77,12 +78,12 @@ class BatchStats:
 
     @property
     def count(self) -> int:
-        """Values per channel so far."""
+        """Number of values per channel so far."""
         return self._moments.count
 
     @property
     def mean(self) -> Array:
-        """Mean per channel: float64 of shape (C,), empty before the first values."""
+        """Mean per channel: float64 of shape (C,), where C is the number of channels. It is empty before `update`."""
         return self._moments.mean
 
     @property
@@ -91,17 +92,17 @@ class BatchStats:
         return self._moments.m2
 
     def var(self, unbiased: bool = False) -> Array:
-        """Variance per channel.
+        """Return the variance per channel.
 
         Parameters
         ----------
         unbiased : bool
-            Divide by count - 1 in place of count.
+            True divides by count - 1, False by count.
 
         Raises
         ------
         ValueError
-            If there are too few values.
+            If the divisor is not above 0.
         """
         least = 2 if unbiased else 1
         if self.count < least:

@@ -29,42 +29,47 @@ def dropout(
 
     ::
 
-        T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i / 8
+        T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i // 8
         y_i = 0                     if h_i < T
         y_i = x_i * 65536 / (65536 - T)  otherwise      (mode="inverted", training)
         y_i = x_i                        otherwise      (mode="vanilla", training)
         y_i = x_i                                       (mode="inverted", not training)
         y_i = x_i * (65536 - T) / 65536                 (mode="vanilla", not training)
 
+    A Philox block is 128 random bits: four words of 32 bits, or eight halves of 16 bits. The key and the index i decide
+    whether element i is dropped. So no mask is stored.
+
     Parameters
     ----------
     x : array of float32, float64, float16 or bfloat16
-        Any shape. It is only read, unless `out` is x. Arrays in C order are used in place; other layouts cost a copy.
+        The input, of any shape. It does not change, except if `out` is x. If x is not in C order, it is copied first.
     p : float
-        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536: 1/2 is exact, 0.1 becomes 6554/65536. The
-        scale is that of the rounded p, so the expectation is exact.
+        Probability of dropping an element, from 0 to 1. It is rounded to a multiple of 1/65536: 1/2 is exact, and 0.1
+        becomes 6554/65536. The scale is computed from the rounded p, so that the expected value is exact.
     key : Key
-        Draws the mask. `dropout_backward` needs the same key, offset and shape. Use a new key for every call:
-        ``Philox(seed).key()``.
+        The key of the random numbers. Use a new key for every call: create ``rng = Philox(seed)`` once, and pass
+        ``rng.key()``. `dropout_backward` needs the same key, offset and shape.
     mode : {"inverted", "vanilla"}
-        Scale in training (the usual form), or in prediction (as in the first paper).
+        "inverted" scales the elements in training, as usual. "vanilla" scales them in prediction, as in the first
+        paper.
     offset : int
-        Index of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the (mask's)
+        Index i of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the mask's
         shape, for any layout in memory. So a call with the second half of x and ``offset=x.size // 2`` drops the same
         elements as a call with x.
     out : array, optional
-        The result is written here. It has x's shape and dtype. It is x itself (in place) or shares no memory with x.
+        The array for the result, with x's shape and dtype. It is x itself (in place), or it shares no memory with x.
         Default: a new array in C order.
     training : bool
-        False is for prediction: nothing is dropped, and the key is not used.
+        False is for prediction. Then no element is dropped, and the key is not used.
     shape : tuple of int, optional
-        The mask's shape, if not x's; it must broadcast against x. ``(n, c, 1, 1)`` drops whole channels of an image,
-        ``(n, 1, f)`` the same features at all time steps.
+        The shape of the mask, which must broadcast to the shape of x. The default is the shape of x. If x has the shape
+        (n, c, h, w), the mask ``(n, c, 1, 1)`` drops whole channels of images. If x has the shape (n, t, f), the mask
+        ``(n, 1, f)`` drops the same features at all times t.
 
     Returns
     -------
     array
-        `out`, or a new array; never x itself unless it was given as `out`.
+        `out` if it was given, else a new array.
 
     Raises
     ------
@@ -74,12 +79,14 @@ def dropout(
 
     Notes
     -----
-    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); the stream is Philox4x32-10, key = seed, counter =
-    (block, stream), the low half of word 0 first. The bits are the same for every instruction set and number of
-    threads. Numbers of 16 bits (bfloat16 is that of ml_dtypes) are multiplied in float32 and rounded to nearest even.
-    Differences from ``torch.nn.functional.dropout``: a key replaces the global generator; a dropped element is +0 even
-    if x is infinite, nan or negative (torch multiplies, which gives nan or -0); p is rounded to a multiple of 1/65536;
-    p = 1 gives zeros.
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The random numbers are those of Philox4x32-10, with
+    the key's seed as Philox's key and the counter (block, stream). The first half of a block is the low half of word 0.
+    The results have the same bits for every instruction set and number of threads. Numbers of 16 bits (bfloat16 is that
+    of ml_dtypes) are multiplied in float32 and rounded to nearest even.
+
+    This function differs from ``torch.nn.functional.dropout``. A key replaces the global generator. p is rounded to a
+    multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies x by 0 instead,
+    which gives nan if x is infinite or nan, and -0 if x is negative.
 
     Examples
     --------
@@ -106,7 +113,7 @@ def dropout_backward(
     training: bool = True,
     shape: tuple[int, ...] | None = None,
 ) -> Array:
-    r"""Return the gradient with respect to dropout's input; the mask is computed again, not stored.
+    r"""Return the gradient with respect to the input of `dropout`. The mask is computed again from the key.
 
     ::
 
@@ -115,14 +122,16 @@ def dropout_backward(
     Parameters
     ----------
     dy : array of float32, float64, float16 or bfloat16
-        Gradient with respect to the output.
-    p, key, mode, offset, out, training, shape
-        As they were given to `dropout`; `out` may be dy.
+        Gradient with respect to the output of `dropout`.
+    p, key, mode, offset, training, shape
+        The same values as in the call of `dropout`.
+    out : array, optional
+        The array for the result, with dy's shape and dtype. It may be dy.
 
     Returns
     -------
     array
-        `out`, or a new array.
+        `out` if it was given, else a new array.
 
     Raises
     ------
@@ -131,8 +140,8 @@ def dropout_backward(
 
     Notes
     -----
-    Dropout is linear with a diagonal Jacobian, so this is `dropout` of dy. The gradient of a dropped element is +0 even
-    if dy is infinite or nan; torch's is nan.
+    Dropout is linear with a diagonal Jacobian. So the gradient is `dropout` of dy with the same key. The gradient of a
+    dropped element is +0 even if dy is infinite or nan. In torch, this gradient is nan.
 
     Examples
     --------
@@ -154,9 +163,9 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
     Parameters
     ----------
     shape : int or tuple of int
-        Shape of the mask; elements are counted in C order.
+        Shape of the mask. Elements are counted in C order.
     p, key, offset
-        As for `dropout`.
+        The same as in `dropout`.
 
     Returns
     -------
@@ -169,7 +178,8 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
 
     Notes
     -----
-    It is for inspection and tests. Training needs no mask. torch and JAX have no such function.
+    h_i are the random numbers of `dropout`. Use the mask for inspection and tests. Training does not need it. torch and
+    JAX have no such function.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The kernels' random numbers, bit for bit, as a short NumPy program for the tests."""
+"""The random numbers of the kernels in NumPy, with the same bits. The tests compare the kernels with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def philox4x32(counter: Array, key: Array) -> Array:
 
 
 def words(seed: int, stream: int, first: int, n: int) -> Array:
-    """Return words first ... first + n - 1 of a stream: word i is word i mod 4 of block i / 4."""
+    """Return words first ... first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i // 4."""
     blocks = np.arange(first // 4, (first + n + 3) // 4, dtype=U64)
     halves = [blocks, blocks >> U64(32), np.full_like(blocks, stream), np.full_like(blocks, stream >> 32)]
     counter = np.stack(halves, axis=-1) & U64(0xFFFFFFFF)
@@ -34,21 +34,24 @@ def words(seed: int, stream: int, first: int, n: int) -> Array:
 
 
 def mask(seed: int, stream: int, first: int, n: int, p: float) -> Array:
-    """Return which of elements first ... first + n - 1 are kept: half i mod 2 of word i / 2, the low one first."""
+    """Return the mask of elements first ... first + n - 1.
+
+    Element i uses word i // 2: the low half if i is even, the high half if i is odd.
+    """
     w = words(seed, stream, first // 2, n // 2 + 1)
     halves = np.stack([w & U32(0xFFFF), w >> U32(16)], axis=-1).reshape(-1)
     return halves[first % 2 :][:n] >= round(65536 * p)
 
 
 def dropout(x: Array, kept: Array, p: float) -> Array:
-    """Return inverted dropout under a mask."""
+    """Return the result of inverted dropout with the mask `kept`."""
     left = 65536 - round(65536 * p)
     scale = x.dtype.type(65536 / left if left else 1)
     return np.where(kept, x * scale, x.dtype.type(0))
 
 
 def normals(seed: int, stream: int, first: int, n: int, dtype: Any) -> Array:
-    """Return normals first ... first + n - 1 of a stream."""
+    """Return the normal random numbers first ... first + n - 1 of a stream."""
     w = words(seed, stream, first // 2 * 2, (first + n + 1) // 2 * 2 - first // 2 * 2)
     t = np.dtype(dtype).type
     u = (t(65536) * (w[0::2] >> U32(16)).astype(t) + (w[0::2] & U32(0xFFFF)).astype(t) + t(0.5)) * t(2.0**-32)
@@ -58,7 +61,10 @@ def normals(seed: int, stream: int, first: int, n: int, dtype: Any) -> Array:
 
 
 def logarithm(u: Array) -> Array:
-    """Return ln u for 0 < u <= 1: u = m 2^-e with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1))."""
+    """Return ln u for 0 < u <= 1.
+
+    u = m 2^-e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh((m - 1) / (m + 1)), which is computed as a series.
+    """
     t, terms, root_half = u.dtype.type, {4: 5, 8: 11}[u.itemsize], np.sqrt(u.dtype.type(0.5))
     m, exponent = np.frexp(u)  # m in [1/2, 1)
     small = m < root_half
@@ -71,7 +77,7 @@ def logarithm(u: Array) -> Array:
 
 
 def on_circle(w: Array, t: Any) -> tuple[Array, Array]:
-    """Return cosine and sine of w / 2^32 of a turn."""
+    """Return cosine and sine of the angle 2 pi w / 2^32."""
     terms = {4: 5, 8: 9}[np.dtype(t).itemsize]
     quadrant = (w + U32(1 << 29)) >> U32(30)
     x = (w - (quadrant << U32(30))).view(np.int32).astype(t) * t(6.283185307179586476925 / 4294967296.0)

@@ -1,4 +1,4 @@
-"""Uniform numbers, permutations and beta variates from the streams, each a function of the key and the index."""
+"""Uniform numbers, permutations and beta variates. Every number is a function of the key and the index."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from .philox import Key
 Array = NDArray[Any]
 
 LONGEST = 2**31  # elements of one draw
-_GAMMA_ROUNDS = 64  # each accepts more than 95%, so an element is left with a probability below 1e-83
+_GAMMA_ROUNDS = 64  # a round accepts more than 95% of the elements; all 64 reject an element with probability < 1e-83
 
 
 def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[np.float64]:
-    r"""Return uniform numbers of the open interval (0, 1), float64.
+    r"""Return uniform random numbers in the open interval (0, 1), float64.
 
     ::
 
-        u_i = (w_i + 1/2) / 2^32,    w_i = word (i mod 4) of Philox block i / 4
+        u_i = (w_i + 1/2) / 2^32,    w_i = word (i mod 4) of Philox block i // 4
+
+    A Philox block is four random words of 32 bits.
 
     Parameters
     ----------
     shape : int or tuple of int
         Shape of the result.
     key : Key
-        Draws the numbers. Use a new key for every call, because `dropout` with the same key uses the same words.
+        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
     offset : int
-        Index of the first element, at least 0 and below 2**63. So any part can be drawn alone.
+        Index i of the first number, at least 0 and below 2**63. With it, you can draw a part of a longer array.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def _uniform(key: Key, first: int, n: int) -> NDArray[np.float64]:
 
 
 def permutation(n: int, key: Key) -> NDArray[np.intp]:
-    """Return 0 ... n - 1 in random order: the order that sorts n random numbers of 64 bits.
+    """Return the numbers 0 ... n - 1 in random order, which is the order that sorts n random 64-bit numbers.
 
     Parameters
     ----------
@@ -95,18 +97,20 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
 
 
 def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.float64]:
-    r"""Return n numbers of the distribution Beta(a, b), float64.
+    r"""Return n random numbers with the distribution Beta(a, b), float64.
 
     ::
 
-        x = G_a / (G_a + G_b),    G_a of the gamma distribution of shape a
+        x = G_a / (G_a + G_b)
+
+    G_s is a random number with the gamma distribution of shape s.
 
     Parameters
     ----------
     n : int
-        Number of values.
+        Number of random numbers.
     a, b : float
-        Shapes, above 0.
+        The parameters of the distribution, above 0.
     key : Key
         The same key gives the same numbers.
     offset : int
@@ -123,7 +127,7 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
 
     Notes
     -----
-    Marsaglia and Tsang (2000), in logarithms, so that the smallest shapes neither underflow nor give nan.
+    Marsaglia and Tsang (2000). The computation uses logarithms, so that very small a and b do not give nan.
 
     Examples
     --------
@@ -145,7 +149,11 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
 
 
 def _log_gamma_variates(shape: Array, key: Key, first: int) -> NDArray[np.float64]:
-    """Return logarithms of gamma variates: G_s = d v, v = (1 + z / sqrt(9 d))^3; G_s = G_(s+1) U^(1/s) for s < 1."""
+    """Return logarithms of gamma variates G_s.
+
+    For a shape s >= 1, G_s = d v with d = s - 1/3 and v = (1 + z / sqrt(9 d))^3, where z is normal. For s < 1,
+    G_s = G_(s+1) U^(1/s), where U is uniform.
+    """
     n, small = len(shape), shape < 1.0
     d = shape + small - 1.0 / 3.0
     result, wanted = np.zeros(n), np.ones(n, bool)

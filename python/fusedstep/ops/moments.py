@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: mean and variance over masks, without holding the outputs."""
+"""Monte Carlo dropout: mean and variance of outputs over random masks. The outputs are not stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Moments(NamedTuple):
     Attributes
     ----------
     mean, variance : ndarray of float64
-        Of each element.
+        Mean and variance of each element.
     draws : int
         Number of draws.
     """
@@ -31,7 +31,7 @@ class Moments(NamedTuple):
 
 
 def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0) -> Moments:
-    r"""Run a network under k masks and return the mean and the variance of each output.
+    r"""Run a network with k dropout masks, and return the mean and the variance of each output.
 
     ::
 
@@ -41,29 +41,31 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Parameters
     ----------
     f : function of a Key
-        Returns the output, an array of the same shape each time (or a number). If the network has several dropouts, use
-        ``key.fold(layer)`` for each.
+        Runs the network with this key, and returns the output: a number, or an array that has the same shape in every
+        call. If the network has several dropout layers, give each layer its own key: ``key.fold(layer)``.
     k : int
         Number of masks, above `ddof`.
     key : Key
-        The draws' keys are ``key.fold(0)``, ``key.fold(1)`` ...
+        f gets the keys ``key.fold(0)``, ``key.fold(1)`` ...
     ddof : int
-        1 divides by k - 1.
+        The divisor of the variance is k - ddof.
 
     Returns
     -------
     Moments
-        (mean, variance, draws), float64 of the output's shape. For any k it needs memory for two arrays.
+        ``mean`` and ``variance`` are float64 arrays with the shape of the output, and ``draws`` is k. For any k, the
+        function needs memory for these two arrays only.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or an output's shape differs from that of the first output.
+        If an argument is not as described, or an output's shape differs from the shape of the first output.
 
     Notes
     -----
     Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. The method of
-    Welford (1962) is exact also for variances that are small beside the mean. torch has no such function.
+    Welford (1962) computes the variance, and is precise even if the variance is much smaller than the mean. torch has
+    no such function.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
 
 def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of at least one array, and the sum of squared deviations from it, without holding them."""
+    """Return the mean of at least one array, and the sum of squared deviations from the mean. Read each array once."""
     mean = squares = np.empty(0)
     for j, draw in enumerate(draws):
         y = real_numbers(f"{what} must return", draw)

@@ -1,4 +1,4 @@
-"""Gaussian noise from the same streams."""
+"""Gaussian noise. Every number is a function of the key and the index."""
 
 from __future__ import annotations
 
@@ -24,34 +24,37 @@ def gaussian_noise(
     *,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    r"""Add normal noise of mean 0 to an array, or return noise of a shape.
+    r"""Add normal noise with mean 0 to an array, or return an array of noise.
 
     ::
 
         y_i = x_i + std * z_i
         z_2j = sqrt(-2 ln u) cos v,    z_2j+1 = sqrt(-2 ln u) sin v
-        u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i / 4
+        u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i // 4
+
+    A Philox block is four random words of 32 bits. If x is a shape, y_i = std * z_i.
 
     Parameters
     ----------
     x : array (float32 or float64), int or tuple of int
         The array to which noise is added, or the shape of the returned noise.
     std : float
-        Standard deviation, at least 0, in the units of x.
+        Standard deviation of the noise, at least 0.
     key : Key
-        Draws the noise. Use a new key for every call, because `dropout` with the same key uses the same words.
+        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
     offset : int
-        Index of the first element, at least 0 and below 2**63, counted in C order for any layout in memory.
+        Index i of the first element, at least 0 and below 2**63. Elements are counted in C order, for any layout in
+        memory.
     out : array, optional
-        The result is written here. It has x's shape and dtype. It is x itself (in place) or shares no memory with x.
-        Only with an array x.
+        The array for the result, with x's shape and dtype. It is x itself (in place), or it shares no memory with x. If
+        x is a shape, `out` must be None.
     dtype : dtype
-        float32 or float64, if x is a shape.
+        The dtype of the result if x is a shape: float32 or float64.
 
     Returns
     -------
     array
-        `out`, or a new array in C order.
+        `out` if it was given, else a new array in C order.
 
     Raises
     ------
@@ -61,10 +64,10 @@ def gaussian_noise(
 
     Notes
     -----
-    Box and Muller (1958). Logarithm, sine and cosine are computed by series in this package, so that the bits are the
-    same on every machine. The largest value is 6.8, because u has 32 bits in both dtypes; float64 noise is float32
-    noise with more digits. Unlike ``torch.randn`` it is a function of the key and the index, so any part can be drawn
-    alone.
+    Box and Muller (1958). This package computes the logarithm, sine and cosine by its own series, so that the bits are
+    the same on every machine. u has 32 bits for both dtypes. So the largest absolute value of z is 6.8, and float64
+    noise is float32 noise with more digits. The noise is a function of the key and the index. So you can draw a part of
+    a longer array, unlike with ``torch.randn``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Keys of streams of random numbers. A stream can be read from any position."""
+"""The generator of keys. A key selects a stream of random numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .._base.random import Key as Key
 
 
 class Philox:
-    """Makes new keys. All keys have the same seed, and each new key has the next stream number.
+    """A generator of keys. All its keys have the same seed, and each new key has the next stream number.
 
-    Several threads can use one Philox.
+    Several threads can use the same object.
 
     Parameters
     ----------
@@ -27,9 +27,8 @@ class Philox:
 
     Notes
     -----
-    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. Unlike ``torch.Generator`` it has no position within a stream:
-    a draw is a function only of the key and the elements' indices. Distinct seeds and
-    distinct streams give independent numbers.
+    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. A random number depends only on the key and on its index. So a
+    stream has no position, unlike ``torch.Generator``. Keys with different seeds or streams give independent numbers.
 
     Examples
     --------
@@ -69,22 +68,22 @@ class Philox:
         return key
 
     def state_dict(self) -> dict[str, int]:
-        """Return the seed and the number of the next stream, as plain numbers."""
+        """Return the seed and the number of the next stream as a dict."""
         with self._lock:
             return {"seed": self._seed, "stream": self._next}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from a `state_dict`.
+        """Continue with the next key of a saved generator.
 
         Parameters
         ----------
         state : mapping
-            From `state_dict`.
+            The result of `state_dict`.
 
         Raises
         ------
         TypeError, ValueError
-            If it is not such a state. Then this source does not change.
+            If it is not such a state. Then this object does not change.
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
             raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')

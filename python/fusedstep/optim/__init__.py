@@ -1,4 +1,4 @@
-"""The optimizers: one file each, listed in `registry`."""
+"""The optimizers. Each one is a class in its own module. `registry` contains all of them by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._optimizer import Optimizer as Optimizer
 from ._optimizer import StepInfo as StepInfo
 from ._rows import Rows as Rows
 
-#: Name -> class of every optimizer.
+#: The class of every optimizer by its name.
 registry: dict[str, type[Optimizer]] = {name: getattr(_catalogue, name) for name in _catalogue.__all__}
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Every optimizer of this folder. Written by python/make_catalogue.py."""
+"""Every optimizer of this folder. python/make_catalogue.py writes this file."""
 
 from .adadelta import Adadelta
 from .adafactor import Adafactor

@@ -1,4 +1,4 @@
-"""Types of every optimizer of this folder. Written by python/make_catalogue.py."""
+"""Types of every optimizer of this folder. python/make_catalogue.py writes this file."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -19,7 +19,7 @@ _SECTIONS = ("format", "optimizer", "step", "groups", "steps", "state", "ema")
 
 
 def collect(opt: Any) -> dict[str, Any]:
-    """Return a copy of the optimizer's state, in C order, because safetensors misreads any other."""
+    """Return a copy of the optimizer's state as a dict."""
     ema = opt._ema
     with opt._reserved("state_dict"):
         return {
@@ -34,7 +34,11 @@ def collect(opt: Any) -> dict[str, Any]:
 
 
 def _copy(a: Any) -> Any:
-    """Return a copy in C order; arrays with blocks keep their memory order, because blocks follow it."""
+    """Return a copy in C order, because safetensors misreads other orders.
+
+    8-bit states and the low bits of parameters keep their memory order, because their blocks of 256 elements follow
+    this order.
+    """
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
 
@@ -49,7 +53,7 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore(opt: Any, saved: Mapping[str, Any]) -> None:
-    """Check everything, then copy it into the optimizer's arrays."""
+    """Check the saved state completely, then copy it into the optimizer's arrays."""
     with opt._reserved("load_state_dict"):
         _restore(opt, saved, f"{type(opt).__name__}.load_state_dict")
 
@@ -69,7 +73,7 @@ def _restore(opt: Any, saved: Mapping[str, Any], label: str) -> None:
 
 
 def _copy_like(target: Any, source: Any) -> Any:
-    """Return a copy with the target's memory order. It must be a copy, because the source may be another target."""
+    """Return a copy of the source with the target's memory order. The source itself may be another target."""
     copy = np.empty_like(target)
     copy[...] = source
     return copy
@@ -77,9 +81,9 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of schedules. If one raises, or the body does, all schedules get their old states back.
+    """Load the states of schedules. If the loading or the ``with`` block raises an error, restore the old states.
 
-    After the body has done its work, `restored` is not empty. An interrupt after that must not undo anything.
+    The block fills `restored` when it has loaded the rest of the state. After that, an interrupt restores nothing.
     """
     import copy
 
@@ -163,13 +167,13 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
             f"{label}: groups[{k}] must not have lr_state, because this optimizer's lr has no state; got lr_state"
         )
     if callable(group["lr"]):
-        values.pop("lr", None)  # the schedule stays
+        values.pop("lr", None)  # the optimizer keeps its schedule
     for name, value in values.items():
         if name not in group or name == "params":
             raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
-    values["state_dtype"] = group["state_dtype"]  # states saved in another dtype are converted
-    values.setdefault("rounding", group["rounding"])  # old files lack it
+    values["state_dtype"] = group["state_dtype"]  # the loaded states are converted to this dtype
+    values.setdefault("rounding", group["rounding"])  # files of older versions do not contain it
     opt._require_width(f"{label}: groups[{k}]: ", {**group, **values})
     missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
     if missing:
@@ -194,7 +198,7 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
             f"got the names {names}"
         )
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
-    # safetensors misreads any other order than C's.
+    # safetensors misreads arrays that are not in C order.
     saved["axes"] = {n: axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
     for name, axes in saved["axes"].items():
         tensors[name] = np.ascontiguousarray(tensors[name].transpose(axes))
@@ -213,7 +217,7 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
 
 
 def read(opt: Any, path: str | os.PathLike[str]) -> None:
-    """Load what `write` saved."""
+    """Load a file that `write` saved."""
     label = f"{type(opt).__name__}.load"
     _safetensors(label)
     import json
@@ -251,7 +255,7 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
 
 
 def _laid(what: str, stored: Any, axes: Any) -> Any:
-    """Return an array whose axes had this memory order when it was saved."""
+    """Return a stored array with the axes that it had before it was saved. `axes` is their order in memory."""
     if axes is None:
         return stored
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):

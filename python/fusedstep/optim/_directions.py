@@ -1,4 +1,8 @@
-"""Steps of rules that first compute a direction from a whole gradient: from its rows, or from its matrix."""
+"""Steps of optimizers that replace a gradient by a direction.
+
+A direction has the shape of the gradient. Each element of the direction depends on several elements of the gradient,
+for example on the mean square of a row.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from ._rows import Rows, check_can_be_zeroed, coalesced
 
 
 class Moved(NamedTuple):
-    """A part of a state, and its new value if the step is taken."""
+    """The new value of ``state[where]``. It is written if the step is not skipped."""
 
     state: Array
     where: Any
@@ -25,7 +29,7 @@ class Moved(NamedTuple):
 
 
 class Directed(Optimizer):
-    """Base of optimizers whose kernel gets directions in place of gradients."""
+    """Base class of optimizers whose kernel gets directions in place of gradients. g of `reference` is a direction."""
 
     element_wise = False
 
@@ -34,11 +38,14 @@ class Directed(Optimizer):
         return _step(self, super().step, grads, options)
 
     def _directs(self, k: int) -> bool:
-        """Return True if parameter k is stepped with directions, False if with its gradient."""
+        """Return True if the kernel gets a direction for parameter k, False if it gets the gradient."""
         return True
 
     def _direction(self, k: int, g: Array, t: int, rows: Array | None) -> tuple[list[Moved], Array]:
-        """Return the changes of states and the direction of parameter k at step t, from its gradient or its rows."""
+        """Return the changes of states and the direction of parameter k at step t.
+
+        If `rows` is not None, g is the gradient of only these rows of the parameter.
+        """
         p, group = self._arrays[k], self._groups[self._group_of[k]]
         own = {name: self._state[self._keys[k]][name] for name in self._own_states(p.shape)}
         where = ... if rows is None else rows
@@ -47,9 +54,9 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Step with the directions in place of the gradients.
+    """Call the method `fused` with directions in place of gradients.
 
-    The fused step multiplies its gradients by `factor`, so directions are divided by `factor` first.
+    `fused` multiplies its gradients by `factor`. So the directions are divided by `factor` first.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -81,18 +88,18 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
 
 
 def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> tuple[Array, Array, Array]:
-    """Return the next factors of the second moment, and the gradient divided by the moment's root.
+    """Return the next factors of the second moment, and the gradient divided by the root of the second moment.
 
     Parameters
     ----------
     g : array of shape (..., n, m)
         The gradient; float32 or float64.
     row, column : arrays of shapes (..., n, 1) and (..., 1, m)
-        The averages of the mean squares of its rows and columns.
+        The running averages of the mean squares of rows and columns.
     weight : float
-        Of the new mean squares in the averages.
+        Weight of the new mean squares in the averages.
     eps : float
-        The smallest root that is divided by, and the smallest mean of the rows' averages.
+        Lower limit of the root, and of the mean of `row`. Both are divisors.
     """
     if g.size == 0:
         return row, column, g
@@ -102,7 +109,7 @@ def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> 
 
 
 def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Array, Array]:
-    """Return the next second moment of a vector or number, and the gradient divided by the moment's root."""
+    """Return the next second moment of a gradient with fewer than two axes, and the gradient divided by its root."""
     c = g.dtype.type
     variance = variance + c(weight) * (g * g - variance)
     least = max(eps * eps, float(np.finfo(c).smallest_normal)) if eps > 0 else 0.0
@@ -110,7 +117,7 @@ def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Arr
 
 
 def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Array]:
-    """Return the next sums of the rows' mean squares, and the rows divided by the sums' roots, times a rate."""
+    """Return the next sums of the mean squares of rows, and the direction ``rate * g / (sqrt(sum) + eps)``."""
     if g.size == 0:
         return total, g
     c, matrix = g.dtype.type, np.ascontiguousarray(g).reshape(total.size, -1)
@@ -124,7 +131,7 @@ def _at(opt: Any, given: Any, k: int) -> Any:
 
 
 def _that_fit(opt: Any, given: Any) -> dict[int, Any]:
-    """Return the gradients by position of the parameter. The fused step refuses those that do not fit."""
+    """Return the gradients with suitable shapes and dtypes, by position. The fused step refuses all others."""
     found: dict[int, Any] = {}
     for k, p in enumerate(opt._arrays):
         g = _at(opt, given, k)
@@ -165,7 +172,7 @@ def _unscaled(direction: Array, factor: float) -> Array:
 
 
 def _factor(opt: Any, raw: Mapping[int, Any], options: dict[str, Any]) -> float:
-    """Return the factor of gradients in the fused step, and pass the norm of the gradients to the step."""
+    """Return the factor of the gradients in the fused step, and add the norm of the gradients to the options."""
     scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
     clip = options.get("clip_norm")
     if options.get("grad_norm") is None and (clip is not None or options.get("skip_nonfinite")):

@@ -11,7 +11,7 @@ from ._params import Array
 
 
 class Group(MutableMapping[str, Any]):
-    """Hyperparameters of a group, by name. An assignment is checked and passed to the kernels at once.
+    """A group of parameters. It maps names of options to values. You can assign values, and the next step uses them.
 
     ``group["params"]`` is the tuple of the group's arrays and cannot be changed.
     """
@@ -34,7 +34,7 @@ class Group(MutableMapping[str, Any]):
         self._values = {name: check(self.what(name), values[name]) for name, check in checks.items()}
 
     def what(self, name: str) -> str:
-        """Return the name of an option of this group in messages."""
+        """Return the name of an option as it appears in error messages."""
         return f"{self._where}{name}"
 
     def _require_known(self, name: str) -> None:
@@ -53,7 +53,7 @@ class Group(MutableMapping[str, Any]):
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:
-        """Set several options, or none if one is refused."""
+        """Set several options. If a value is refused, no option changes."""
         checked = {name: self._checks[name](self.what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:

@@ -1,4 +1,7 @@
-"""States narrower than float32, and the low bits of 16-bit parameters: created, and converted from saved ones."""
+"""Creates and converts states narrower than float32, and the low bits of 16-bit parameters.
+
+With ``master_weights=True``, the low bits are the bits of a float32 weight that a 16-bit parameter cannot store.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ SCALE = "_scale"
 
 
 def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> np.dtype[Any]:
-    """Return the dtype in which the states of a parameter are kept."""
+    """Return the dtype of the states of a parameter."""
     if state_dtype == "bfloat16":
         return p.dtype if p.dtype.name == "bfloat16" else formats.bfloat16()
     if state_dtype is not None:
@@ -29,9 +32,10 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 
 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
-    """Put a state's array of zeros into the states of a parameter, with its scales and its initial value.
+    """Add an array of zeros to the states of a parameter, with its scales, and write its initial value.
 
-    Zeros are left to the threads that step them: they then lie near their cores.
+    If the initial value is 0, nothing is written. Then the first step writes the array, and the system places each
+    page near the core that writes it.
     """
     state[name] = array
     if array.dtype == np.uint8:
@@ -41,7 +45,7 @@ def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: 
 
 
 def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
-    """Write numbers, flat in the order of memory, into a state."""
+    """Write numbers into a state. They are flat, in the state's memory order."""
     target = arrays[name]
     if target.dtype == np.uint8:
         numbers, arrays[name + SCALE][...] = formats.encode_u8(numbers, rule.is_positive(name))
@@ -49,7 +53,11 @@ def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
 
 
 def kept_bits(p: Array) -> dict[str, Array]:
-    """Return the low bits of a 16-bit parameter before its first step: no value has been rounded yet."""
+    """Return the states of a 16-bit parameter that `master_weights` needs, before the first step.
+
+    No value has been rounded yet. So the low bits of a bfloat16 parameter are zeros. A float16 parameter has a float32
+    copy in place of low bits.
+    """
     if p.dtype == np.float16:
         return {"master": copies_of([p], [np.dtype(np.float32)])[0]}
     low = zeros_like([p], [np.dtype(np.int16)])[0]
@@ -57,9 +65,10 @@ def kept_bits(p: Array) -> dict[str, Array]:
 
 
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
-    """Return saved states of one parameter in the widths and the layout of its own states; others are not changed.
+    """Return the saved states of a parameter, converted to the dtypes and the memory order of its states `own`.
 
-    If a parameter keeps low bits and none were saved, they are made from `p`.
+    Unsuitable states are not converted, and later checks refuse them. If `own` has low bits and `saved` has none, they
+    are made from the parameter `p`.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:
@@ -83,7 +92,7 @@ def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Ar
 
 
 def decoded(arrays: Arrays, name: str, rule: Rule) -> Array:
-    """Return a state as float32 numbers, of its shape."""
+    """Return a state as a float32 array of the same shape."""
     state = arrays[name]
     if state.dtype != np.uint8:
         return state.astype(np.float32)
@@ -101,7 +110,7 @@ def _has_scales(arrays: Arrays, name: str) -> bool:
 
 
 def _lies_otherwise(a: Any, p: Array) -> bool:
-    """Return True for an array of p's shape with its axes in another order. Later checks refuse other objects."""
+    """Return True if `a` has the shape of `p` and another order of the axes in memory."""
     return isinstance(a, np.ndarray) and a.shape == p.shape and axes_of(a) != axes_of(p)
 
 

@@ -1,4 +1,4 @@
-"""The base of all optimizers: parameters, groups, one call into the core per step, saving of the state."""
+"""The base class of all optimizers: parameters, groups, steps, and saving of the state."""
 
 from __future__ import annotations
 
@@ -26,38 +26,43 @@ Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
-_ONE = 1.0  # a default value; `is _ONE` saves its check
+_ONE = 1.0  # a default value; an argument that `is _ONE` needs no check
 
 
-# Attributes of torch's optimizers that have another name here.
+# Attributes of torch's optimizers that this class replaces, and the hint in the error message.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
 class Optimizer:
-    r"""Base of all optimizers.
+    r"""Base class of all optimizers.
 
-    A step takes every element through this chain, in one sweep over memory::
+    One step computes the following lines for every element of the parameters, in one pass over memory::
 
-        g = gradient / grad_scale * clip_coef        (negated by maximize)
+        g = gradient / grad_scale * clip_coef        (negated if maximize is True)
         g = min(max(g, -clip_value), clip_value)
         decay="l2":         g += weight_decay * p + l1 * sign(p)
         decay="decoupled":  p = (p - lr * l1 * sign(p)) * (1 - lr * weight_decay)
-        p = rule(p, g, state)
+        p = rule(p, g, state)                        (the formula of the optimizer)
         decay="proximal":   p = sign(p) * max(abs(p) - lr * l1, 0) / (1 + lr * weight_decay)
         ema = ema_decay * ema + (1 - ema_decay) * p
 
-    `weight_decay` and `l1` are multiplied by the step's `decay_scale` first.
+    p is the parameter. `state` contains the arrays that the optimizer keeps for the parameter, such as a momentum. The
+    method `step` describes grad_scale, clip_value and clip_coef, which is the factor of `clip_norm`. It also describes
+    `decay_scale`, a factor of `weight_decay` and `l1`.
 
     Parameters
     ----------
     params : list of arrays, {name: array}, or list of groups
-        Arrays of float32, float64, float16 or the bfloat16 of ml_dtypes, updated in place: dense (C order, Fortran
-        order or another order of the axes), writeable, in native byte order, none sharing memory with another. A group
-        is a dict with "params" and any of the options below, which override the optimizer's.
+        Arrays of float32, float64, float16 or the bfloat16 of ml_dtypes. They are updated in place. Every array must be
+        writeable, in native byte order and dense: its elements fill its memory without gaps, in any order of the axes.
+        The arrays must not share memory. A group is a dict with "params" and options for these parameters. Groups can
+        have all options below except `ema_decay`, `num_threads`, `master_weights` and `seed`. The option of a group
+        replaces the optimizer's option.
     lr : float or function of the step
-        Learning rate. A function (see `fusedstep.schedules`) is called with the number of the step, from 1.
+        Learning rate. If it is a function, every step calls it with the number of the step, which starts at 1. See
+        `fusedstep.schedules`.
     weight_decay : float
-        Strength of the decay, whose form `decay` chooses.
+        Strength of the weight decay. `decay` chooses its form.
     {options}
 
     Raises
@@ -66,59 +71,69 @@ class Optimizer:
         If an argument is not as described. The message names the argument, what it must be and what it was.
     """
 
-    #: Name of the rule in csrc/rules.
+    #: Name of the formula in csrc/rules.
     rule: ClassVar[str]
-    #: Every hyperparameter, by name. A subclass declares its own as `Option` in its body.
+    #: All hyperparameters by name. A subclass declares its hyperparameters as `Option` in its body.
     options: ClassVar[Mapping[str, Option]]
     #: Names of the hyperparameters that every optimizer has.
     common: ClassVar[tuple[str, ...]]
-    #: Hyperparameters of the rule and their checks.
+    #: Checks of the hyperparameters that only some optimizers have.
     checks: ClassVar[dict[str, Check]]
-    #: Options that set how the state begins. They cannot be changed later.
+    #: Options that decide the dtype or the initial values of the state. They cannot be changed later.
     only_at_first: ClassVar[frozenset[str]]
     #: True if torch.optim has the same optimizer under this name.
     in_torch: ClassVar[bool] = True
     #: True if gradients may be `Rows`.
     takes_rows: ClassVar[bool] = False
-    #: True if the update of an element depends on that element alone. If not, `reference` covers only that part.
+    #: True if the update of an element does not depend on other elements.
     element_wise: ClassVar[bool] = True
-    #: Options that train networks of some thousand weights better than the defaults, which are torch's.
+    #: Options for networks with a few thousand weights. They train these better than the defaults, which are torch's.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
-    l1 = Option(0.0, _checks.non_negative, "Strength of the L1 penalty; with `weight_decay` an elastic net.", True)
+    l1 = Option(0.0, _checks.non_negative, "Strength of the L1 penalty. With `weight_decay`, an elastic net.", True)
     decay = Option(
-        "l2", _checks.decay_form, "How `weight_decay` and `l1` act; see above. Proximal L1 yields exact zeros.", True
+        "l2",
+        _checks.decay_form,
+        "Form of `weight_decay` and `l1`; see the formulas above. With proximal L1, elements can become exactly 0.",
+        True,
     )
-    maximize = Option(False, _checks.flag, "Ascend instead of descend.", True)
+    maximize = Option(False, _checks.flag, "True maximises the objective instead of minimising it.", True)
     ema_decay = Option(
         None,
         _checks.up_to_one,
-        "If given, `ema` follows the parameters as their exponential (Polyak) average.",
+        "Decay of the exponential (Polyak) averages of the parameters, from 0 to 1. They are in `ema`. None keeps no "
+        "averages.",
         by_name=True,
         of_groups=False,
     )
     num_threads = Option(
-        None, _checks.thread_count, "At most this many threads for this optimizer.", by_name=True, of_groups=False
+        None,
+        _checks.thread_count,
+        "The largest number of threads for a step of this optimizer. None sets no limit.",
+        by_name=True,
+        of_groups=False,
     )
     state_dtype = Option(
         None,
         _checks.state_dtype,
-        "Dtype of the states; None for the parameter's. With 8 bits, each 256 elements share one scale.",
+        'Dtype of the states. None is the dtype of the parameter. "uint8" stores 8 bits per element and a float32 '
+        "scale for every 256 neighbouring elements.",
         by_name=True,
         begins_state=True,
     )
     rounding = Option(
         None,
         _checks.rounding,
-        "How parameters and states narrower than float32 are rounded. None rounds parameters to nearest, and states "
-        "that `state_dtype` makes narrow stochastically: up or down with probabilities that keep the mean.",
+        "Rounding of parameters and states that are narrower than float32. Stochastic rounding goes up or down at "
+        "random, so that the expected value is exact. None rounds parameters to nearest, and states stochastically if "
+        "`state_dtype` makes them narrow.",
         by_name=True,
     )
     master_weights = Option(
         False,
         _checks.flag,
-        "True keeps in a state the part of float32 that 16-bit parameters cannot hold, so that no update is lost. The "
-        "other states are then float32, unless `state_dtype` is given.",
+        "True gives 16-bit parameters the precision of float32, so that small updates are not lost. A state stores the "
+        "bits that the parameter cannot store. Other states are then float32, unless `state_dtype` is given.",
         by_name=True,
         of_groups=False,
     )
@@ -167,7 +182,7 @@ class Optimizer:
             self._seed,
         )
         self._scheduled: list[tuple[int, Any]] = []  # groups whose lr is a schedule
-        # What each step reads, in one attribute: because of __getattr__, reading one is slow.
+        # Every step reads these values. They are in one attribute, because reading attributes is slow with __getattr__.
         self._of_steps = self._plan.step, self._scheduled, self._num_threads
         for group in self._groups:
             self._push(group)
@@ -180,7 +195,7 @@ class Optimizer:
     def _regrouped(
         cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
     ) -> list[_params.Entry]:
-        """Return the parameters with their groups. A rule that treats parameters by their shape may add groups."""
+        """Return the parameters with their groups. If the update depends on shapes, this method may add groups."""
         return entries
 
     @classmethod
@@ -219,14 +234,14 @@ class Optimizer:
 
     @classmethod
     def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the states of a parameter that its directions need, and the kernel does not know."""
+        """Return the shapes of the states that `_directed` needs, by name. The kernel does not know these states."""
         return {}
 
     @classmethod
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next states and the direction, from a gradient of a parameter of this dtype."""
+        """Return the next states, and the direction that replaces the gradient g. `dtype` is the parameter's."""
         raise NotImplementedError
 
     @classmethod
@@ -256,7 +271,7 @@ class Optimizer:
 
     @classmethod
     def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
-        """Return a group's values in the core's form."""
+        """Return a group's values as the tuple that the core takes."""
         lr = 0.0 if callable(group["lr"]) else group["lr"]
         return (
             cls._variant(group),
@@ -272,15 +287,15 @@ class Optimizer:
 
     @property
     def params(self) -> Sequence[Array] | Mapping[str, Array]:
-        """The parameters: a read-only dict if they were given names, else a tuple."""
+        """The parameters: a read-only dict if all parameters have names, else a tuple."""
         return self._by_name(self._arrays)
 
     @property
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
-        """The averages of the parameters, in the form of `params`; None without `ema_decay`.
+        """The averages of the parameters, as a dict or a tuple like `params`. It is None without `ema_decay`.
 
-        Inside `averaged` these are the arrays of the parameters, because the parameters hold the averages there. But
-        16-bit parameters always have their averages in separate float32 arrays.
+        Inside `averaged`, the parameters contain the averages. So `ema` returns the arrays of the parameters there.
+        The averages of 16-bit parameters are always separate float32 arrays.
         """
         if self._ema is None:
             return None
@@ -296,18 +311,18 @@ class Optimizer:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The groups: mappings of hyperparameters. A change takes effect with the next step."""
+        """The groups. Each group maps names of options to values. If you change a value, the next step uses it."""
         return tuple(self._groups)
 
     @property
     def state(self) -> Mapping[ParamKey, Mapping[str, Array]]:
-        """Views of the state arrays: by name (or position) of the parameter, then by name of the state."""
+        """Views of the state arrays: ``state[parameter][name]``, with the name or the position of the parameter."""
         views = {key: {name: a.view() for name, a in arrays.items()} for key, arrays in self._state.items()}
         return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in views.items()})
 
     @property
     def steps(self) -> int:
-        """The number of steps taken."""
+        """The number of steps so far, without skipped steps."""
         return self._plan.steps
 
     def step(
@@ -323,42 +338,53 @@ class Optimizer:
         decay_scale: float = _ONE,
         grad_norm: float | None = None,
     ) -> StepInfo:
-        r"""Update all parameters in place, in one sweep over memory.
+        r"""Update all parameters in place, in one pass over memory.
 
-        If an error is raised, nothing is changed.
+        If the step raises an error, it has changed nothing.
 
         Parameters
         ----------
         grads : sequence of arrays in the order of the parameters, or {name: array}
-            Each has its parameter's shape and any strides. Its dtype is float64 for a float64 parameter; for float32,
-            float16 and bfloat16 parameters it is any of these three. An object with ``__dlpack__`` in the CPU's memory
-            (a tensor of torch, an array of JAX) is read without a copy. If it is None, the parameter, its state and its
-            average do not change. For a parameter without axes, a NumPy scalar is accepted. Some optimizers also accept
-            `Rows`.
+            One gradient for each parameter, with the shape of the parameter and any strides. A float64 parameter needs
+            a float64 gradient. For a float32, float16 or bfloat16 parameter, the gradient has any of these three
+            dtypes. A gradient can also be an object with ``__dlpack__`` in the CPU's memory, such as a tensor of torch
+            or an array of JAX. The step reads it without a copy. If a gradient is None, the parameter, its states and
+            its average do not change. If a parameter has no axes, its gradient can be a NumPy scalar. Some optimizers
+            also accept `Rows`.
         lr : float, optional
-            Learning rate of this step, for all groups.
+            Learning rate of all groups in this step. By default, each group uses its own.
         clip_norm : float, optional
-            Scales all gradients by min(1, clip_norm / (norm + 1e-6)). The norm is that over all gradients.
+            All gradients are multiplied by clip_coef = min(1, clip_norm / (norm + 1e-6)). The norm is the Euclidean
+            norm of all gradients together, after their division by `grad_scale`.
         clip_value : float, optional
-            Bounds every element's absolute value, after `clip_norm`.
+            Every element of the gradients is then limited to the range from -clip_value to clip_value.
         grad_scale : float
-            The gradients are divided by this number first.
+            The gradients are divided by this number before everything else.
         skip_nonfinite : bool
-            If any gradient has an inf or a nan, before or after its division by `grad_scale` and clipping by norm,
-            nothing is changed; only `zero_grads` still zeroes the gradients.
+            If it is True and a gradient contains inf or nan, the step is skipped. The step checks the gradients before
+            and after their division by `grad_scale` and the clipping by norm. A skipped step does not change
+            parameters, states and averages. It still sets the gradients to zero if `zero_grads` is True.
         zero_grads : bool
-            Sets the gradients to zero in the same sweep.
+            If it is True, the step also sets the gradients to zero, in the same pass over memory.
         decay_scale : float
-            Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
+            Factor of `weight_decay` and `l1` in this step. For example, B/T for a batch of B examples out of T.
         grad_norm : float, optional
-            The norm for `clip_norm`, so that the step does not compute it; for example, the norm over the gradients of
-            all processes. It is the norm after the division by `grad_scale`. With `skip_nonfinite` the step is skipped
-            if this norm is inf or nan, whatever the gradients are.
+            The norm for `clip_norm` if you know it, after the division by `grad_scale`. Then the step does not compute
+            a norm. For example, it is the norm over the gradients of all processes. With `skip_nonfinite`, the step
+            then checks only this norm, and not the gradients: if it is inf or nan, the step is skipped.
 
         Returns
         -------
         StepInfo
-            ``step``, ``grad_norm`` (None unless given or computed), ``clip_coef``, ``skipped``.
+            ``step`` is the number of steps so far. ``grad_norm`` is the norm if it was given or computed, else None.
+            ``clip_coef`` is the factor of `clip_norm`. ``skipped`` is True if the step was skipped.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        RuntimeError
+            If `step` is called inside a ``with`` block of `averaged`.
         """
         if type(grads) is not list and type(grads) is not dict:
             grads = self._in_order(grads)
@@ -377,13 +403,13 @@ class Optimizer:
                 zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
                 threads,
             )
-        except TypeError:  # the plan does not take `Rows`
+        except TypeError:  # the core refuses `Rows` objects; `_rows.step` converts them
             options = (decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads)
             with_rows = _rows.step(self, grads, rates, options)
             if with_rows is None:
                 raise
             return with_rows
-        assert info is not None  # None only if the user could replace states
+        assert info is not None  # it is None only in fusedstep.torch, where users can replace states
         return info
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
@@ -414,10 +440,10 @@ class Optimizer:
 
     @contextmanager
     def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
-        """Refuse steps inside; with `values`, swap them with the parameters, in place, and swap back at the end.
+        """Refuse steps inside the ``with`` block. With `values`, swap them with the parameters, and back at the end.
 
-        Ctrl-C may interrupt between any two lines. If a parameter was resized inside, it cannot be swapped back. Then
-        steps stay refused, because they would start from the wrong values.
+        Ctrl-C may interrupt this method between any two lines. If a parameter was resized inside the block, it cannot
+        be swapped back. Then the optimizer refuses all later steps, because they would start from the wrong values.
         """
         holder = object()
         try:
@@ -430,17 +456,18 @@ class Optimizer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Swap the averages into the parameters, in place, and back at the end.
+        """Swap the parameters with their averages, in place, inside a ``with`` block.
 
-        The averages are those of `ema_decay`. Without `ema_decay`, a schedule-free rule uses its own average.
+        The averages are those of `ema_decay`. A schedule-free optimizer without `ema_decay` uses its own averages. At
+        the end of the block, the parameters get their old values back.
 
         Raises
         ------
         RuntimeError
-            If there are no averages, or if a step is taken inside.
+            If there are no averages, or if `step` is called inside the block.
         ValueError
-            If a parameter is read-only or was resized. If a parameter is resized inside, no parameter can be swapped
-            back.
+            If a parameter is read-only or was resized. If a parameter was resized inside the block, no parameter gets
+            its old values back.
         """
         averages = self._averages()
         if averages is None:
@@ -459,34 +486,37 @@ class Optimizer:
         return None if ema is None else lambda: in_dtypes_of(self._arrays, ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of everything, except the parameters, that a resumed run needs.
+        """Return a copy of all that a resumed training needs, except the parameters.
 
-        A learning rate that is a function is not included, but its state is included if it has a ``state_dict``.
+        If a learning rate is a function, the function is not included. If the function has a method ``state_dict``,
+        the result of this method is included.
         """
         return _checkpoint.collect(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what `state_dict` returned: all of it or, if an error is raised, nothing.
+        """Load the result of `state_dict`. If an error is raised, nothing has changed.
 
         Raises
         ------
         TypeError, ValueError
-            If the state is that of another optimizer, or of parameters with other names, shapes or dtypes.
+            If the state belongs to another optimizer, or to parameters with other names, shapes or dtypes.
         """
         _checkpoint.restore(self, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `state_dict` as a safetensors file (no pickle), replacing `path` only when it is complete.
+        """Write the result of `state_dict` to a safetensors file, without pickle.
+
+        If `path` exists, it is replaced when the new file is complete.
 
         Raises
         ------
         ImportError
-            Without the package safetensors: ``pip install 'fusedstep[checkpoint]'``.
+            If the package safetensors is not installed: ``pip install 'fusedstep[checkpoint]'``.
         """
         _checkpoint.write(self, path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Load what `save` wrote: all of it or, if an error is raised, nothing."""
+        """Load a file that `save` wrote. If an error is raised, nothing has changed."""
         _checkpoint.read(self, path)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -522,7 +552,11 @@ class Optimizer:
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the rule's new parameters and update `state`, in NumPy, with the same bits as the kernel."""
+        """Return the new parameters and update `state`, in NumPy. The results have the same bits as the kernel's.
+
+        The tests compare the kernel with this function. p is the parameter, g its gradient after clipping and L2 decay,
+        t the number of the step, and group the options.
+        """
         raise NotImplementedError
 
 

@@ -1,4 +1,8 @@
-"""Hyperparameters. One declaration gives the argument, its check, the groups' option and the docstring's line."""
+"""Declarations of hyperparameters.
+
+An `Option` in the body of a class declares an argument of the constructor, its check, the option of the groups and the
+text in the docstring.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from .._base.checks import Check
 
 Group = Mapping[str, Any]
 
-#: Check -> the type in the docstring, and the type annotation. With any other check it is a float.
+#: The type in the docstring and the type annotation, by check. Options with other checks are floats.
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),
@@ -42,7 +46,10 @@ TypeError, ValueError
 
 
 def under_its_name(name: str, group: Group) -> dict[str, Any]:
-    """Return a number under its own name, and a pair ``betas`` as ``beta1`` and ``beta2``; a flag selects a variant."""
+    """Return the kernel's arguments of an option: a number keeps its name, and ``betas`` become ``beta1``, ``beta2``...
+
+    A flag gives no argument, because it selects a variant of the kernel.
+    """
     value = group[name]
     if isinstance(value, bool):
         return {}
@@ -52,35 +59,38 @@ def under_its_name(name: str, group: Group) -> dict[str, Any]:
 
 
 def as_number(name: str, group: Group) -> dict[str, Any]:
-    """Return a flag as a number, 1 or 0."""
+    """Return a flag as an argument of the kernel, 1 or 0."""
     return {name: float(group[name])}
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return a function that names a hyperparameter after the first of these flags that is on, else `otherwise`."""
+    """Return a function for `Option.in_kernel`. It names the kernel's argument after the first flag that is True.
+
+    If all flags are False, the name is `otherwise`.
+    """
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 
 
 @dataclass(frozen=True)
 class Option:
-    """A hyperparameter, in the body of an optimizer's class: ``rho = Option(0.9, checks.fraction, "Decay of both.")``.
+    """A hyperparameter, declared in an optimizer's class: ``rho = Option(0.9, checks.fraction, "Decay of both.")``.
 
     Parameters
     ----------
     default : object
-        If it is None, None is allowed.
+        The default value. If it is None, users can also pass None.
     check : function (what, value) -> value
-        Returns the value in its plain form, or raises.
+        Returns the value as a plain Python type, or raises an error.
     text : str
-        Its description in the docstring.
+        The description in the docstring.
     by_name : bool
-        True if it can be given by name only.
+        True if the argument is keyword-only.
     of_groups : bool
-        True if groups may have their own values.
+        True if groups can have their own values.
     begins_state : bool
-        True if it sets how the state begins, so that it cannot change later.
+        True if the option decides the dtype or the initial values of the state. Then it cannot be changed later.
     in_kernel : function (name, group) -> {name: value}
-        Returns the kernel's arguments.
+        Returns the arguments of the kernel.
     """
 
     default: Any
@@ -92,7 +102,7 @@ class Option:
     in_kernel: Callable[[str, Group], dict[str, Any]] = under_its_name
 
     def checked(self, what: str, value: Any) -> Any:
-        """Return the value in its plain form."""
+        """Return the value as a plain Python type."""
         return None if value is None and self.default is None else self.check(what, value)
 
     def kind(self) -> str:
@@ -160,14 +170,14 @@ def signature(cls: Any) -> inspect.Signature:
 
 
 def _documented(cls: Any, own: dict[str, Option]) -> str:
-    """Insert the section Parameters into a docstring: in the place of "{options}", or before the notes."""
+    """Insert the descriptions of the options into a docstring: at "{options}", or in a section before the notes."""
     text = inspect.cleandoc(cls.__doc__)
     if "{options}" in text:
         return text.replace("{options}", _lines(own))
     shared = [name for name in cls.common if name not in own]
     described = {name: o for name, o in cls.options.items() if name not in shared}
-    lines = ["params : list of arrays, {name: array}, or list of groups", "    Updated in place; see `Optimizer`."]
-    lines += [_lines(described), ", ".join(shared), "    See `Optimizer`."]
+    lines = ["params : list of arrays, {name: array}, or list of groups", "    The parameters; see `Optimizer`."]
+    lines += [_lines(described), ", ".join(shared), "    Options of all optimizers; see `Optimizer`."]
     section = "Parameters\n----------\n" + "\n".join(lines)
     before, notes, after = text.partition("Notes\n-----\n")
     return f"{before}{section}\n\n{RAISES}\n{notes}{after}"

@@ -1,4 +1,4 @@
-"""Muon's products in NumPy: the orthogonalised momentum of a matrix, which replaces its gradient."""
+"""Muon's matrix products in NumPy. The orthogonalised momentum of a matrix replaces its gradient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ._params import Array, Entry
 
 
 def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: float) -> Array:
-    """Return about U V^T of a matrix x = U S V^T, by Newton-Schulz iterations in its own type."""
+    """Return an approximation of U V^T for a matrix with the singular value decomposition x = U S V^T.
+
+    The Newton-Schulz iterations are computed in the dtype of x.
+    """
     a, b, c = (x.dtype.type(value) for value in coefficients)
     tall = x.shape[0] > x.shape[1]
     x = np.ascontiguousarray(x.T if tall else x)
@@ -31,9 +34,9 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
 
 
 def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return the next momentum buffer, and the orthogonalised momentum times `adjustment` in the same shape.
+    """Return the next momentum buffer, and the direction: the orthogonalised momentum times `adjustment`.
 
-    All axes after the first are merged: the kernel of a convolution is a matrix with a row per output channel.
+    All axes after the first are merged. So the kernel of a convolution is a matrix with one row per output channel.
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)
@@ -48,12 +51,15 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
 
 
 def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]], adamw: bool) -> list[Entry]:
-    """Return the parameters with their groups. Vectors of a group without ``adamw`` are moved to a new group.
+    """Return the parameters with their groups, so that AdamW updates all vectors.
+
+    Here a vector is a parameter with fewer than two axes. If a group does not set ``adamw``, its vectors are moved to a
+    new group with ``adamw=True``. If such a group has only vectors, ``adamw=True`` is set in the group itself.
 
     Raises
     ------
     ValueError
-        If a vector is in a group with ``adamw=False``.
+        If a vector is in a group that sets ``adamw=False``.
     """
     found = list(entries)
     for k, group in enumerate(list(groups)):

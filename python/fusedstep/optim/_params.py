@@ -1,4 +1,4 @@
-"""Brings all forms in which a user can pass parameters into one."""
+"""Converts all forms of the argument `params` into one list."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
     label : str
         Name of the optimizer, for errors.
     params : list of arrays, {name: array}, or list of groups {"params": ..., option: value, ...}
-        The user's argument.
+        The argument of the optimizer.
     """
     groups = _groups(label, params)
     entries: list[Entry] = []
@@ -48,7 +48,10 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
 
 
 def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
-    """Return memoryviews of memory that the arrays do not own. They keep a file or shared memory from being closed."""
+    """Return memoryviews of the memory that the arrays use and do not own.
+
+    While a memoryview exists, a mapped file or a shared memory cannot be closed.
+    """
     found: dict[int, memoryview] = {}
     for array in arrays:
         base: Any = array

@@ -1,4 +1,4 @@
-"""A step in NumPy, with the same bits as the kernels. The tests compare with it."""
+"""A step in NumPy, with the same bits as the kernels. The tests compare the kernels with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LANES, CHUNK = 16, 4096
 
 
 def power(x: float, t: int) -> float:
-    """Return x to the t-th power by repeated squaring: the same bits on every machine, unlike ``x**t``."""
+    """Return x to the t-th power by repeated squaring. Unlike ``x**t``, it has the same bits on every machine."""
     result = 1.0
     while t > 0:
         if t & 1:
@@ -26,12 +26,15 @@ def power(x: float, t: int) -> float:
 
 
 def term(weight: Any, x: Array) -> Array:
-    """Return weight * x; 0 if the weight is 0, even if x is inf or nan."""
+    """Return weight * x. If the weight is 0, the result is 0, even if x is inf or nan."""
     return np.asarray(weight * (x if weight != 0 else np.zeros_like(x)))
 
 
 def average(ema: Array, x: Array, beta: float) -> Array:
-    """Return beta * ema + (1 - beta) * x. It starts from the term with the larger weight: exact for beta 0 and 1."""
+    """Return beta * ema + (1 - beta) * x. The sum starts from the term with the larger weight.
+
+    So the result is exact for beta = 0 and beta = 1.
+    """
     c = x.dtype.type
     if 1.0 - beta >= 0.5:
         return np.asarray(x + term(c(-beta), x - ema))
@@ -39,7 +42,7 @@ def average(ema: Array, x: Array, beta: float) -> Array:
 
 
 def square_ema(average: Array, x: Array, beta: float) -> Array:
-    """Return beta * average + (1 - beta) * x^2. It can be finite where x^2 overflows."""
+    """Return beta * average + (1 - beta) * x^2. The result can be finite even if x^2 overflows."""
     c = x.dtype.type
     return np.asarray(term(c(beta), average) + (c(1.0 - beta) * x) * x)
 
@@ -85,12 +88,12 @@ def real_power(x: float, y: float) -> float:
 
 
 def scalar(state: Mapping[str, Array], name: str) -> float:
-    """Return a scalar state; here all tensors have the same one."""
+    """Return the value of a scalar state. If its array has several elements, all are equal."""
     return float(state[name].flat[0])
 
 
 def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Array]) -> float:
-    """Return the weight of z in the t-th average of a schedule-free rule, and move its scalars one step on."""
+    """Return the weight of z in the t-th average of a schedule-free optimizer, and update its scalar states."""
     lr_max = max(lr, scalar(state, "lr_max"))
     weight = real_power(t, group["r"]) * real_power(lr_max, group["weight_lr_power"])
     total = scalar(state, "weight_sum") + weight
@@ -105,14 +108,17 @@ def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def norm(grads: list[Array | None], sizes: list[int]) -> float:
-    """Return the norm over all gradients, added in the kernels' order: lanes, then chunks.
+    """Return the norm of all gradients together, with the kernels' order of additions.
+
+    The squares of a chunk of 4,096 elements are added in 16 lanes. The sums of the lanes are added, and then the sums
+    of the chunks.
 
     Parameters
     ----------
     grads : list of arrays or None
-        In the memory order of the parameters; None counts as zeros.
+        The gradients in the memory order of the parameters. None stands for zeros.
     sizes : list of int
-        Number of elements of each.
+        The number of elements of each parameter.
     """
     flat = [np.zeros(n) if g is None else g.ravel().astype(np.float64) for g, n in zip(grads, sizes, strict=True)]
     values = np.concatenate([*flat, np.zeros(-sum(sizes) % CHUNK)])
@@ -132,7 +138,7 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
         (2.0**-600, np.isinf(total) and np.isfinite(values).all()),  # squares that overflowed
         (2.0**600, total < 2.0**-970 and values.any()),  # or lost digits
     ):
-        if needed:  # again, with scaled values, one after the other
+        if needed:  # add the squares of scaled values, one after the other
             return float(np.sqrt(np.add.accumulate((values * power) ** 2)[-1])) / power
     return float(np.sqrt(total))
 
@@ -178,5 +184,5 @@ def step(
 
 
 def sign(x: Array) -> Array:
-    """Return -1, 0 or 1; 0 for nan."""
+    """Return the sign of each element: -1, 0 or 1. It is 0 for nan."""
     return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)

@@ -15,22 +15,24 @@ from ._params import Array
 
 
 class Rows:
-    """The gradient of some rows of a parameter. All other rows have no gradient, and are neither read nor written.
+    """The gradient of some rows of a parameter. A step reads and writes only these rows of the parameter.
 
-    `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept `Rows` in place of an array, for float32
-    and float64 parameters in C order, without decay, L1 and averages.
+    A row is one index of the first axis. `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept
+    `Rows` in place of an array. The parameter must be float32 or float64, and in C order. The options `weight_decay`
+    and `l1` must be 0, and `ema_decay` and `state_dtype` must be None.
 
     Parameters
     ----------
     indices : array of integers
-        The n rows, in any order. If a row occurs more than once, its gradient is the sum of its values.
+        The indices of n rows, in any order. If an index occurs more than once, the gradient of the row is the sum of
+        its values.
     values : array of shape (n, ...)
-        The gradient of each row, with the parameter's dtype and its shape without the first axis.
+        The gradient of each row. The dtype and the axes after the first are those of the parameter.
 
     Raises
     ------
     TypeError, ValueError
-        If the indices are not a list of integers, or there is not one value for each index.
+        If `indices` is not a list of integers, or `values` does not have one row for each index.
 
     Examples
     --------
@@ -58,7 +60,7 @@ class Rows:
 
 
 def prepared(opt: Any, k: int, rows: Rows) -> Any:
-    """Return a gradient of rows of parameter k in the core's form."""
+    """Check a gradient of rows of parameter k, and return it as the core's `RowGradient`."""
     what, p, values = opt._what(f"grads[{k}]"), opt._arrays[k], rows.values
     check_rows(what, opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
     if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
@@ -78,15 +80,15 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
 
 
 def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
-    """Return a gradient of rows of parameter k in order, each row once."""
+    """Return a gradient of rows of parameter k with sorted indices, where each index occurs once."""
     index, values = prepared(opt, k, rows).coalesced()
     return Rows(index, values.reshape(len(index), *opt._arrays[k].shape[1:]))
 
 
 def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
-    """Step with gradients of rows, with the plan's options; return None if there are none.
+    """Take a step with gradients of which some are `Rows`. Return None if no gradient is `Rows`.
 
-    The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
+    The core gets all gradients in one call. It refuses unsuitable gradients before it writes anything.
     """
     keys = opt._keys if isinstance(grads, dict) else range(len(opt._keys))
     found = {k: grads[key] for k, key in enumerate(keys) if _at(grads, key)}

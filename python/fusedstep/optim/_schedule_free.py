@@ -1,4 +1,4 @@
-"""The base of the schedule-free rules: the averages at which they are evaluated."""
+"""The base class of the schedule-free optimizers. It computes the averages at which a model is evaluated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from ._params import Array
 
 
 class ScheduleFree(Optimizer):
-    """Base of the rules whose parameters y are between z, which descends, and x, the average of z."""
+    """Base class of optimizers with parameters y = share * x + (1 - share) * z.
 
-    #: The option whose (first) value is the share of x in y.
+    Gradient descent updates z, and x is the average of z over the steps.
+    """
+
+    #: The name of the option with the share of x in y. If the option is a tuple, the share is its first value.
     interpolation: ClassVar[str]
 
     @classmethod

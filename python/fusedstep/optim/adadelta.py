@@ -15,7 +15,7 @@ from ._reference import square_ema
 
 
 class Adadelta(Optimizer):
-    r"""Adadelta: steps in the units of the parameters, without a learning rate to tune.
+    r"""Adadelta: each update has the units of the parameter, so the learning rate needs no tuning.
 
     ::
 
@@ -24,9 +24,11 @@ class Adadelta(Optimizer):
         acc_delta  = rho * acc_delta + (1 - rho) * delta^2
         p          = p - lr * delta
 
+    p is the parameter and g its gradient.
+
     Notes
     -----
-    Zeiler (2012), where lr is 1. Same as ``torch.optim.Adadelta``.
+    Zeiler (2012), where lr is 1. Same as ``torch.optim.Adadelta``. States: ``square_avg``, ``acc_delta``.
 
     Examples
     --------
@@ -43,9 +45,9 @@ class Adadelta(Optimizer):
     lr = Option(1.0, checks.rate, "Learning rate.")
     rho = Option(0.9, checks.fraction, "Decay of both averages, at least 0 and below 1.")
     eps = Option(
-        1e-06, checks.non_negative, "Added inside both roots, as in torch. It sets the size of the first step."
+        1e-06, checks.non_negative, "Added inside both roots, as in torch. It decides the size of the first step."
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

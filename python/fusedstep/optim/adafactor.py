@@ -14,7 +14,7 @@ from ._directions import Directed, factored, of_vector
 from ._options import Option
 from ._reference import norm, real_power
 
-#: The distance from 1 to the next number of a dtype: the default of eps1.
+#: The distance from 1 to the next larger number of each dtype: the default of eps1.
 SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
@@ -26,26 +26,28 @@ _power = lru_cache(16)(real_power)  # computed once in a step, for all parameter
 
 
 class Adafactor(Directed):
-    r"""Adafactor: a second moment with one number per row and one per column, and steps relative to the parameter.
+    r"""Adafactor: a second moment with one number per row and column, and steps relative to the parameter's size.
 
     ::
 
         w = t^beta2_decay
         row = row + w * (mean(g^2 over columns) - row);  column = column + w * (mean(g^2 over rows) - column)
-        v = row * column / max(mean(row), eps1)          (fewer than two axes: v = v + w * (g^2 - v))
+        v = row * column / max(mean(row), eps1)          (v = v + w * (g^2 - v) if p has fewer than two axes)
         u = g / max(sqrt(v), eps1)
         p = p * (1 - lr * weight_decay)
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
-    The last two axes are the rows and columns; rms(x) is the root of the mean of x^2. rms(p) is computed before the
-    decay. The states take n + m numbers for a matrix of n x m. Sums have the same bits for any number of threads.
+    p is the parameter, g its gradient and t the number of the step, from 1. The last two axes are the rows and columns.
+    rms(x) is sqrt(mean(x^2)), and rms(p) is computed before the decay. For an n x m matrix, the states have n + m
+    numbers. Sums have the same bits for any number of threads.
 
     Notes
     -----
     Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost" (2018). Same as
     ``torch.optim.Adafactor``, whose documentation lists the differences from the paper. States of 16-bit parameters are
-    float32. A step also needs memory for a copy of the gradients. Clipping and `grad_scale` act on the gradients; L1,
-    `maximize` and averages act on the step. States: ``row_var`` and ``col_var``, or ``variance``.
+    float32. A step also needs memory for a copy of the gradients. Clipping and `grad_scale` change g before u is
+    computed. L1, `maximize` and averages are applied after u is computed. States: ``row_var`` and ``col_var``, or
+    ``variance`` if p has fewer than two axes.
 
     Examples
     --------
@@ -59,17 +61,17 @@ class Adafactor(Directed):
 
     rule = "adafactor"
 
-    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step, and the rate of the decay.")
-    beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent of the weight of the newest square.")
+    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step. It is also the rate of the decay.")
+    beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent in w, the weight of the newest squares.")
     eps = Option(
         (None, 0.001),
         checks.eps_pair,
-        "eps1 and eps2. None for eps1 is the distance from 1 to the next number of the parameter's dtype.",
+        "eps1 and eps2. If eps1 is None, it is the distance from 1 to the next larger number of the parameter's dtype.",
         in_kernel=_second,
     )
-    d = Option(1.0, checks.at_least_one, "The largest root mean square of u that is not scaled down.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    d = Option(1.0, checks.at_least_one, "If rms(u) is larger than d, u is scaled so that rms(u) is d.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @classmethod
     def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -92,7 +94,7 @@ class Adafactor(Directed):
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters of a direction g; see `Optimizer.reference`."""
+        """Return the new parameters, where g is the direction u; see `Optimizer.reference`."""
         c = p.dtype.type
         rms_of_p, rms_of_u = (norm([x], [x.size]) / np.sqrt(float(x.size)) for x in (p, g))
         rate = max(group["eps"][1], rms_of_p) * min(lr, 1.0 / np.sqrt(float(t))) / max(1.0, rms_of_u / group["d"])

@@ -22,9 +22,11 @@ class Adagrad(Optimizer):
         sum = sum + g^2
         p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
 
+    p is the parameter, g its gradient and t the number of the step, from 1.
+
     Notes
     -----
-    Duchi, Hazan, Singer (2011). Same as ``torch.optim.Adagrad``, whose eps is outside the root.
+    Duchi, Hazan, Singer (2011). Same as ``torch.optim.Adagrad``. States: ``sum``.
 
     Examples
     --------
@@ -41,13 +43,13 @@ class Adagrad(Optimizer):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps. t is 1 in the first step.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    lr_decay = Option(0.0, checks.non_negative, "How fast the learning rate falls; see the formula.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(
         1e-10,
         checks.non_negative,
-        "Keeps the denominator from zero.",
+        "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
     eps_inside = Option(

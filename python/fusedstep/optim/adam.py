@@ -15,19 +15,21 @@ from ._reference import average, eps_inside_outside, power, square_ema
 
 
 class Adam(Optimizer):
-    r"""Adam: momentum and RMSprop, both with a correction because they start from zero.
+    r"""Adam: averages of the gradients and of their squares, both corrected because they start from zero.
 
     ::
 
         m = m + (1 - beta1) * (g - m)
         v = beta2 * v + (1 - beta2) * g^2
-        v_max = max(v_max, v)                                      (amsgrad: then v = v_max below)
+        v_max = max(v_max, v)                                      (with amsgrad, v_max replaces v in the next line)
         p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    p is the parameter, g its gradient and t the number of the step, from 1.
 
     Notes
     -----
-    Kingma and Ba (2015); amsgrad: Reddi, Kale, Kumar (2018), with the maximum over the uncorrected second moment. Same
-    as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``max_exp_avg_sq``.
+    Kingma and Ba (2015). `amsgrad` is from Reddi, Kale, Kumar (2018); its maximum is over v before the correction. Same
+    as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``max_exp_avg_sq`` (v_max).
 
     Examples
     --------
@@ -43,28 +45,26 @@ class Adam(Optimizer):
     for_small_networks = {"lr": 3e-3}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
-    )
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(
         1e-08,
         checks.non_negative,
-        "Keeps the denominator from zero.",
+        "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", "eps_hat", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
-    amsgrad = Option(False, checks.flag, "Divide by the largest second moment so far.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    amsgrad = Option(False, checks.flag, "True divides by the root of v_max, the largest v so far.")
     eps_inside = Option(
         False,
         checks.flag,
-        "True puts eps inside the root: sqrt(v + eps) instead of sqrt(v) + eps. Then the bias is corrected.",
+        "True puts eps inside the root, before the correction: the denominator is sqrt(v + eps) / sqrt(1 - beta2^t).",
         by_name=True,
     )
     eps_hat = Option(
         False,
         checks.flag,
-        "True takes eps for the paper's eps^ (section 2), as TensorFlow and scikit-learn do: the bias is corrected "
-        "after eps is added, so eps counts 1 / sqrt(1 - beta2^t) times. Not together with eps_inside.",
+        "True adds eps before the correction, as in TensorFlow and scikit-learn: the denominator is (sqrt(v) + eps) / "
+        "sqrt(1 - beta2^t). eps is then the epsilon-hat of the paper's section 2, and eps_inside must be False.",
         by_name=True,
     )
 

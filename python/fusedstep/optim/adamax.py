@@ -15,13 +15,15 @@ from ._reference import average, power, term
 
 
 class Adamax(Optimizer):
-    r"""Adamax: Adam with the largest past gradient in place of the second moment.
+    r"""Adamax: Adam with a decaying maximum of the absolute gradients in place of the second moment.
 
     ::
 
         m = m + (1 - beta1) * (g - m)
         u = max(beta2 * u, abs(g) + eps)
         p = p - lr / (1 - beta1^t) * m / u
+
+    p is the parameter, g its gradient and t the number of the step, from 1.
 
     Notes
     -----
@@ -42,13 +44,9 @@ class Adamax(Optimizer):
     for_small_networks = {"lr": 5e-3}
 
     lr = Option(0.002, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999),
-        checks.betas,
-        "Decay of the first moment and of the largest gradient, each at least 0 and below 1.",
-    )
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator u above 0.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -8,16 +8,21 @@ from .adam import Adam
 
 
 class AdamW(Adam):
-    r"""Adam with decoupled weight decay: the decay is not divided by the second moment.
+    r"""AdamW: Adam with decoupled weight decay, which is not part of the gradient.
 
     ::
 
         p = p * (1 - lr * weight_decay)
-        p = Adam's step without decay
+        m = m + (1 - beta1) * (g - m)
+        v = beta2 * v + (1 - beta2) * g^2
+        p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    p is the parameter, g its gradient and t the number of the step, from 1.
 
     Notes
     -----
-    Loshchilov and Hutter (2019). Same as ``torch.optim.AdamW``.
+    Loshchilov and Hutter (2019). Same as ``torch.optim.AdamW``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and
+    ``max_exp_avg_sq`` with `amsgrad` (see `Adam`).
 
     Examples
     --------
@@ -31,5 +36,5 @@ class AdamW(Adam):
 
     for_small_networks = {"lr": 3e-3, "weight_decay": 0.3}
 
-    weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    weight_decay = Option(0.01, checks.non_negative, "Strength of the weight decay.")
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)

@@ -15,7 +15,7 @@ from ._schedule_free import ScheduleFree
 
 
 class AdamWScheduleFree(ScheduleFree):
-    r"""AdamW that needs no schedule: gradients at y, descent of z, evaluation at the average x.
+    r"""AdamW without a learning-rate schedule: the model is evaluated at the average x of the points z.
 
     ::
 
@@ -26,14 +26,15 @@ class AdamWScheduleFree(ScheduleFree):
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = beta1 * x + (1 - beta1) * z                              (the parameters)
 
-    Evaluate inside `averaged`, where the parameters are x. The running statistics of batch normalisation were measured
-    at y: measure them again inside `averaged` (`fusedstep.nn.measure_batch_norm`).
+    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. Evaluate the model inside
+    `averaged`, where the parameters are x. The running statistics of batch normalisation belong to y. So measure them
+    again inside `averaged`, with `fusedstep.nn.measure_batch_norm`.
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024); the same as the authors' ``AdamWScheduleFree``. Decoupled L1 and
-    the proximal form act on y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v),
-    and ``weight_sum`` (w_1 + ... + w_t) and ``lr_max``; x follows from y and z.
+    Defazio et al., "The road less scheduled" (2024). Same as the authors' ``AdamWScheduleFree``. Decoupled L1 and the
+    proximal form change only y. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v), ``weight_sum``
+    (w_1 + ... + w_t) and ``lr_max`` (the largest rate). x is computed from y and z.
 
     Examples
     --------
@@ -56,14 +57,14 @@ class AdamWScheduleFree(ScheduleFree):
     betas = Option(
         (0.9, 0.999),
         checks.betas_of_interpolation,
-        "The share of x in y, above 0, and the decay of the second moment; both below 1.",
+        "beta1, the share of x in y, above 0 and below 1. beta2, the decay of v, at least 0 and below 1.",
     )
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay, at y.")
-    warmup_steps = Option(0.0, checks.non_negative, "Steps over which the rate grows to lr.")
-    r = Option(0.0, checks.non_negative, "Power of the step in the weights of the average.")
-    weight_lr_power = Option(2.0, checks.non_negative, "Power of the largest rate in the weights of the average.")
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
+    warmup_steps = Option(0.0, checks.non_negative, "Number of steps in which the rate grows to lr.")
+    r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
+    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

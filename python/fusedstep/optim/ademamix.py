@@ -15,7 +15,7 @@ from ._reference import average, exp, log, power, square_ema
 
 
 class AdEMAMix(Optimizer):
-    r"""AdEMAMix: Adam with a slow average of the gradients beside the fast one.
+    r"""AdEMAMix: Adam with a slow and a fast average of the gradients.
 
     ::
 
@@ -27,11 +27,14 @@ class AdEMAMix(Optimizer):
         p = p * (1 - lr * weight_decay)
         p = p - lr * (m1 / (1 - beta1^t) + alpha_t * m2) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
+    p is the parameter, g its gradient and t the number of the step, from 1.
+
     Notes
     -----
     Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Both warm-ups should be as
-    long as the training; 0 means no warm-up. The half-life of the slow average grows linearly with its warm-up. torch
-    has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
+    long as the training. 0 means no warm-up. The half-life of the slow average m2 grows linearly during the warm-up of
+    beta3. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq``
+    (v).
 
     Examples
     --------
@@ -48,17 +51,13 @@ class AdEMAMix(Optimizer):
     for_small_networks = {"lr": 3e-3}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999, 0.9999),
-        checks.three_betas,
-        "Decay of the fast average, of the second moment and of the slow average, each at least 0 and below 1.",
-    )
-    alpha = Option(2.0, checks.non_negative, "Weight of the slow average.")
-    beta3_warmup = Option(0.0, checks.non_negative, "Steps until the slow average has its decay.")
-    alpha_warmup = Option(0.0, checks.non_negative, "Steps until the slow average has its weight.")
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    betas = Option((0.9, 0.999, 0.9999), checks.three_betas, "beta1, beta2 and beta3, each at least 0 and below 1.")
+    alpha = Option(2.0, checks.non_negative, "Weight of the slow average m2.")
+    beta3_warmup = Option(0.0, checks.non_negative, "Number of steps until beta3_t is beta3.")
+    alpha_warmup = Option(0.0, checks.non_negative, "Number of steps until alpha_t is alpha.")
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -15,20 +15,22 @@ from ._reference import real_power, scalar
 
 
 class ASGD(Optimizer):
-    r"""Gradient descent whose rate falls, and the mean of the parameters from step t0 on.
+    r"""Averaged gradient descent: a falling rate, and a mean of the parameters that begins with step t0 + 2.
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (with the lr of the step before)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (after step 1: the lr of the step before)
         p = p * (1 - lambd * eta) - eta * g
-        ax = ax + (p - ax) / max(1, t - 1 - t0)              (while t - 1 <= t0 + 1: ax = p)
+        ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
+
+    p is the parameter, g its gradient and t the number of the step, from 1. ax is the mean of the parameters.
 
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The mean is a state only: `averaged` does not use it. Use
-    `ema_decay` for an average that `averaged` swaps in. States: ``ax``, the mean, and ``eta`` and ``mu``, the factors
-    of the next step, rounded to float32 as in torch.
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax. If you need averages for
+    `averaged`, set `ema_decay`. States: ``ax``, and two factors of the next step, rounded to float32 as in torch:
+    ``eta`` and ``mu`` (1 / max(1, t - t0)).
 
     Examples
     --------
@@ -45,10 +47,10 @@ class ASGD(Optimizer):
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters; it also sets how fast the rate falls.")
-    alpha = Option(0.75, checks.non_negative, "Power with which the rate falls.")
-    t0 = Option(1000000.0, checks.non_negative, "Steps before the mean begins.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters. It also decides how fast the rate falls.")
+    alpha = Option(0.75, checks.non_negative, "Exponent in the formula of eta.")
+    t0 = Option(1000000.0, checks.non_negative, "The mean begins with step t0 + 2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -15,23 +15,24 @@ from ._reference import average, norm, power, square_ema
 
 
 class LAMB(Optimizer):
-    r"""LAMB: Adam whose step has the length of the parameter, for large batches.
+    r"""LAMB: Adam whose step is scaled to the norm of the parameter, for large batches.
 
     ::
 
         m = m + (1 - beta1) * (g - m)
         v = beta2 * v + (1 - beta2) * g^2
         u = m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * p
-        p = p - lr * norm(p) / norm(u) * u           (a norm of 0, or adapt=False: p - lr * u)
+        p = p - lr * norm(p) / norm(u) * u           (p - lr * u if a norm is 0 or adapt=False)
 
-    The norms are over all elements of a parameter. They have the same bits for any number of threads.
+    p is the parameter, g its gradient and t the number of the step, from 1. The norms are over all elements of a
+    parameter. They have the same bits for any number of threads.
 
     Notes
     -----
-    You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2, without a
-    bound of the norm. Biases and gains are usually neither adapted nor decayed: give them a group with ``adapt=False,
-    weight_decay=0``. Decoupled L1 acts before the norms are computed. torch has no optimizer of this name.
-    States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2, without
+    limits of norm(p). Biases and gains usually need no scaling by norms and no decay. Put them into a group with
+    ``adapt=False, weight_decay=0``. Decoupled L1 is applied before the norms are computed. torch has no optimizer of
+    this name. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------
@@ -49,13 +50,11 @@ class LAMB(Optimizer):
     for_small_networks = {"lr": 0.01}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
-    )
-    eps = Option(1e-06, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.01, checks.non_negative, "Strength of the decay.")
-    adapt = Option(True, checks.flag, "Whether the step is scaled by the norms.", by_name=True, in_kernel=as_number)
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
+    eps = Option(1e-06, checks.non_negative, "Keeps the denominator above 0.")
+    weight_decay = Option(0.01, checks.non_negative, "Strength of the weight decay.")
+    adapt = Option(True, checks.flag, "True scales the step by the norms.", by_name=True, in_kernel=as_number)
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -13,22 +13,23 @@ from ._reference import norm
 
 
 class LARS(Optimizer):
-    r"""LARS: momentum whose rate follows the norms of each parameter and its gradient, for large batches.
+    r"""LARS: momentum whose rate depends on the norms of each parameter and its gradient, for large batches.
 
     ::
 
         rate = lr * trust_coefficient * norm(p) / (norm(g) + weight_decay * norm(p))
         buf = momentum * buf + rate * (g + weight_decay * p)
-        p = p - buf                                  (a norm of 0, or adapt=False: rate = lr)
+        p = p - buf                                  (rate = lr if a norm is 0 or adapt=False)
 
-    The norms are over all elements of a parameter. They have the same bits for any number of threads.
+    p is the parameter and g its gradient. The norms are over all elements of a parameter. They have the same bits for
+    any number of threads.
 
     Notes
     -----
-    You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases and gains are
-    usually neither adapted nor decayed: give them a group with ``adapt=False, weight_decay=0`` and a smaller rate,
-    because their rate is not multiplied by `trust_coefficient`. Decoupled L1 acts before the norms are computed. torch
-    has no optimizer of this name. States: ``momentum_buffer`` (buf).
+    You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases and gains
+    usually need no scaling by norms and no decay. Put them into a group with ``adapt=False, weight_decay=0`` and a
+    smaller lr, because `trust_coefficient` is not a factor of their rate. Decoupled L1 is applied before the norms are
+    computed. torch has no optimizer of this name. States: ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -46,11 +47,11 @@ class LARS(Optimizer):
     for_small_networks = {"lr": 10.0}
 
     lr = Option(1.0, checks.rate, "Learning rate.")
-    momentum = Option(0.9, checks.fraction, "At least 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
-    trust_coefficient = Option(0.001, checks.positive, "Length of a step relative to the length of the parameter.")
-    adapt = Option(True, checks.flag, "Whether the rate follows the norms.", by_name=True, in_kernel=as_number)
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    momentum = Option(0.9, checks.fraction, "Decay of buf, at least 0 and below 1.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
+    trust_coefficient = Option(0.001, checks.positive, "Factor of norm(p) in the rate, above 0.")
+    adapt = Option(True, checks.flag, "True scales the rate by the norms.", by_name=True, in_kernel=as_number)
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

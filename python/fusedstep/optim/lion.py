@@ -13,7 +13,7 @@ from ._reference import sign, term
 
 
 class Lion(Optimizer):
-    r"""Lion: every element moves by lr, in the direction of an interpolated momentum.
+    r"""Lion: every element changes by lr, and its direction is the sign of a momentum.
 
     ::
 
@@ -21,10 +21,13 @@ class Lion(Optimizer):
         p = p - lr * sign(beta1 * m + (1 - beta1) * g)
         m = beta2 * m + (1 - beta2) * g
 
+    p is the parameter, g its gradient and m the momentum.
+
     Notes
     -----
-    Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2. torch has no Lion. An element
-    whose direction is nan does not move (its momentum stays nan).
+    Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2. torch has no optimizer of this
+    name. If the argument of the sign is nan, the element does not change, and its momentum stays nan. States:
+    ``exp_avg`` (m).
 
     Examples
     --------
@@ -40,14 +43,14 @@ class Lion(Optimizer):
     in_torch = False
     for_small_networks = {"lr": 3e-4}
 
-    lr = Option(0.0001, checks.rate, "Learning rate: a tenth to a third of a good rate for Adam.")
+    lr = Option(0.0001, checks.rate, "Learning rate. A good value is a tenth to a third of a good rate for Adam.")
     betas = Option(
         (0.9, 0.99),
         checks.betas,
-        "Weight of the momentum in the direction, and decay of the momentum; each at least 0 and below 1.",
+        "beta1, the weight of m in the direction, and beta2, the decay of m. Each is at least 0 and below 1.",
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the decay.")
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -17,28 +17,32 @@ from ._reference import average, power, square_ema
 
 
 class Muon(Directed):
-    r"""Muon: a step along the orthogonalised momentum of each matrix, and AdamW for all other parameters.
+    r"""Muon: steps in the direction of the orthogonalised momentum for matrices, and AdamW for other parameters.
 
     ::
 
         buf = buf + (1 - momentum) * (g - buf)
-        x = g + momentum * (buf - g)  if nesterov else  buf              (as a matrix: axes after the first merged)
+        x = g + momentum * (buf - g)  if nesterov else  buf              (a matrix: all axes after the first are merged)
         x = x / max(norm(x), eps);  ns_steps times:  x = a * x + (b * x x^T + c * (x x^T)^2) x
         p = p * (1 - lr * weight_decay)
         p = p - lr * sqrt(max(1, rows / columns)) * x                    (adjust_lr_fn=None or "original")
         p = p - lr * 0.2 * sqrt(max(rows, columns)) * x                  (adjust_lr_fn="match_rms_adamw")
 
-    Muon is for the matrices of hidden layers, including convolutions. A group with ``adamw=True`` is stepped by AdamW,
-    with `betas` and `adamw_eps`: use it for embeddings, output layers, biases and gains. In a group without `adamw`,
-    parameters with fewer than two axes are moved to a new group with ``adamw=True``, which becomes the last.
+    p is the parameter, g its gradient, and x a matrix with the shape (rows, columns).
+
+    Use Muon for the matrices of hidden layers, including the kernels of convolutions. Put embeddings, output layers,
+    biases and gains into a group with ``adamw=True``. AdamW updates the parameters of such a group, with `betas` and
+    `adamw_eps`. If a group does not set `adamw`, its parameters with fewer than two axes are moved to a new group with
+    ``adamw=True``, at the end of `groups`.
 
     Notes
     -----
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); Liu et al., "Muon is scalable for
-    LLM training" (2025), for "match_rms_adamw". The algorithm is that of ``torch.optim.Muon``, which iterates in
-    bfloat16. Here NumPy computes the products in the parameter's type (float32 for 16 bits), so the bits may differ
-    between machines. Clipping and `grad_scale` act on the gradients; L1, `maximize` and averages act on the step.
-    States: ``momentum_buffer``, and with adamw ``exp_avg_sq``.
+    LLM training" (2025), for "match_rms_adamw". The algorithm is that of ``torch.optim.Muon``, except that torch
+    iterates in bfloat16. Here NumPy computes the products in the dtype of the parameter, or in float32 for 16-bit
+    parameters. The bits of NumPy's products may differ between machines. Clipping and `grad_scale` change g before x is
+    computed. L1, `maximize` and averages are applied after x is computed. States: ``momentum_buffer`` (buf), and
+    ``exp_avg_sq`` with AdamW.
 
     Examples
     --------
@@ -56,17 +60,17 @@ class Muon(Directed):
     for_small_networks = {"lr": 0.01}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    weight_decay = Option(0.1, checks.non_negative, "Strength of the decay.")
-    momentum = Option(0.95, checks.fraction, "At least 0 and below 1.")
-    nesterov = Option(True, checks.flag, "Nesterov's momentum.")
-    ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c.")
-    eps = Option(1e-07, checks.non_negative, "The smallest norm that is divided by.")
-    ns_steps = Option(5, checks.iterations, "Iterations, below 100.")
-    adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate depends on the shape; see above.")
-    adamw = Option(False, checks.flag, "True steps this group by AdamW.", by_name=True)
-    betas = Option((0.9, 0.999), checks.betas, "Decays of AdamW.", by_name=True)
-    adamw_eps = Option(1e-08, checks.non_negative, "Keeps AdamW's denominator from zero.", by_name=True)
-    decay = Option("decoupled", checks.decay_form, "How weight decay and L1 act; see `Optimizer`.", by_name=True)
+    weight_decay = Option(0.1, checks.non_negative, "Strength of the weight decay.")
+    momentum = Option(0.95, checks.fraction, "Decay of buf, at least 0 and below 1.")
+    nesterov = Option(True, checks.flag, "True uses Nesterov's momentum.")
+    ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c of the iterations.")
+    eps = Option(1e-07, checks.non_negative, "Lower limit of the norm by which x is divided.")
+    ns_steps = Option(5, checks.iterations, "Number of iterations, below 100.")
+    adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate depends on the shape; see the formulas above.")
+    adamw = Option(False, checks.flag, "True updates the parameters with AdamW.", by_name=True)
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2 of AdamW.", by_name=True)
+    adamw_eps = Option(1e-08, checks.non_negative, "Keeps AdamW's denominator above 0.", by_name=True)
+    decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @classmethod
     def _regrouped(cls, entries: list[Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]) -> list[Entry]:

@@ -15,7 +15,7 @@ from ._reference import average, power, real_power, scalar, square_ema
 
 
 class NAdam(Optimizer):
-    r"""NAdam: Adam with Nesterov's momentum, whose weight grows with the steps.
+    r"""NAdam: Adam with Nesterov's momentum, whose weight mu_t grows from step to step.
 
     ::
 
@@ -25,11 +25,13 @@ class NAdam(Optimizer):
         d = (1 - mu_t) / (1 - mu_1 ... mu_t) * g + mu_(t+1) / (1 - mu_1 ... mu_(t+1)) * m
         p = p - lr * d / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
+    p is the parameter, g its gradient and t the number of the step, from 1. mu_1 ... mu_t is a product.
+
     Notes
     -----
-    Dozat, "Incorporating Nesterov momentum into Adam" (2016). Same as ``torch.optim.NAdam``, whose
-    ``decoupled_weight_decay=True`` is ``decay="decoupled"``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and
-    ``mu_product`` (mu_1 ... mu_t), rounded to float32 as in torch.
+    Dozat, "Incorporating Nesterov momentum into Adam" (2016). Same as ``torch.optim.NAdam``. torch's option
+    ``decoupled_weight_decay=True`` is ``decay="decoupled"`` here. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and
+    ``mu_product`` (mu_1 ... mu_t), which is rounded to float32 as in torch.
 
     Examples
     --------
@@ -45,11 +47,9 @@ class NAdam(Optimizer):
     for_small_networks = {"lr": 3e-3}
 
     lr = Option(0.002, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
-    )
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     momentum_decay = Option(0.004, checks.non_negative, "How fast mu_t grows from beta1 / 2 to beta1.")
 
     @staticmethod

@@ -17,18 +17,20 @@ from ._reference import term
 
 
 class NAG(Optimizer):
-    r"""Nesterov's accelerated gradient: the gradient is computed at the point to which the momentum leads.
+    r"""Nesterov's accelerated gradient: the gradient is computed at the look-ahead point p - lr * momentum * buf.
 
     ::
 
-        g = gradient at p - lr * momentum * buf           (compute it inside `lookahead`)
+        g = gradient at p - lr * momentum * buf           (compute the gradient inside `lookahead`)
         buf = momentum * buf + g
         p = p - lr * buf
 
+    p is the parameter, and g is the gradient at the look-ahead point.
+
     Notes
     -----
-    Nesterov (1983), in the form of the lecture notes. torch has only the form in the shifted variable,
-    ``SGD(nesterov=True)``, whose parameters are the look-ahead points.
+    Nesterov (1983), in the look-ahead form. torch has only the form ``SGD(nesterov=True)``, whose parameters are the
+    look-ahead points. States: ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -48,22 +50,24 @@ class NAG(Optimizer):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    momentum = Option(0.9, checks.open_fraction, "Above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    momentum = Option(0.9, checks.open_fraction, "Decay of buf, above 0 and below 1.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:
-        """Swap the look-ahead points into the parameters, in place, and swap back at the end, bit for bit.
+        """Swap the parameters with their look-ahead points, in place, inside a ``with`` block.
+
+        Compute the gradients inside the block. At its end, the parameters get their old values back, bit for bit.
 
         Raises
         ------
         RuntimeError
-            If a step is taken inside.
+            If `step` is called inside the block.
         TypeError, ValueError
-            If a schedule gives no learning rate, or a parameter is read-only or was resized. If a parameter is
-            resized inside, no parameter can be swapped back.
+            If a schedule returns an invalid learning rate, or a parameter is read-only or was resized. If a parameter
+            was resized inside the block, no parameter gets its old values back.
         """
         with self._reserved("lookahead", self._points_ahead):
             yield

@@ -15,7 +15,7 @@ from ._reference import average, power, real_power, square_ema
 
 
 class RAdam(Optimizer):
-    r"""RAdam: Adam with shorter steps while few gradients have entered the second moment.
+    r"""RAdam: Adam with shorter steps at the start, when v is the average of only a few gradients.
 
     ::
 
@@ -24,14 +24,16 @@ class RAdam(Optimizer):
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * t * beta2^t / (1 - beta2^t)
         r = sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-        p = p - lr * r * m / (1 - beta1^t) / ((sqrt(v) + eps) / sqrt(1 - beta2^t))     (length > 5)
+        p = p - lr * r * m / (1 - beta1^t) / ((sqrt(v) + eps) / sqrt(1 - beta2^t))     (if length > 5)
         p = p - lr * m / (1 - beta1^t)                                                 (otherwise)
+
+    p is the parameter, g its gradient and t the number of the step, from 1.
 
     Notes
     -----
     Liu et al., "On the variance of the adaptive learning rate and beyond" (2020), algorithm 2. Same as
-    ``torch.optim.RAdam``, whose ``decoupled_weight_decay=True`` is ``decay="decoupled"``. States: ``exp_avg`` (m),
-    ``exp_avg_sq`` (v).
+    ``torch.optim.RAdam``. torch's option ``decoupled_weight_decay=True`` is ``decay="decoupled"`` here. States:
+    ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------
@@ -47,11 +49,9 @@ class RAdam(Optimizer):
     for_small_networks = {"lr": 1e-2}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
-    )
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -20,16 +20,19 @@ class RMSprop(Optimizer):
     ::
 
         square_avg = alpha * square_avg + (1 - alpha) * g^2
-        grad_avg   = grad_avg + (1 - alpha) * (g - grad_avg)                (centered)
+        grad_avg   = grad_avg + (1 - alpha) * (g - grad_avg)                (with centered)
         variance   = max(square_avg - grad_avg^2, 0)  if centered else  square_avg
         d          = g / (sqrt(variance) + eps)
-        buf        = momentum * buf + d                                     (momentum > 0: then d = buf)
+        buf        = momentum * buf + d                                     (if momentum > 0; then d = buf)
         p          = p - lr * d
+
+    p is the parameter and g its gradient.
 
     Notes
     -----
-    Tieleman and Hinton (2012); centered: Graves (2013). Same as ``torch.optim.RMSprop``, except that the
-    centered variance is at least 0. In torch, rounding can make it negative, and the step becomes nan.
+    Tieleman and Hinton (2012). The option `centered` is from Graves (2013). Same as ``torch.optim.RMSprop``, except
+    that here the variance is at least 0. In torch, rounding can make it negative, and the step is then nan. States:
+    ``square_avg``, ``grad_avg`` and ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -49,12 +52,12 @@ class RMSprop(Optimizer):
     eps = Option(
         1e-08,
         checks.non_negative,
-        "Keeps the denominator from zero.",
+        "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
-    momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
-    centered = Option(False, checks.flag, "Divide by the standard deviation instead of the root mean square.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0 there is no buf.")
+    centered = Option(False, checks.flag, "True divides by the standard deviation instead of the root mean square.")
     eps_inside = Option(
         False,
         checks.flag,

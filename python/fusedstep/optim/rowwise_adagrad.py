@@ -20,15 +20,16 @@ class RowwiseAdagrad(Directed):
             sum = sum + mean(g^2 over the row)
             p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
 
-    A row is one index of the first axis; the state has one number for each row.
+    p is the parameter, g its gradient and t the number of the step, from 1. A row is one index of the first axis. The
+    state ``sum`` has one number for each row.
 
     Notes
     -----
-    Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019), whose
-    code uses this rule for its tables. Gradients are `Rows` or arrays; an array is a gradient of all rows. If a row has
-    one element, the rule is the same as `Adagrad`. Clipping and `grad_scale` act on the gradients. Weight decay, L1 and
-    averages act on the step, and only for gradients that are arrays. torch has no optimizer of this name. States:
-    ``sum``.
+    Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019). The code
+    of this paper uses the formulas above for its embeddings. Gradients are `Rows` or arrays. An array is a gradient of
+    all rows. If a row has one element, the formulas are those of `Adagrad`. Clipping and `grad_scale` change g before
+    the formulas. Weight decay, L1 and averages are applied after the division by the root. They need gradients that are
+    arrays. torch has no optimizer of this name. States: ``sum``.
 
     Examples
     --------
@@ -46,10 +47,10 @@ class RowwiseAdagrad(Directed):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "Decay of the learning rate over the steps. t is 1 in the first step.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or another `decay`), for arrays.")
-    initial_accumulator_value = Option(0.0, checks.non_negative, "What `sum` starts from.", begins_state=True)
-    eps = Option(1e-10, checks.non_negative, "Keeps the denominator from zero.")
+    lr_decay = Option(0.0, checks.non_negative, "How fast the learning rate falls; see the formula.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. It must be 0 if a gradient is `Rows`.")
+    initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
+    eps = Option(1e-10, checks.non_negative, "Keeps the denominator above 0.")
 
     @classmethod
     def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -69,5 +70,5 @@ class RowwiseAdagrad(Directed):
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters of a direction g; see `Optimizer.reference`."""
+        """Return the new parameters, where g is a direction; see `Optimizer.reference`."""
         return p - p.dtype.type(lr) * g

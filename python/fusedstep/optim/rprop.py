@@ -15,7 +15,7 @@ from ._reference import sign
 
 
 class Rprop(Optimizer):
-    r"""Rprop: each element's step grows while its gradient keeps its sign. Only that sign counts; use full batches.
+    r"""Rprop: each element has its own step size, which depends only on the signs of the gradients.
 
     ::
 
@@ -23,6 +23,9 @@ class Rprop(Optimizer):
         step_size = min(max(step_size, step_sizes[0]), step_sizes[1])
         prev = 0  if g * prev < 0  else  g
         p = p - step_size * sign(prev)
+
+    p is the parameter and g its gradient. A step size grows if the sign of the gradient stays the same, and shrinks if
+    the sign changes. So compute gradients over the whole data set, because the signs are random with mini-batches.
 
     Notes
     -----
@@ -45,11 +48,11 @@ class Rprop(Optimizer):
     lr = Option(
         0.01,
         checks.rate,
-        "The first step of every element. Later steps follow from the first, so a changed rate has no effect.",
+        "Initial step_size of every element. Later values are computed from it, so a later change of lr has no effect.",
     )
-    etas = Option((0.5, 1.2), checks.factors_around_one, "Factors if the sign changes, and if it stays.")
-    step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    etas = Option((0.5, 1.2), checks.factors_around_one, "Factor if the sign changes, and factor if it does not.")
+    step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step_size.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -21,10 +21,12 @@ class SGD(Optimizer):
         d   = g + momentum * buf  if nesterov else  buf   (without momentum: d = g)
         p   = p - lr * d
 
+    p is the parameter and g its gradient.
+
     Notes
     -----
     Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013).
-    Same as ``torch.optim.SGD``, except that momentum must be below 1.
+    Same as ``torch.optim.SGD``, except that momentum must be below 1. States: ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -41,14 +43,14 @@ class SGD(Optimizer):
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    momentum = Option(0.0, checks.fraction, "At least 0 and below 1; 0 keeps no buffer.")
-    dampening = Option(0.0, checks.up_to_one, "From 0 to 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or of another `decay`).")
+    momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0 there is no buf.")
+    dampening = Option(0.0, checks.up_to_one, "Reduces the weight of g in buf, from 0 to 1.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     nesterov = Option(
         False,
         checks.flag,
-        "Nesterov's momentum in the shifted variable; needs momentum above 0 and no dampening. `NAG` has the "
-        "look-ahead form.",
+        "True uses Nesterov's momentum, which needs momentum above 0 and dampening 0. The parameters are then the "
+        "look-ahead points of `NAG`.",
     )
 
     @classmethod

@@ -13,7 +13,7 @@ from ._schedule_free import ScheduleFree
 
 
 class SGDScheduleFree(ScheduleFree):
-    r"""Gradient descent that needs no schedule: gradients at y, descent of z, evaluation at the average x.
+    r"""Gradient descent without a learning-rate schedule: the model is evaluated at the average x of the points z.
 
     ::
 
@@ -23,14 +23,16 @@ class SGDScheduleFree(ScheduleFree):
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = momentum * x + (1 - momentum) * z                        (the parameters)
 
-    Evaluate inside `averaged`, where the parameters are x. The running statistics of batch normalisation were measured
-    at y: measure them again inside `averaged` (`fusedstep.nn.measure_batch_norm`).
+    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. Evaluate the model inside
+    `averaged`, where the parameters are x. The running statistics of batch normalisation belong to y. So measure them
+    again inside `averaged`, with `fusedstep.nn.measure_batch_norm`.
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024), algorithm 1; the same as the authors' ``SGDScheduleFree``. L2 and
-    decoupled decay are the same here. Decoupled L1 and the proximal form act on y alone. torch has no
-    optimizer of this name. States: ``z``, and ``weight_sum`` (w_1 + ... + w_t) and ``lr_max``; x follows from y and z.
+    Defazio et al., "The road less scheduled" (2024), algorithm 1. Same as the authors' ``SGDScheduleFree``. L2 decay
+    and decoupled decay give the same formulas. Decoupled L1 and the proximal form change only y. torch has no optimizer
+    of this name. States: ``z``, ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest rate). x is computed from
+    y and z.
 
     Examples
     --------
@@ -51,10 +53,10 @@ class SGDScheduleFree(ScheduleFree):
 
     lr = Option(1.0, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "The share of x in y, above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "L2 penalty, at y.")
-    warmup_steps = Option(0.0, checks.non_negative, "Steps over which the rate grows to lr.")
-    r = Option(0.0, checks.non_negative, "Power of the step in the weights of the average.")
-    weight_lr_power = Option(2.0, checks.non_negative, "Power of the largest rate in the weights of the average.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
+    warmup_steps = Option(0.0, checks.non_negative, "Number of steps in which the rate grows to lr.")
+    r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
+    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -17,7 +17,7 @@ def _as_eps_hat(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SparseAdam(Optimizer):
-    r"""Adam that steps only the rows that have a gradient, and the moments of these rows, for embeddings.
+    r"""Adam that updates only the rows with a gradient, and only the moments of these rows, for embeddings.
 
     ::
 
@@ -26,13 +26,14 @@ class SparseAdam(Optimizer):
             v = beta2 * v + (1 - beta2) * g^2
             p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
 
-    The moments of other rows do not decay, so the result is not that of Adam with zeros for them. t counts the steps of
-    the whole parameter.
+    p is the parameter, g its gradient and t the number of steps of the whole parameter, from 1. A row is one index of
+    the first axis. The moments m and v of other rows do not decay. So the result differs from `Adam` with gradients of
+    0 for these rows.
 
     Notes
     -----
-    Kingma and Ba (2015), section 2, on rows. Same as ``torch.optim.SparseAdam``. A gradient may also
-    be an array, which is a gradient of all rows. See `Rows`. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    Kingma and Ba (2015), section 2, applied to rows. Same as ``torch.optim.SparseAdam``. Gradients are `Rows` or
+    arrays. An array is a gradient of all rows. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------
@@ -49,11 +50,9 @@ class SparseAdam(Optimizer):
     for_small_networks = {"lr": 3e-3}
 
     lr = Option(0.001, checks.rate, "Learning rate.")
-    betas = Option(
-        (0.9, 0.999), checks.betas, "Decay of the first and of the second moment, each at least 0 and below 1."
-    )
-    eps = Option(1e-08, checks.non_negative, "Keeps the denominator from zero.", in_kernel=_as_eps_hat)
-    weight_decay = Option(0.0, checks.non_negative, "Strength of the L2 penalty (or another `decay`), for arrays.")
+    betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
+    eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.", in_kernel=_as_eps_hat)
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. It must be 0 if a gradient is `Rows`.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: functions of the step t, which counts from 1, so that step 1 uses the first rate.
+"""Learning-rate schedules. A schedule is a function of the number t of the step, which starts at 1.
 
-Each factory checks its arguments and returns a small frozen object that can be called with the step,
-printed, compared and pickled. Pass one as ``lr`` to any optimizer. Any other function of the step works too.
+Each function of this module checks its arguments and returns a schedule: an object that you can call with t, print,
+compare and pickle. Pass a schedule as ``lr`` to any optimizer. You can also pass any other function of t.
 
 ::
 
@@ -11,10 +11,12 @@ printed, compared and pickled. Pass one as ``lr`` to any optimizer. Any other fu
     inverse_time      eta(t) = lr / (1 + decay * (t - 1))
     bengio            eta(t) = lr * tau / max(t, tau)
     cosine            eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))
-    cosine_restarts   the same over cycles of growing length, with ends_cycle(t) for snapshots
-    warmup            a linear increase before any of them
-    ReduceOnPlateau   lowers the rate when observe(metric) stops improving
-    named             any of them by its name, for a run of a given length
+    cosine_restarts   the cosine in cycles, whose length can grow; ends_cycle(t) is True in the last step of a cycle
+    warmup            a linear increase before another schedule
+    ReduceOnPlateau   lowers the rate if the metrics that it gets no longer improve
+    named             one of these schedules by its name, for a given number of steps
+
+eta(t) is the learning rate of step t, and T is the argument total_steps.
 """
 
 from typing import TYPE_CHECKING

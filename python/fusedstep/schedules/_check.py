@@ -1,15 +1,15 @@
-"""Argument checks of the schedules: each error names the schedule, the argument, what it must be and what it was."""
+"""Checks of the schedules' arguments. Each error names the schedule, the argument, what it must be and what it was."""
 
 from __future__ import annotations
 
 import math
 import operator
 
-_LARGEST_EXACT = 1 << 1000  # a larger step may not fit into a float; no schedule differs beyond this
+_LARGEST_EXACT = 1 << 1000  # a larger step may be too large for a float; `as_float` returns this number instead
 
 
 def step_number(t: int) -> int:
-    """Return the step as a Python integer (exact, however large); refuse it below 1."""
+    """Return the number of a step as a Python integer. Refuse numbers below 1."""
     try:
         n = operator.index(t)
     except TypeError:
@@ -20,12 +20,12 @@ def step_number(t: int) -> int:
 
 
 def as_float(n: int) -> float:
-    """Return a count as a float, saturated so that no counter overflows."""
+    """Return a count as a float. Larger counts than 2^1000 become 2^1000, so that no float overflows."""
     return float(min(n, _LARGEST_EXACT))
 
 
 def integer(schedule: str, name: str, value: object, least: int = 1) -> None:
-    """Require an integer of at least ``least`` (a bool is not one)."""
+    """Require an integer of at least ``least``. Refuse True and False."""
     if not _is_integer(value, least):
         raise ValueError(f"{schedule}: {name} must be an integer >= {least}; got {value!r}")
 

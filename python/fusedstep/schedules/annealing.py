@@ -23,7 +23,10 @@ def _check_floor(schedule: str, lr: float, min_lr: float) -> None:
 
 @dataclass(frozen=True)
 class Cosine:
-    """``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, T = total_steps."""
+    """The schedule that `cosine` returns. Call it with the number t of a step to get the rate of the step.
+
+    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is ``total_steps``.
+    """
 
     lr: float
     total_steps: int
@@ -44,9 +47,9 @@ class Cycle(NamedTuple):
     Attributes
     ----------
     number : int
-        The number of the cycle, from 0.
+        The number of the cycle, counted from 0.
     position : int
-        The number of the step in its cycle, from 1.
+        The number of the step within its cycle, counted from 1.
     length : int
         The length of the cycle in steps.
     """
@@ -58,7 +61,11 @@ class Cycle(NamedTuple):
 
 @dataclass(frozen=True)
 class CosineRestarts:
-    """Cosine from ``lr`` to ``min_lr`` over cycles of ``cycle_steps * multiplier ** i`` steps."""
+    """The schedule that `cosine_restarts` returns. Call it with the number t of a step to get the rate of the step.
+
+    In each cycle, the rate falls from ``lr`` to ``min_lr`` as a cosine. Cycle i has ``cycle_steps * multiplier ** i``
+    steps. The first cycle is cycle 0.
+    """
 
     lr: float
     cycle_steps: int
@@ -71,7 +78,7 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Return the cycle of step t, in exact integer arithmetic."""
+        """Return the cycle of step t and the position in it. The integers are exact for every t."""
         position, length, number = step_number(t) - 1, self.cycle_steps, 0
         if self.multiplier == 1:
             number, position = divmod(position, length)
@@ -81,7 +88,7 @@ class CosineRestarts:
         return Cycle(number, position + 1, length)
 
     def ends_cycle(self, t: int) -> bool:
-        """Return True if step t is the last of its cycle. Then a snapshot ensemble copies the weights."""
+        """Return True if step t is the last of its cycle. After such a step, a snapshot ensemble copies the weights."""
         _, position, length = self.cycle(t)
         return position == length
 
@@ -92,7 +99,10 @@ class CosineRestarts:
 
 @dataclass(frozen=True)
 class Warmup:
-    """``eta(t) = schedule(1) * t / (steps + 1)`` for t <= steps, then ``schedule(t - steps)``."""
+    """The schedule that `warmup` returns. Call it with the number t of a step to get the rate of the step.
+
+    The rate is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards.
+    """
 
     schedule: Callable[[int], float]
     steps: int
@@ -110,20 +120,20 @@ class Warmup:
 
 
 def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
-    """Half a cosine from ``lr`` down to ``min_lr``, which is kept afterwards.
+    """Return a schedule that falls from ``lr`` to ``min_lr`` as half a cosine and then stays at ``min_lr``.
 
-    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))`` with T = ``total_steps``
-    (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle). The last of T steps still has a small rate above
-    ``min_lr``, as in torch's ``CosineAnnealingLR``; unlike torch's, the rate does not rise again after T.
+    The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is
+    ``total_steps`` (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle). In step T the rate is still above ``min_lr``,
+    as in torch's ``CosineAnnealingLR``. After step T the rate is ``min_lr``, but the rate of torch's class rises again.
 
     Parameters
     ----------
     lr : float
         Rate of step 1, >= 0.
     total_steps : int
-        Number of steps of the descent, >= 1.
+        Number of steps in which the rate falls, >= 1.
     min_lr : float
-        Rate after the descent, in [0, lr].
+        Rate after these steps, in [0, lr].
 
     Raises
     ------
@@ -140,11 +150,14 @@ def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
 
 
 def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: float = 0.0) -> CosineRestarts:
-    """Cosine descents, each followed by a jump back to ``lr`` (SGDR; the cycles of snapshot ensembles).
+    """Return a schedule with cycles: in each cycle the rate falls as a cosine, and then it jumps back to ``lr``.
 
-    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))`` with p the steps done in the current
-    cycle and ``T_i = cycle_steps * multiplier ** i``. Loshchilov and Hutter (2017); Huang et al. (2017).
-    The result's ``ends_cycle(t)`` is True for the last step of each cycle, and ``cycle(t)`` is the position of a step.
+    The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))``. Here i is the number of the
+    cycle, counted from 0. T_i is the length of the cycle, ``cycle_steps * multiplier ** i``. p is the number of earlier
+    steps in this cycle. The source is Loshchilov and Hutter (2017), SGDR.
+
+    The schedule has two methods. ``ends_cycle(t)`` is True for the last step of a cycle. ``cycle(t)`` returns the
+    position of a step. Snapshot ensembles (Huang et al. 2017) use ``ends_cycle``.
 
     Parameters
     ----------
@@ -153,9 +166,9 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     cycle_steps : int
         Length of the first cycle in steps, >= 1.
     multiplier : int
-        Each cycle is this many times as long as the one before, >= 1.
+        Length of a cycle divided by the length of the cycle before, >= 1.
     min_lr : float
-        Rate at the end of a cycle, in [0, lr].
+        Lower limit of the rate, in [0, lr]. A cycle ends just above it.
 
     Raises
     ------
@@ -174,17 +187,17 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
 
 
 def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
-    """Raise the rate linearly to the first rate of ``schedule``, then follow the schedule from its step 1.
+    """Return a schedule that rises linearly to the first rate of ``schedule``, and then follows ``schedule``.
 
-    ``eta(t) = schedule(1) * t / (steps + 1)`` for t <= steps and ``schedule(t - steps)`` afterwards, so that
-    no step has the rate 0 and step ``steps + 1`` is the first at full rate (Goyal et al. 2017).
+    The rate of step t is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards. So
+    the rate of step 1 is above 0, and step ``steps + 1`` is the first with the full rate (Goyal et al. 2017).
 
     Parameters
     ----------
     schedule : callable
-        Any function of the step.
+        Any function of the number of the step.
     steps : int
-        Number of steps of the increase, >= 0 (0 changes nothing).
+        Number of steps in which the rate rises, >= 0. With 0, the result has the same rates as ``schedule``.
 
     Raises
     ------

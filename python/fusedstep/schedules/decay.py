@@ -10,7 +10,7 @@ from ._check import as_float, integer, positive, real, step_number
 
 @dataclass(frozen=True)
 class Constant:
-    """``eta(t) = lr``."""
+    """The schedule that `constant` returns: the rate of step t is ``eta(t) = lr``."""
 
     lr: float
 
@@ -24,7 +24,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """``eta(t) = lr * gamma ** floor((t - 1) / step_size)``."""
+    """The schedule that `step` returns: the rate of step t is ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``."""
 
     lr: float
     step_size: int
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """``eta(t) = lr * gamma ** (t - 1)``."""
+    """The schedule that `exponential` returns: the rate of step t is ``eta(t) = lr * gamma ** (t - 1)``."""
 
     lr: float
     gamma: float
@@ -56,7 +56,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class InverseTime:
-    """``eta(t) = lr / (1 + decay * (t - 1))``."""
+    """The schedule that `inverse_time` returns: the rate of step t is ``eta(t) = lr / (1 + decay * (t - 1))``."""
 
     lr: float
     decay: float
@@ -71,7 +71,7 @@ class InverseTime:
 
 @dataclass(frozen=True)
 class Bengio:
-    """``eta(t) = lr * tau / max(t, tau)``."""
+    """The schedule that `bengio` returns: the rate of step t is ``eta(t) = lr * tau / max(t, tau)``."""
 
     lr: float
     tau: float
@@ -85,7 +85,7 @@ class Bengio:
 
 
 def constant(lr: float) -> Constant:
-    """Keep the rate: ``eta(t) = lr``.
+    """Return a schedule with a constant rate: ``eta(t) = lr`` for every step t.
 
     Parameters
     ----------
@@ -106,16 +106,18 @@ def constant(lr: float) -> Constant:
 
 
 def step(lr: float, step_size: int, gamma: float = 0.1) -> Step:
-    """Multiply the rate after every ``step_size`` steps: ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``.
+    """Return a schedule that multiplies the rate by ``gamma`` after every ``step_size`` steps.
+
+    The rate of step t is ``eta(t) = lr * gamma ** floor((t - 1) / step_size)``.
 
     Parameters
     ----------
     lr : float
         Rate of the first ``step_size`` steps, >= 0.
     step_size : int
-        Steps between two cuts, >= 1 (counted in optimizer steps; torch's ``StepLR`` counts calls).
+        Number of optimizer steps between two changes of the rate, >= 1. torch's ``StepLR`` counts its own calls.
     gamma : float
-        Factor of each cut, in (0, 1].
+        Factor of the rate, in (0, 1].
 
     Raises
     ------
@@ -132,7 +134,7 @@ def step(lr: float, step_size: int, gamma: float = 0.1) -> Step:
 
 
 def exponential(lr: float, gamma: float) -> Exponential:
-    """Multiply the rate at every step: ``eta(t) = lr * gamma ** (t - 1)``.
+    """Return a schedule that multiplies the rate by ``gamma`` after every step: ``eta(t) = lr * gamma ** (t - 1)``.
 
     Parameters
     ----------
@@ -155,17 +157,17 @@ def exponential(lr: float, gamma: float) -> Exponential:
 
 
 def inverse_time(lr: float, decay: float) -> InverseTime:
-    """Lower the rate as one over the step: ``eta(t) = lr / (1 + decay * (t - 1))``.
+    """Return a schedule whose rate falls as 1 / t: ``eta(t) = lr / (1 + decay * (t - 1))`` for step t.
 
-    The form of Robbins and Monro (1951): the rates sum to infinity and their squares do not, so
-    stochastic gradient descent converges.
+    It has the form of Robbins and Monro (1951). The sum of all rates is infinite, and the sum of their squares is
+    finite. So stochastic gradient descent converges.
 
     Parameters
     ----------
     lr : float
         Rate of step 1, >= 0.
     decay : float
-        How fast the rate falls, >= 0: the rate has halved after ``1 / decay`` steps.
+        How fast the rate falls, >= 0. After ``1 / decay`` steps the rate is ``lr / 2``.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def inverse_time(lr: float, decay: float) -> InverseTime:
 
 
 def bengio(lr: float, tau: float) -> Bengio:
-    """Keep the rate for ``tau`` steps, then lower it as one over the step: ``eta(t) = lr * tau / max(t, tau)``.
+    """Return a schedule that is constant for ``tau`` steps and then falls as 1 / t: ``lr * tau / max(t, tau)``.
 
     Bengio (2012), "Practical recommendations for gradient-based training of deep architectures", eq. 10.
 
@@ -190,7 +192,7 @@ def bengio(lr: float, tau: float) -> Bengio:
     lr : float
         Rate of the first ``tau`` steps, >= 0.
     tau : float
-        Step from which the rate falls, > 0.
+        Number of the step after which the rate falls, > 0.
 
     Raises
     ------

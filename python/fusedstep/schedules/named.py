@@ -1,4 +1,4 @@
-"""Schedules by name, for a run of a given length."""
+"""Schedules by name, for a given number of steps."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ NAMES = tuple(_MADE)
 
 
 def named(name: str, lr: float, steps: int) -> Schedule:
-    """Return the schedule of that name for a run of so many steps.
+    """Return the schedule with this name for a training of `steps` steps.
 
     ::
 
-        step               divided by 10 after one third and after two thirds of the steps
-        exponential        down to lr / 100
-        inverse_time       down to lr / 10
-        bengio             constant for a quarter of the steps
-        cosine             down to 0
-        cosine_restarts    three cycles, of 1, 2 and 4 sevenths of the steps
-        plateau            x 0.3 after 6 observations in a row without improvement
+        constant           the rate is always lr
+        step               the rate is divided by 10 after one third and after two thirds of the steps
+        exponential        the rate falls to lr / 100
+        inverse_time       the rate falls to lr / 10
+        bengio             the rate is constant for a quarter of the steps, and then falls to lr / 4
+        cosine             the rate falls to 0
+        cosine_restarts    three cycles of 1/7, 2/7 and 4/7 of the steps; in each the rate falls from lr towards 0
+        plateau            the rate is multiplied by 0.3 after 6 observations in a row without improvement
 
     Parameters
     ----------
     name : str
         One of `NAMES`.
     lr : float
-        The first rate.
+        The rate of step 1.
     steps : int
-        Length of the run, >= 1.
+        Number of steps of the training, >= 1.
 
     Raises
     ------

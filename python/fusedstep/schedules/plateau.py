@@ -1,4 +1,4 @@
-"""Lower the rate when a metric stops improving."""
+"""A schedule that lowers the rate if a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from ._check import integer, positive, real, step_number
 
 
 class ReduceOnPlateau:
-    """Multiply the rate by ``factor`` after ``patience`` observations in a row without improvement.
+    """Schedule that lowers the rate after more than ``patience`` observations in a row without improvement.
 
-    This schedule has a state. The optimizer calls it with the step and gets the current rate. The training
-    loop passes it the validation metric with `observe`, usually once per epoch. An observation improves on the
-    best one if it is below ``best - threshold * |best|`` (mode "min") or above ``best + threshold * |best|``
-    (mode "max"); nan never does. For positive metrics it is the same as torch's
-    ``ReduceLROnPlateau`` with a relative threshold. For negative ones (a log-likelihood, a poor R^2) torch counts a
-    slightly worse value as an improvement and never lowers the rate; this class does not.
+    This schedule has a state. The training loop passes the validation metric to `observe`, usually once per epoch. The
+    optimizer calls the schedule in every step and gets the current rate. An observation is an improvement if it is
+    below ``best - threshold * |best|`` with mode "min", or above ``best + threshold * |best|`` with mode "max". Here
+    best is the last improvement. nan is never an improvement.
+
+    For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau`` and a relative threshold. They
+    differ for negative metrics, such as a log-likelihood. torch then takes slightly worse values for improvements, and
+    may never lower the rate.
 
     Parameters
     ----------
     lr : float
-        Rate to start from, >= 0.
+        Rate at the start, >= 0.
     factor : float
-        Factor of each cut, in (0, 1].
+        The rate is multiplied by this number, in (0, 1].
     patience : int
-        Number of observations without improvement that are allowed, >= 0. The next one cuts the rate.
+        Number of observations in a row without improvement that leave the rate as it is, >= 0. The next observation
+        without improvement lowers the rate.
     mode : {"min", "max"}
-        "min" if smaller metrics are better, "max" if larger ones are.
+        "min" if smaller metrics are better, "max" if larger metrics are better.
     threshold : float
-        Relative improvement that counts, >= 0.
+        Smallest relative improvement, >= 0.
     cooldown : int
-        Number of observations after a cut that are not counted as bad, >= 0.
+        Number of observations after a change of the rate that are not counted for `patience`, >= 0.
     min_lr : float
-        The rate is never cut below this, in [0, lr].
+        Lower limit of the rate, in [0, lr].
 
     Raises
     ------
@@ -87,12 +90,12 @@ class ReduceOnPlateau:
         )
 
     def __call__(self, t: int) -> float:
-        """Return the current rate, for any step."""
+        """Return the current rate. It does not depend on the number t of the step."""
         step_number(t)
         return self.lr
 
     def observe(self, metric: float) -> float:
-        """Observe a metric; lower the rate after `patience` observations without improvement; return the rate."""
+        """Record a metric, usually once per epoch, and return the rate, which may be lower than before."""
         metric = observed("ReduceOnPlateau.observe: metric", metric)
         if self._improves(metric):
             self.best, self._bad = metric, 0
@@ -110,11 +113,11 @@ class ReduceOnPlateau:
         return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
 
     def state_dict(self) -> dict[str, float]:
-        """Return the state: the rate, the best metric and the two counters."""
+        """Return the rate, the best metric and the two counters as a dict."""
         return {"lr": self.lr, "best": self.best, "bad": self._bad, "cooling": self._cooling}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Load a `state_dict`; the options (factor, patience, ...) stay those of this object.
+        """Load the result of `state_dict`. The options of this object, such as `factor`, do not change.
 
         Raises
         ------

@@ -2,12 +2,13 @@
 
 ::
 
-    CoordinateDescentSampler     one parameter at a time, from the best point so far
-    MultiResolutionGridSampler   a coarse grid, then finer ones about the best point
+    CoordinateDescentSampler     changes one parameter at a time, starting from the best point so far
+    MultiResolutionGridSampler   tries a coarse grid, then finer grids around the best point
     border_report                warns if the best value lies on the border of its range
 
-Grid and random search are Optuna's own: ``optuna.samplers.GridSampler``, and ``RandomSampler`` with
-``trial.suggest_float(name, low, high, log=True)`` for log-uniform numbers. Needs ``pip install 'fusedstep[search]'``.
+Optuna itself has grid search and random search: ``optuna.samplers.GridSampler`` and ``optuna.samplers.RandomSampler``.
+For log-uniform numbers, use ``trial.suggest_float(name, low, high, log=True)``. This module needs
+``pip install 'fusedstep[search]'``.
 """
 
 from typing import TYPE_CHECKING

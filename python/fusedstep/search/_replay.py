@@ -1,7 +1,7 @@
-"""Samplers without a state: each trial is a function of the study's earlier trials.
+"""Samplers without a state: they compute each trial from the earlier trials of the study.
 
-So the samplers work with any storage, with several workers and with a resumed study. The search is replayed from the
-recorded results up to the first missing point.
+So the samplers work with any storage, with several workers and with a resumed study. They repeat the search with the
+recorded results up to the first point that has no result.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ WORST = math.inf
 
 
 class ReplaySampler(BaseSampler):
-    """Base of both samplers: a subclass returns the next point, given all results and the running trials."""
+    """The base class of both samplers. A subclass computes the next point from all results and the running trials."""
 
-    attribute: ClassVar[str] = "fusedstep:point"  # attribute of a trial with its values
+    attribute: ClassVar[str] = "fusedstep:point"  # name of the trial's attribute that stores the point
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._choosing = threading.Lock()  # threads of one study must read each other's points
+        self._choosing = threading.Lock()  # so that each thread reads the points that other threads have chosen
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_choosing"}
@@ -43,14 +43,14 @@ class ReplaySampler(BaseSampler):
 
     @abstractmethod
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return the point to evaluate; None if there is none left."""
+        """Return the next point to evaluate, or None if no point is left."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Choose the trial's point and write it to the storage for other workers."""
+        """Choose the trial's point, and write the point to the storage, where other workers read it."""
         if len(study.directions) > 1:
             raise ValueError(f"{type(self).__name__}: study must have one objective; got {len(study.directions)}")
         if self.attribute in trial.system_attrs or "fixed_params" in trial.system_attrs:
-            return  # a retried trial, or an enqueued one with its own values
+            return  # a retried trial, or an enqueued trial with its own values
         with self._choosing:
             point = self._choose(study)
             study._storage.set_trial_system_attr(trial._trial_id, self.attribute, list(point))
@@ -64,19 +64,19 @@ class ReplaySampler(BaseSampler):
         return min(results or running, key=lambda tried: results.get(tried, WORST))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: the first trial must be on the grid, but no distribution is known yet."""
+        """Return an empty dict, so that Optuna calls `sample_independent` for every parameter."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty dict."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the parameter's value at the trial's point."""
+        """Return the value that the parameter has at the trial's point."""
         call = type(self).__name__
         if param_name not in self._names:
             raise ValueError(f"{call}: a suggested parameter must be one of {self._names}; got {param_name!r}")
@@ -97,7 +97,7 @@ class ReplaySampler(BaseSampler):
             running.discard(point)
             results.setdefault(point, _result(study, state, values))
         if not running and self.next_point(results, running) is None:
-            with contextlib.suppress(RuntimeError):  # raised for ask and tell, outside `optimize`
+            with contextlib.suppress(RuntimeError):  # Optuna raises it for `ask` and `tell` outside of `optimize`
                 study.stop()
 
     def _collect(self, study: Study) -> tuple[dict[Point, float], set[Point]]:
@@ -116,7 +116,7 @@ class ReplaySampler(BaseSampler):
         return results, running - results.keys()
 
     def _point(self, trial: FrozenTrial) -> Point | None:
-        """Return the point of a trial, also if another sampler or the user chose it."""
+        """Return the point of a trial, even if another sampler or the user chose it. None if a parameter is missing."""
         if self.attribute in trial.system_attrs:
             values = tuple(trial.system_attrs[self.attribute])
             return values if len(values) == len(self._names) else None
@@ -126,14 +126,14 @@ class ReplaySampler(BaseSampler):
 
 
 def _result(study: Study, state: TrialState, values: Sequence[float] | None) -> float:
-    """Return a value for which smaller is better; failed and pruned trials get the worst."""
+    """Return a result for which smaller is better. Failed and pruned trials get the worst result, infinity."""
     if state != TrialState.COMPLETE or not values or math.isnan(values[0]):
         return WORST
     return -values[0] if study.directions[0] == StudyDirection.MAXIMIZE else values[0]
 
 
 def plain(call: str, name: str, value: Any) -> Any:
-    """Return a value in a form that every storage preserves."""
+    """Return a value as a plain Python object, which every storage can save."""
     value = value.item() if hasattr(value, "item") else value
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise TypeError(f"{call}: values of {name!r} must be numbers, strings, bools or None; got {value!r}")

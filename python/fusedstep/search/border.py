@@ -1,4 +1,4 @@
-"""Checks whether the best values are on the border of the searched range."""
+"""Check whether the best values lie on the border of the searched range."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Border(NamedTuple):
         The value of the parameter in the best trial.
     side : {"low", "high"}
     low, high : float
-        The range, or the smallest and largest of the values that a grid tried.
+        The ends of the range, or the smallest and the largest value of a grid.
     """
 
     name: str
@@ -47,21 +47,23 @@ class Border(NamedTuple):
 
 
 def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[str] = ()) -> list[Border]:
-    """Warn about every parameter whose best value is on the border of its range, because the optimum may be outside.
+    """Warn about every parameter whose best value lies on the border of its range. The optimum may be outside.
 
     Parameters
     ----------
     study : optuna.Study
-        With one objective and at least one completed trial.
+        A study with one objective and at least one completed trial.
     tolerance : float
-        Width of the border at each end, as a part of the range (of its logarithm with log=True), below 1/2.
+        Width of the border at each end, divided by the width of the range. It must be below 0.5. With ``log=True``,
+        both widths are measured on the logarithmic scale.
     ignore : collection of str
-        Names of parameters that are not checked, because their range has a natural end.
+        Names of parameters that are not checked, for example because their range has a natural end.
 
     Returns
     -------
     list of Border
-        One for each parameter whose best value is on the border. Each also gives a `BorderWarning`.
+        One `Border` for each parameter whose best value lies on the border. For each of them, there is also a
+        `BorderWarning`.
 
     Raises
     ------
@@ -70,9 +72,9 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
 
     Notes
     -----
-    Bengio (2012), section 3.3.1. If the tried values form a grid (each was tried about twice or more), its ends are
-    borders too, because a grid may be narrower than the range. Numeric choices of a categorical parameter have borders
-    if there are at least three.
+    Source: Bengio (2012), section 3.3.1. If on average each value was tried twice or more, the tried values are treated
+    as a grid. The ends of a grid are borders too, because a grid may be narrower than the range. A categorical
+    parameter has borders if its choices are at least three numbers.
 
     Examples
     --------
@@ -118,7 +120,7 @@ def _border(name: str, best: FrozenTrial, finished: Sequence[FrozenTrial], edge:
 
 
 def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
-    """Return the ends of a range, if it has inner values."""
+    """Return the ends of a range, or None if it has no ends or no values between them."""
     if isinstance(distribution, CategoricalDistribution):
         choices = [choice for choice in distribution.choices if isinstance(choice, (int, float)) and _is_number(choice)]
         return _ends(choices) if len(choices) == len(distribution.choices) else None
@@ -127,7 +129,7 @@ def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
 
 
 def _tried(name: str, finished: Sequence[FrozenTrial]) -> tuple[float, float] | None:
-    """Return the ends of the values that were tried, if they form a grid."""
+    """Return the smallest and the largest value that was tried. None if the values do not form a grid."""
     values = [trial.params[name] for trial in finished if name in trial.params]
     repeated = 2 * len(set(values)) <= len(values)
     return _ends(values) if repeated and all(map(_is_number, values)) else None

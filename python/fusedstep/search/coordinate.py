@@ -12,35 +12,35 @@ from ..ops.draws import uniform
 from ..ops.philox import Key
 from ._replay import WORST, Point, ReplaySampler, Results, plain
 
-RESTARTS = 1000  # random starts, before the rest of the grid is tried in order
+RESTARTS = 1000  # number of random starts. After them, the rest of the grid is tried in order
 
 
 class CoordinateDescentSampler(ReplaySampler):
-    """Change one hyperparameter at a time, always from the best point so far.
+    """Change one hyperparameter at a time, starting from the best point so far.
 
-    All values of the first parameter are tried while the others are fixed, and the best is kept. Then the second
-    parameter is changed, and so on. This is repeated until a round changes nothing. Then the search begins again at a
-    random point of the grid, so that more trials can improve the result. It stops when the whole grid has been tried.
+    All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. Then
+    the second parameter is changed, and so on. Such rounds over all parameters are repeated until a round changes
+    nothing. Then the search starts again at a random point of the grid. It stops when the whole grid has been tried.
 
     Parameters
     ----------
     grid : {name: values}
         The values of every parameter: numbers, strings, bools or None. They are tried in this order.
     start : {name: value}, optional
-        A point of the grid; by default the middle value of each parameter.
+        The first point of the search. By default the middle value of each parameter.
     key : Key, optional
-        Draws the points of later starts.
+        Draws the points at which the search starts again.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises if it suggests a parameter that is not in the grid, or a
-        range that does not contain the value.
+        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
+        grid, or a range that does not contain the value.
 
     Notes
     -----
-    Bengio (2012), section 3.3.2. Trials that failed or were pruned count as worst. The study has the whole state, so it
-    can be stored, resumed and shared by several processes.
+    Source: Bengio (2012), section 3.3.2. Trials that failed or were pruned have the worst result. The study holds the
+    whole state of the search. So a search can be stored, resumed and shared by several processes.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class CoordinateDescentSampler(ReplaySampler):
         return tuple(plain(call, name, start[name]) for name in self._names)
 
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return the first point of the descent that has not been tried."""
+        """Return the first point of the search that has not been tried. None if the whole grid has been tried."""
         tried = sum(self._on_grid(point) for point in {*results, *running})
         if tried >= self._size:
             return None
@@ -96,7 +96,7 @@ class CoordinateDescentSampler(ReplaySampler):
             yield tuple(axis[int(v * len(axis))] for v, axis in zip(u.tolist(), self._axes, strict=True))
 
     def _descend(self, here: Point, results: Results, running: set[Point]) -> Point | None:
-        """Replay a descent. Return its first missing point, or None if it is complete."""
+        """Repeat a descent with the recorded results. Return its first point without a result, or None."""
         unmoved = 0
         for d in itertools.cycle(range(len(self._axes))):
             candidates = [(*here[:d], value, *here[d + 1 :]) for value in self._axes[d]]

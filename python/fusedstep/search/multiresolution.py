@@ -1,4 +1,4 @@
-"""Grids that become finer about the best point."""
+"""Grids that become finer around the best point."""
 
 from __future__ import annotations
 
@@ -19,44 +19,45 @@ from ._replay import Point, ReplaySampler, Results
 FINEST = 50  # halvings of the spacing: floats have 53 bits
 LARGEST = 10**6  # points of one grid
 
-# A position on an axis: a fraction of the range, or the index of a choice. It is exact, so that common points of two
-# grids are equal.
+# A position on an axis: a fraction of the range, or the index of a choice. Fractions are exact, so that the same point
+# in two grids is equal.
 Place = Fraction | int
 
 
 class MultiResolutionGridSampler(ReplaySampler):
-    """Try a coarse grid over the whole range, then grids with half the spacing about the best point so far.
+    """Try a coarse grid over the whole range, then finer grids around the best point so far.
 
-    ::
+    Level 0 is the coarse grid. The grid of each further level has half the spacing of the level before::
 
-        level 0    u_k = k / (points - 1),    k = 0 ... points - 1,    over the range (its logarithm with log=True)
-        level l    u_k = u_best + k / ((points - 1) 2^l),    k = -h ... h,  h = floor(points / 2),    within the range
+        level 0    u_k = k / (points - 1),                       k = 0 ... points - 1
+        level l    u_k = u_best + k / ((points - 1) 2^l),        k = -h ... h,    h = floor(points / 2)
 
-    Points of a coarser grid are not tried again. Within a level the order is random. Categorical parameters
-    have all their choices at every level.
+    Here u = 0 and u = 1 are the ends of the range; with ``log=True``, u is linear in the logarithm. Positions outside
+    of the range are omitted. Points of a coarser grid are not tried again. The order within a level is random. A
+    categorical parameter has all its choices at every level.
 
     Parameters
     ----------
     space : {name: distribution}
-        Optuna's: ``FloatDistribution(1e-5, 1.0, log=True)``, ``IntDistribution``, ``CategoricalDistribution``.
+        Distributions of Optuna: ``FloatDistribution``, ``IntDistribution`` or ``CategoricalDistribution``. An example
+        is ``FloatDistribution(1e-5, 1.0, log=True)``.
     points : int
-        Per parameter and level, at least 2.
+        Number of points per parameter at level 0, at least 2. Later levels have at most ``2 * (points // 2) + 1``.
     levels : int, optional
-        Number of levels; by default the search ends with ``n_trials``, or when nothing is left to refine.
+        Number of levels. By default, the search ends after ``n_trials`` trials, or when no finer grid has new points.
     key : Key, optional
         Draws the order within each level.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises if it suggests a parameter that is not in the space, or a
-        range that does not contain the value.
+        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
+        space, or a range that does not contain the value.
 
     Notes
     -----
-    Bengio (2012), section 3.3.3: first a few values over a wide range, then more around the best. Trials that failed or
-    were pruned count as worst. The study has the whole state, so it can be stored, resumed and shared by several
-    processes.
+    Source: Bengio (2012), section 3.3.3. Trials that failed or were pruned have the worst result. The study holds the
+    whole state of the search. So a search can be stored, resumed and shared by several processes.
 
     Examples
     --------
@@ -98,7 +99,7 @@ class MultiResolutionGridSampler(ReplaySampler):
             raise ValueError(f"{call}: a grid must have at most {LARGEST:,} points; got {size:,}")
 
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return a point that is missing in the first level that is not complete."""
+        """Return a point that has not been tried, from the first level that has such a point. None if none has."""
         centre: list[Place] = [Fraction(1, 2)] * len(self._space)
         seen: dict[Point, list[Place]] = {}
         for level in range(self._levels):
@@ -114,7 +115,7 @@ class MultiResolutionGridSampler(ReplaySampler):
         return None
 
     def _axes(self, level: int, centre: list[Place]) -> list[list[Place]]:
-        """Return every axis of a level's grid, with each position once."""
+        """Return the axes of the grid of a level. Each axis has no position twice."""
         axes: list[list[Place]] = []
         for distribution, middle in zip(self._space, centre, strict=True):
             if isinstance(distribution, CategoricalDistribution):
@@ -129,13 +130,13 @@ class MultiResolutionGridSampler(ReplaySampler):
 
 
 def value_at(distribution: BaseDistribution, place: Place) -> Any:
-    """Return the value at a position of an axis."""
+    """Return the parameter's value at a position of its axis."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(place)]
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, u = distribution.low, distribution.high, float(place)
     value = low * (high / low) ** u if distribution.log else low + (high - low) * u
-    if distribution.step is not None:  # integers have one
+    if distribution.step is not None:  # the distributions of integers have a step
         value = low + round((value - low) / distribution.step) * distribution.step
     value = min(max(value, low), high)
     return int(value) if isinstance(distribution, IntDistribution) else float(value)

@@ -1,4 +1,4 @@
-"""Drop-in multi-layer perceptrons for scikit-learn, with the options of this package; see `MLPClassifier`."""
+"""Multi-layer perceptrons that can replace those of scikit-learn and have more options; see `MLPClassifier`."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ need("sklearn", "scikit-learn", extra="sklearn")
 from ._classifier import MLPClassifier
 from ._regressor import MLPRegressor
 
-for _made in (MLPClassifier, MLPRegressor):  # their name in files of skops
+for _made in (MLPClassifier, MLPRegressor):  # skops files contain this module name
     _made.__module__ = __name__
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

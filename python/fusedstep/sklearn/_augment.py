@@ -1,4 +1,4 @@
-"""Augmentation of batches and noise on weights before each gradient; smoothing of labels before the training."""
+"""Augmentation of batches, noise on the weights, and smoothing of labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._parameters import Parameters
 
 
 def augmented(batches: Iterator[nn.Batch], given: Parameters, draws: Philox | None) -> Iterator[nn.Batch]:
-    """Mix the rows of each batch and add noise to them, if the parameters ask for it."""
+    """Mix the rows of each batch if `mixup` is set, and add noise to them if `input_noise` is set."""
     if draws is None or not (given.mixup or given.input_noise):
         return batches
     return (_changed(batch, given, draws) for batch in batches)
@@ -35,18 +35,18 @@ def _changed(batch: nn.Batch, given: Parameters, draws: Philox) -> nn.Batch:
 def around(
     given: Parameters, model: nn.Sequential, draws: Philox | None
 ) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Return a context that adds noise to the weights for a gradient, if the parameters ask for it."""
+    """Return a function that makes a context. Inside it, the weights have noise if `weight_noise` is set."""
     if draws is None or not given.weight_noise:
         return contextlib.nullcontext
     return lambda: augment.weight_noise(model.params, given.weight_noise, draws.key())
 
 
 def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any) -> Array:
-    """Smooth the labels. Integers become distributions (also if they will be mixed), and 0 and 1 move closer together.
+    """Smooth the labels. Integer labels become distributions over the classes if they are smoothed or will be mixed.
 
     ::
 
-        t' = (1 - eps) t + eps / k,    k = 2 for columns of 0 and 1
+        t' = (1 - eps) t + eps / k,    k = number of classes, or 2 if each column of the labels has 0 and 1
     """
     if labels.ndim == 1:
         return augment.label_smoothing(labels, eps, classes, dtype) if eps or mixed else labels
@@ -54,7 +54,7 @@ def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any
 
 
 def moments(models: list[nn.Sequential], x: Array, k: int, seed: int, transform: Any) -> tuple[Array, Array]:
-    """Return mean and variance of the predictions over k dropout masks of each network."""
+    """Return the mean and variance of the predictions of all networks, each with k dropout masks."""
     found = [model.predict_samples(x, k, seed, transform) for model in models]
     means = np.array([m.mean for m in found])
     return means.mean(axis=0), np.mean([m.variance for m in found], axis=0) + means.var(axis=0)

@@ -1,4 +1,4 @@
-"""The base of classifier and regressor: fitting, resuming, prediction, the fitted attributes."""
+"""The base class of the classifier and the regressor: it trains a network, and continues a training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")
 
 @contextmanager
 def as_before_if_refused(estimator: Any) -> Iterator[None]:
-    """Restore the attributes after an error, so that an old network never predicts with new classes."""
+    """After an error, restore the attributes, so that an old network never predicts with new classes."""
     before = dict(vars(estimator))
     try:
         yield
@@ -45,9 +45,9 @@ def as_before_if_refused(estimator: Any) -> Iterator[None]:
 
 
 def can_go_on(estimator: Any) -> bool:
-    """Return True if `partial_fit` exists: for all solvers except "lbfgs"."""
+    """Return True if the solver supports `partial_fit`. All solvers except "lbfgs" do."""
     if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for solvers that take steps; got solver='lbfgs'")
+        raise AttributeError("partial_fit needs a solver that trains on batches; got solver='lbfgs'")
     return True
 
 
@@ -56,15 +56,15 @@ class BaseMLP(Fitted):
 
     # Methods of subclasses
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
-        """Return the targets in the network's form; with `first`, set the attributes that depend on them."""
+        """Return the targets in the form that the loss takes. If `first`, set the attributes that depend on them."""
         raise NotImplementedError
 
     def _softened(self, targets: Array, dtype: Any) -> Array:
-        """Return the targets in the form and dtype to train on."""
+        """Return the targets in the form and dtype that the training uses."""
         return targets.astype(dtype)
 
     def _make_loss(self) -> nn.Loss:
-        """Return the loss; set `out_activation_` and `n_outputs_`."""
+        """Return the loss, and set `out_activation_` and `n_outputs_`."""
         raise NotImplementedError
 
     def _class_weights(self, y: Array, incremental: bool) -> Array | None:
@@ -131,7 +131,7 @@ class BaseMLP(Fitted):
     _y_checks: dict[str, Any] = {}
 
     def _start(self, data: Data) -> None:
-        """Make the network, and start empty curves."""
+        """Make the network, and empty lists for the curves."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
         self._philox = self._new_source() if self._draws else None
@@ -146,11 +146,11 @@ class BaseMLP(Fitted):
         self._built_with = {name: copy.copy(getattr(self, name)) for name in NETWORK}
 
     def _new_source(self) -> Philox:
-        """Return a source of random numbers for the options that scikit-learn's network does not have."""
+        """Return a generator of random numbers for the options that scikit-learn does not have."""
         return Philox(int(self._random_state.randint(2**31)))
 
     def _check_same_network(self) -> None:
-        """Refuse to continue if the parameters no longer describe the network."""
+        """Refuse to continue the training if parameters that define the network have changed."""
         for name, before in self._built_with.items():
             if not np.array_equal(getattr(self, name), before):
                 need = f"{name} must stay {before!r}, its value when the network was made, to continue the training"
@@ -175,7 +175,7 @@ class BaseMLP(Fitted):
             raise ValueError(f"X_val, y_val: {problem}") from problem
 
     def _split(self, data: Data) -> tuple[Data, Data]:
-        """Hold out the same rows as scikit-learn's estimator."""
+        """Split into training rows and held-out rows. scikit-learn's estimator holds out the same rows."""
         if not self.validation_fraction:
             raise ValueError("validation_fraction must be above 0 if no X_val is given; got 0")
         options = {"random_state": self._random_state, "test_size": self.validation_fraction}
@@ -190,19 +190,19 @@ class BaseMLP(Fitted):
         return data.rows(parts[0]), data.rows(parts[1])
 
     def _strata(self, data: Data) -> Any:
-        """Return the labels by which held-out rows are stratified, if any."""
+        """Return the labels by which the held-out rows are stratified, or None."""
         return None
 
     def _rare(self, data: Data) -> str:
-        """Return a text that names the classes with a single row, by the user's labels."""
+        """Return a text with the user's labels of the classes that have a single row."""
         return ""
 
     def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:
         if self.early_stopping and validation is None:
             if incremental:
                 raise ValueError(
-                    "partial_fit does not support early_stopping=True without X_val and y_val, because "
-                    "a later call may give held-out rows again"
+                    "partial_fit with early_stopping=True needs X_val and y_val, because later calls could train on "
+                    "held-out rows; got X_val=None"
                 )
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
@@ -224,7 +224,7 @@ class BaseMLP(Fitted):
                 self._models = [copy.deepcopy(self._model)]
         self._models = list(self._snapshots or self._models)
         if not incremental:
-            self._stopping.wait_anew()  # the user wants the next partial_fit to train
+            self._stopping.wait_anew()  # so that a later partial_fit trains
 
     def _prepare_run(self, rows: int, incremental: bool) -> None:
         batches = math.ceil(rows / self._batch_size(rows, warn=not incremental))

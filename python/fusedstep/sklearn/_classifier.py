@@ -19,128 +19,139 @@ from ._labels import Labels
 
 @dataclass(eq=False, repr=False)
 class MLPClassifier(ClassifierMixin, Labels):
-    r"""A multi-layer perceptron for classification: scikit-learn's, faster, and with more options.
+    r"""A multi-layer perceptron for classification. It is faster than scikit-learn's and has more options.
 
     Every parameter, method and attribute of ``sklearn.neural_network.MLPClassifier`` exists here with the same meaning.
-    With these parameters alone, the same seed gives the same weights up to rounding. Additional options are off by
-    default.
+    If only these parameters are used, the same seed gives the same weights as in scikit-learn, up to rounding.
+    Additional options are off by default.
 
     ::
 
         minimise   sum_i w_i l(f(x_i), y_i) / sum_i w_i + alpha (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2) / sum_i w_i
-        l          -log softmax(f)_y; for two classes, and for each of several labels, the binary cross-entropy
-        w_i        sample_weight_i * class_weight_y_i; sums over a batch
+        l          more than two classes: -log softmax(f)_y
+                   two classes, or several labels per row: the binary cross-entropy, summed over the labels
+        w_i        sample_weight_i * class_weight_y_i; the sums are over the rows i of a batch
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int
-        Units of the hidden layers; () for none.
+        Number of units of each hidden layer. (): no hidden layer.
     activation : {"relu", "tanh", "logistic", "identity", "hard_tanh"}
         The activation of the hidden layers.
     solver : str, class or function
-        "adam", "sgd", "lbfgs" as in scikit-learn; the name (in any case) or the class of any optimizer of this package;
-        or a function of parameter groups that returns an optimizer, such as ``partial(fs.AdamW, lr=0.01)``. Then set
-        rate, decay and average in this function, and leave the estimator's parameters for them at their defaults.
+        "adam", "sgd" and "lbfgs" are the solvers of scikit-learn. Any other optimizer of this package can be given by
+        its class, or by its name in upper or lower case. A function, such as ``partial(fs.AdamW, lr=0.01)``, is called
+        with parameter groups and must return an optimizer. It must also set the learning rate, the decay and the
+        average. The estimator's own parameters for these must then keep their defaults.
     alpha : float
-        Strength of the penalty on the weights (not on biases), divided by the rows of the batch.
+        Strength of the penalty on the weights. Biases have no penalty. The penalty is divided by the number of rows in
+        the batch, or by the sum of their weights.
     batch_size : int or "auto"
-        Rows of a batch; "auto" is 200, or all if there are fewer. With `batch_norm` a last batch of one row is added
-        to the batch before.
+        Number of rows per batch. "auto" is ``min(200, n)`` for n rows. With `batch_norm`, a last batch of one row is
+        added to the batch before.
     learning_rate : str or function of the step
-        "constant"; "invscaling" and "adaptive", which act on SGD only, as in scikit-learn; a name of
-        `fusedstep.schedules.named`, which then covers `max_iter` epochs; or any schedule. With a schedule (all but the
-        first three) training lasts `max_iter` epochs, unless `early_stopping` ends it.
+        "constant", "invscaling" or "adaptive" as in scikit-learn; the last two change the rate only if the solver is
+        SGD. Or a schedule: a name of `fusedstep.schedules.named`, whose schedule then covers `max_iter` epochs, or a
+        function of the step. With a schedule, the training lasts `max_iter` epochs; only `early_stopping` or a callback
+        can end it earlier.
     learning_rate_init : float or "auto"
-        The first rate; "auto" is a default for small networks with this optimizer.
+        The first learning rate. "auto" is the optimizer's default for small networks.
     power_t : float
-        Exponent of "invscaling".
+        Exponent of "invscaling": after each epoch, the rate is ``learning_rate_init / (t_ + 1) ** power_t``.
     max_iter : int
-        Most epochs (with "lbfgs": iterations).
+        Largest number of epochs. With "lbfgs", largest number of iterations.
     shuffle : bool
-        True shuffles the rows before every epoch.
+        If True, shuffle the rows before every epoch.
     random_state : int, RandomState or None
-        The same int gives the same bits, for any number of this package's threads.
+        The same int gives the same results, bit for bit, for any number of this package's threads.
     tol, n_iter_no_change : float
-        Training ends when the loss (with `early_stopping` the validation score) has not improved by more than `tol` for
-        more than `n_iter_no_change` epochs. ``n_iter_no_change=np.inf`` turns this off.
+        The training ends after more than `n_iter_no_change` epochs in a row that did not improve the loss by more than
+        `tol`. With `early_stopping`, the validation score is used instead of the loss. ``n_iter_no_change=np.inf``
+        turns this off.
     verbose : bool or int
-        True shows a progress bar in a terminal or notebook if rich is installed, else a line per epoch.
+        If True, show a progress bar in a terminal or notebook. Without rich, or elsewhere, print one line per epoch.
     warm_start : bool
-        True lets `fit` start from the weights of the last fit.
+        If True, `fit` starts from the weights of the last fit.
     momentum, nesterovs_momentum : float, bool
-        Momentum of SGD, and whether it is Nesterov's.
+        Momentum of SGD. If `nesterovs_momentum` is True, it is Nesterov's momentum.
     early_stopping : bool
-        Hold out rows (or take `X_val`, `y_val`), and restore the weights of the best score at the end.
+        If True, compute the score of validation rows after every epoch, and restore the weights of the best score at
+        the end. The validation rows are `X_val` and `y_val` if these are given to `fit`, else held-out rows of X.
     validation_fraction : float
-        The part of the rows that is held out.
+        Fraction of the rows that is held out.
     beta_1, beta_2, epsilon : float
         The betas and eps of Adam and AdamW.
     max_fun : int
-        Most evaluations of "lbfgs".
+        Largest number of evaluations of the loss with "lbfgs".
     solver_params : dict or None
-        More arguments of the optimizer, such as ``{"amsgrad": True}``.
+        Other arguments of the optimizer, such as ``{"amsgrad": True}``.
     l1_ratio : float
-        Part of `alpha` that is an L1 penalty: 0 is L2, 1 is L1, between them the elastic net.
+        Fraction of `alpha` that is an L1 penalty: 0 is L2, 1 is L1, and numbers between 0 and 1 are the elastic net.
     decay : {"l2", "decoupled", "proximal"} or None
-        How the penalty acts: as a part of the gradient ("l2"), directly on the weights ("decoupled"), or as a proximal
-        step, which makes exact zeros. None is the optimizer's default ("decoupled" for AdamW, "l2" for most others).
+        How the penalty changes the weights. "l2" adds the penalty's gradient to the gradient of the loss. "decoupled"
+        shrinks the weights directly. "proximal" is a proximal step, which makes exact zeros with L1. None is the
+        optimizer's default: "decoupled" for AdamW, "l2" for most others.
     weight_decay : float or None
-        Decoupled decay of the weights, ``w *= 1 - rate * weight_decay`` in every step, for solvers with this decay
-        ("AdamW", "Lion") or ``decay="decoupled"``. `weight_decay` replaces `alpha`. With this decay `alpha` has little
-        effect, because it is divided by the rows of the batch.
+        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. The solver must have this decay,
+        as "AdamW" and "Lion" have, or `decay` must be "decoupled". `weight_decay` replaces `alpha`. It is not divided
+        by the number of rows in the batch.
     clip_norm : float or None
-        Largest norm of the gradient; a longer one is scaled down.
+        Largest norm of the gradient. A gradient with a larger norm is scaled down to this norm.
     warmup : int
-        Number of first steps over which the rate grows from 0.
+        Number of steps at the start in which the learning rate grows from 0.
     dropout : float
-        Probability of dropping a hidden unit in training.
+        Probability that a hidden unit is set to zero in training.
     batch_norm : bool
-        Normalise each hidden layer before its activation; `intercepts_` then has the beta of batch norm.
+        If True, normalise each hidden layer before its activation. `intercepts_` then has the beta of batch norm.
     weight_init, bias_init : function or None
-        From `fusedstep.init`; None draws the same weights as scikit-learn.
+        Initialisers of the weights and biases from `fusedstep.init`. None: the same initial values as in scikit-learn.
     class_weight : dict, "balanced" or None
-        Weights of the classes, also for held-out rows; "balanced" is n / (classes * rows of the class).
+        Weights of the classes, also for held-out rows. "balanced" is n / (k * n_c) for class c, with n rows, k classes
+        and n_c rows of class c.
     label_smoothing : float
-        Part of each label's probability that is moved evenly to all classes.
+        Number eps: the probability t of each class becomes ``(1 - eps) t + eps / k`` for k classes.
     sparsity : float
-        Strength of a penalty on the hidden activations, added to the loss.
+        Strength of a penalty on the hidden activations, which is added to the loss.
     sparsity_penalty : {"l1", "student_t", "kl"}
-        The penalty: `fusedstep.nn.L1Activity`, `StudentTActivity` or `KLActivity` (for "logistic").
+        The penalty: `fusedstep.nn.L1Activity`, `StudentTActivity` or `KLActivity`. "kl" needs the activation
+        "logistic".
     sparsity_target : float
         Target of "kl" for the mean activation of every unit.
     pretraining : dict or None
-        Arguments of `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``: the hidden layers are first trained
-        as a stack of auto-encoders.
+        If given, the hidden layers are first trained as a stack of auto-encoders. The dict has arguments of
+        `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``.
     input_noise, weight_noise : float
-        Standard deviations of normal noise: on the inputs of every batch, and on the weights for every gradient.
+        Standard deviations of normal noise. `input_noise` is for the inputs of every batch. `weight_noise` is for the
+        weights with which every gradient is computed.
     mixup : float
-        Mix every row with another row, with a weight from Beta(mixup, mixup); 0 does not mix.
+        If above 0, mix every row with another row. The weight of the row is drawn from Beta(mixup, mixup).
     ema_decay : float or None
-        Predict with the exponential average of the weights over the steps.
+        If given, predict with the exponential moving average of the weights. `ema_decay` is the weight of the old
+        average in each step.
     snapshots : int
-        Number of networks whose average predicts: those at the ends of the cycles of
-        ``learning_rate="cosine_restarts"``, which then has as many equal cycles.
+        If above 0, predict with the mean of this many networks. A copy of the network is kept at the end of each cycle
+        of ``learning_rate="cosine_restarts"``. The training then has `snapshots` cycles of equal length.
     scoring : str, function or None
-        Scorer of the validation rows, held out or given; None is the accuracy. Without validation rows it is refused.
+        Scorer for the validation rows. None: the accuracy. If there are no validation rows, `scoring` must be None.
     callbacks : list of functions or None
         Each is called as ``callback(estimator, epoch)`` after every epoch. ``epoch`` has ``number``, ``loss``,
-        ``score`` and ``learning_rate``. A callback that returns True ends the training.
+        ``score`` and ``learning_rate``. If a callback returns True, the training ends.
     dtype : {"float32", "float64"} or None
-        Dtype of the network; None is that of X. float32 is about twice as fast.
+        Dtype of the network. None: the dtype of X. float32 is about twice as fast as float64.
 
     Attributes
     ----------
     classes_ : ndarray
         The classes, in the order of the columns of `predict_proba`.
     coefs_, intercepts_ : list of ndarray
-        Weights (in, out) and biases of each layer: views of the network that predicts.
+        Weights, of shape (in, out), and biases of each layer. They are views of the network that predicts.
     loss_, best_loss_, loss_curve_ : float, float, list of float
-        Loss of the last epoch, of the best epoch and of every epoch, with penalties. With `early_stopping`,
+        Loss of the last epoch, of the best epoch and of every epoch. The penalties are included. With `early_stopping`,
         `best_loss_` is None.
     validation_scores_, best_validation_score_ : list of float, float
-        Score of each epoch and best score, if there are validation rows; else None.
+        Score of each epoch, and the best score. Both are None if there are no validation rows.
     n_iter_, t_ : int
-        Epochs of the last fit, and rows seen in all.
+        Number of epochs of the last fit, and number of rows that the network was trained on so far.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
         As in scikit-learn.
 
@@ -151,12 +162,13 @@ class MLPClassifier(ClassifierMixin, Labels):
 
     Notes
     -----
-    `fit` and `partial_fit` accept validation rows, ``X_val`` and ``y_val``. Their scores are recorded, and
-    `early_stopping` uses them. In `partial_fit`, `early_stopping` needs them. Sparse X is made dense a batch at a time.
+    `fit` and `partial_fit` accept validation rows ``X_val`` and ``y_val``. Their scores are recorded, and
+    `early_stopping` uses these scores. `partial_fit` with `early_stopping` needs ``X_val`` and ``y_val``. If X is
+    sparse, one batch at a time is made dense.
 
-    Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads by
-    ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)`` (joblib's workers do). Several threads
-    may predict at once.
+    Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads
+    with ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)``. joblib limits the threads of its
+    workers itself. Several threads may call `predict` at the same time.
 
     Examples
     --------
@@ -180,9 +192,9 @@ class MLPClassifier(ClassifierMixin, Labels):
         X : array-like or sparse matrix, shape (n, features)
         y : array-like, shape (n,) or (n, labels)
         sample_weight : array-like, shape (n,), optional
-            How much each row counts, >= 0.
+            Weight of each row in the loss, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows, in place of held-out rows.
+            Validation rows. They replace held-out rows.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -190,25 +202,26 @@ class MLPClassifier(ClassifierMixin, Labels):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPClassifier:
-        """Train for one more epoch on these rows; the first call needs all `classes`. See `fit`."""
+        """Train for one more epoch on these rows. The first call needs all `classes`. See `fit`."""
         if _check_partial_fit_first_call(self, classes):
             self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row; of several labels, a column of 0 and 1 each."""
+        """Return the most probable class of each row, or a column of 0 and 1 per label if rows have several labels."""
         return self._labels(self._predicted(self._checked(X)))
 
     def predict_proba(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
-        """Return the probability of every class, a column each.
+        """Return the probability of every class, one column per class.
 
         Parameters
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over this many dropout masks; needs `dropout`. A row's masks depend on its number.
+            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on the
+            row's index.
         return_std : bool
-            Return (probabilities, their standard deviation over the masks).
+            If True, return (probabilities, standard deviations of the probabilities over the masks).
         """
         if return_std and mc_samples is None:
             raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")

@@ -1,4 +1,4 @@
-"""Rows for training and validation, and batches of them."""
+"""Rows for training and validation, and how they are divided into batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..nn.sequential import PREDICT_ROWS
 
 @dataclass
 class Data:
-    """Rows with their targets, in the network's form and as the user gave them, and their weights."""
+    """Rows with targets and weights. `targets` have the form that the loss takes; `y` is what the user passed."""
 
     x: Any
     targets: Array
@@ -32,19 +32,19 @@ class Data:
         return Data(self.x[rows], self.targets[rows], self.y[rows], weights)
 
     def without_weightless(self) -> Data:
-        """Remove rows with weight zero, so that the fit is the same as without them."""
+        """Remove rows with weight zero, so that they do not influence the training."""
         if self.weights is None or self.weights.all():
             return self
         return self.rows(np.flatnonzero(self.weights))
 
     def batches(self, size: int, merge_single: bool) -> nn.Batches:
-        """Cut the rows into batches."""
+        """Divide the rows into batches."""
         kind = SparseBatches if sparse.issparse(self.x) else nn.Batches
         return kind(self.x, self.targets, self.weights, size=size, merge_single=merge_single)
 
 
 class SparseBatches(nn.Batches):
-    """Batches of a sparse matrix: dense, one at a time."""
+    """Batches of a sparse matrix. One batch at a time is made dense."""
 
     def __init__(self, x: Any, targets: Array, weights: Array | None = None, **options: Any) -> None:
         super().__init__(np.empty((x.shape[0], 0)), targets, weights, **options)

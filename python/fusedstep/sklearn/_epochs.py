@@ -16,11 +16,11 @@ from ._fitted import Fitted
 from ._progress import Epoch, Progress
 from ._solver import decay_term, present_rate
 
-SMALLEST_RATE = 1e-6  # "adaptive" stops here, as in scikit-learn
+SMALLEST_RATE = 1e-6  # a rate this small is not decreased further by "adaptive", as in scikit-learn
 
 
 class Epochs:
-    """Trains an estimator's network on some rows; writes the estimator's curves."""
+    """Trains an estimator's network on some rows, and writes the estimator's curves."""
 
     def __init__(self, estimator: Fitted, data: Data, validation: Data | None) -> None:
         self._estimator, self._validation = estimator, validation
@@ -76,7 +76,7 @@ class Epochs:
         estimator = self._estimator
         if not estimator.shuffle:
             return None
-        # the same order as sklearn.utils.shuffle, without its checks
+        # the order is the same as from sklearn.utils.shuffle, which would check its arguments
         self._order = self._order[estimator._random_state.permutation(self._count)]
         return self._order
 
@@ -84,7 +84,7 @@ class Epochs:
         return (
             f"Training diverged: the loss of step {self._trainer.steps + 1} is not finite ({loss}). Solver produced "
             "non-finite parameter weights. The input data may contain large values and need to be preprocessed. "
-            "Smaller learning_rate_init, clip_norm=1.0 or standardised inputs may help."
+            "A smaller learning_rate_init, clip_norm=1.0 or standardised inputs may help."
         )
 
     def _take_snapshot(self, loss: float) -> None:
@@ -93,7 +93,7 @@ class Epochs:
             estimator._snapshots.observe(step)
 
     def _validate(self, loss: float) -> float:
-        """Add an epoch to the curves and to the early stopping."""
+        """Add an epoch to the curves, and pass its score or loss to the early stopping."""
         estimator, rate = self._estimator, present_rate(self._optimizer)
         estimator.n_iter_ += 1
         estimator.t_ += self._count

@@ -1,4 +1,4 @@
-"""A fitted estimator: its attributes, predictions and pickle."""
+"""The attributes, predictions and pickles of a fitted estimator."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from ._state import packed, unpack
 
 
 def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
-    """Refuse arrays of other libraries if scikit-learn's array_api_dispatch is on and would not convert them.
+    """Refuse arrays of other libraries while scikit-learn's array_api_dispatch is on, because it does not convert them.
 
     Raises
     ------
     TypeError
-        If there is such an array.
+        If array_api_dispatch is on, and an array is not a NumPy array.
     """
     if not get_config()["array_api_dispatch"]:
         return
@@ -47,7 +47,7 @@ def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
 
 
 class Fitted(Parameters, BaseEstimator):
-    """The fitted half of an estimator."""
+    """The methods of an estimator that need a trained network."""
 
     out_activation_: str
     n_iter_: int
@@ -75,7 +75,7 @@ class Fitted(Parameters, BaseEstimator):
         if isinstance(self.batch_size, str):
             return min(200, rows)
         if warn and self.batch_size > rows:
-            warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows: it is clipped", stacklevel=6)
+            warnings.warn(f"batch_size {self.batch_size} is larger than the {rows} rows; {rows} is used", stacklevel=6)
         return min(int(self.batch_size), rows)
 
     @property
@@ -93,13 +93,13 @@ class Fitted(Parameters, BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
 
     def _predicted(self, x: Any) -> Array:
-        """Return the network's predictions for checked rows: probabilities or values, a column each."""
+        """Return the mean prediction of all networks for checked rows: one column per class or target."""
         activate = OUTPUTS[self.out_activation_]
         answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
         return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
 
     def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
-        """Return mean and standard deviation of the predictions over k dropout masks."""
+        """Return the mean and the standard deviation of the predictions over k dropout masks."""
         if not self.dropout:
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
@@ -112,12 +112,12 @@ class Fitted(Parameters, BaseEstimator):
         return mean, np.sqrt(variance)
 
     def _validation_score(self, data: Data) -> float:
-        """Score the current network on validation rows, with the user's scorer."""
+        """Return the score of the current network on validation rows, by the user's scorer."""
         if self.scoring is None:
             return self._plain_score(data)
         stand_in = object.__new__(
             type(self)
-        )  # predicts the same, but has no names of features, as these rows have none
+        )  # predicts the same, but has no feature names, because the validation rows have none
         stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:
@@ -130,7 +130,7 @@ class Fitted(Parameters, BaseEstimator):
     # Fitted attributes
     @property
     def coefs_(self) -> Views:
-        """The weights, layer by layer: views of the network that predicts."""
+        """The weights of each layer, as views of the network that predicts."""
         return coefs(self._fitted("coefs_"))
 
     @coefs_.setter
@@ -139,7 +139,7 @@ class Fitted(Parameters, BaseEstimator):
 
     @property
     def intercepts_(self) -> Views:
-        """The biases of each layer: views of the network that predicts. With batch norm, its beta."""
+        """The biases of each layer, as views of the network that predicts. With batch norm, its beta."""
         return intercepts(self._fitted("intercepts_"))
 
     @intercepts_.setter
@@ -152,7 +152,7 @@ class Fitted(Parameters, BaseEstimator):
         return self._models[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return plain data (arrays, numbers and texts), which skops accepts too."""
+        """Return plain data: arrays, numbers and strings. skops accepts such data too."""
         return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Classes: labels, targets, weights and loss."""
+"""The labels, targets, class weights and loss of a classifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._parameters import OfClasses
 
 
 class Labels(BaseMLP, OfClasses):
-    """A network whose targets are classes: one of two, one of many, or several at once."""
+    """A network whose targets are classes: one of two, one of many, or several labels per row."""
 
     classes_: Array
     _label_binarizer: Any
@@ -65,7 +65,7 @@ class Labels(BaseMLP, OfClasses):
             return None
         if incremental and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight must be a dict for partial_fit, which sees only a part of the rows; got 'balanced'"
+                "class_weight must be a dict for partial_fit, which gets only a part of the rows; got 'balanced'"
             )
         if isinstance(self.class_weight, dict):
             for label, weight in self.class_weight.items():

@@ -1,4 +1,4 @@
-"""The solver "lbfgs": scipy's L-BFGS-B on the gradient over all rows."""
+"""The solver "lbfgs": scipy's L-BFGS-B with the gradient over all rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REACHED_A_LIMIT = 1  # scipy's status
 
 
 def minimize(estimator: Fitted, data: Data) -> tuple[int, float]:
-    """Train the network to a minimum. Return the number of iterations and the loss there."""
+    """Train the network to a minimum. Return the number of iterations and the loss at the minimum."""
     model, loss, alpha = estimator._model, estimator._loss, estimator.alpha
     x = data.x.toarray() if sparse.issparse(data.x) else data.x
     size = len(data) if data.weights is None else float(data.weights.sum())

@@ -1,4 +1,7 @@
-"""scikit-learn's losses, with its scale of values and gradients, on the outputs before their activation."""
+"""The losses of scikit-learn, as functions of the outputs before the last activation.
+
+Values and gradients are scaled as in scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over rows and columns; gradient ``(y - t) / n``.
 
-    For k columns the gradient is k times the slope of the value, because scikit-learn reports the mean over columns but
-    minimises their sum.
+    For k columns, this gradient is k times the gradient of the value. scikit-learn also reports the mean over the
+    columns, but minimises the sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -35,7 +38,10 @@ class LogLoss(nn.BinaryCrossEntropy):
 
 
 class HalfPoisson(nn.Loss):
-    """``t log(t / exp(y)) - t + exp(y)`` summed over the columns, half the deviance; gradient ``(exp(y) - t) / n``."""
+    """Half the Poisson deviance: ``t log(t / exp(y)) - t + exp(y)``, summed over the columns.
+
+    The gradient is ``(exp(y) - t) / n``.
+    """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         t = self._like(outputs, targets)
@@ -45,5 +51,5 @@ class HalfPoisson(nn.Loss):
         return losses, np.multiply(mean, 1.0 / len(outputs), out=mean)
 
 
-#: Activation of the outputs -> function from outputs to predictions.
+#: Name of the last activation -> function from outputs to predictions.
 OUTPUTS = {"identity": lambda outputs: outputs, "exp": np.exp, "logistic": expit, "softmax": nn.softmax}

@@ -1,4 +1,4 @@
-"""Make a network from an estimator's parameters, with scikit-learn's first weights."""
+"""Make a network from an estimator's parameters, with scikit-learn's initial weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ._parameters import ACTIVATIONS, Parameters
 
 
 def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
-    """Build the network; without additional options it draws the same random numbers as scikit-learn's.
+    """Make the network. Without options that scikit-learn lacks, it has the same initial weights as in scikit-learn.
 
     ::
 
-        W, b ~ U(-r, r),    r = sqrt(6 / (fan_in + fan_out)), with 2 in place of 6 for "logistic"
+        W, b ~ U(-r, r),    r = sqrt(a / (fan_in + fan_out)),    a = 2 for "logistic", else 6
     """
     generator = np.random.default_rng(rng.randint(2**31) if given._draws else 0)
     widths = [n_in, *given._hidden, n_out]
@@ -45,7 +45,7 @@ def _penalty(given: Parameters) -> nn.Layer | None:
 
 
 def put_pretrained(given: Parameters, model: nn.Sequential, x: Array, seed: int) -> None:
-    """Give the hidden layers the weights of the best stack of auto-encoders."""
+    """Copy the weights of the best stack of auto-encoders into the hidden layers."""
     best = nn.pretrain(x, given._hidden, ACTIVATIONS[given.activation], seed=seed, **given.pretraining or {})[0]
     for weight, bias, layer in zip(coefs(model), intercepts(model), best.layers, strict=False):  # all but the last
         weight[...], bias[...] = layer.weight, layer.bias
@@ -61,7 +61,7 @@ def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.Rando
 
 
 class Views(list[Array]):
-    """A network's arrays: assigning to an entry writes into the network."""
+    """A list of a network's arrays. An assignment to an entry writes into the network."""
 
     def __setitem__(self, index: Any, value: Any) -> None:
         for array, new in zip(self[index], value, strict=True) if isinstance(index, slice) else [(self[index], value)]:
@@ -71,11 +71,11 @@ class Views(list[Array]):
 
 
 def coefs(model: nn.Sequential) -> Views:
-    """Return the weights, layer by layer."""
+    """Return the weights of each layer."""
     return Views(layer.params["weight"] for layer in model.layers if isinstance(layer, nn.Linear))
 
 
 def intercepts(model: nn.Sequential) -> Views:
-    """Return the biases, layer by layer, or the beta of a batch norm that replaces them."""
+    """Return the biases of each layer. If a batch norm replaces the biases, return its beta."""
     named = [layer.params.get("bias", layer.params.get("beta")) for layer in model.layers]
     return Views(array for array in named if array is not None)

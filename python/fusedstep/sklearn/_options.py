@@ -12,7 +12,7 @@ NOT_FOR_LBFGS = ("dropout", "batch_norm", "input_noise", "weight_noise", "mixup"
                  "warmup", "l1_ratio", "decay", "weight_decay", "callbacks", "solver_params", "sparsity",
                  "scoring")  # fmt: skip
 OPTIMIZERS_OWN = ("solver_params", "l1_ratio", "decay", "weight_decay", "ema_decay", "warmup")
-DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # "off" values that are not false
+DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # defaults that turn an option off but are not falsy
 
 
 def check_options(given: Parameters) -> None:
@@ -45,7 +45,8 @@ def check_options(given: Parameters) -> None:
         raise ValueError("pretraining needs batch_norm=False; got batch_norm=True")
     if given.sparsity and given.sparsity_penalty == "kl" and given.activation != "logistic":
         raise ValueError(
-            f"activation must be 'logistic' (from 0 to 1) with sparsity_penalty='kl'; got {given.activation!r}"
+            f"activation must be 'logistic' with sparsity_penalty='kl', which needs outputs from 0 to 1; "
+            f"got {given.activation!r}"
         )
     for callback in given.callbacks or ():
         if not callable(callback):

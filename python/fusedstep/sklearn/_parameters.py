@@ -28,12 +28,12 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a parameter that scikit-learn does not have, with its constraints for scikit-learn's checks."""
+    """Return a dataclass field for a parameter that scikit-learn lacks. scikit-learn checks its constraints."""
     return field(default=default, metadata={"constraints": list(constraints)})
 
 
 class _Constraints:
-    """The constraints that scikit-learn checks, by the name of the parameter."""
+    """Maps the name of each parameter to the constraints that scikit-learn checks."""
 
     def __get__(self, instance: object, cls: Any) -> dict[str, Any]:
         ours = {each.name: each.metadata["constraints"] for each in fields(cls) if "constraints" in each.metadata}
@@ -104,7 +104,7 @@ class Parameters:
 
     @property
     def _optimizer_class(self) -> type[optim.Optimizer] | None:
-        """The class that `solver` names; None for "lbfgs" and for functions that make an optimizer themselves."""
+        """The optimizer class of `solver`. None if `solver` is "lbfgs" or a function that makes an optimizer."""
         if isinstance(self.solver, type) and issubclass(self.solver, optim.Optimizer):
             return self.solver
         if not isinstance(self.solver, str) or self.solver == "lbfgs":
@@ -119,12 +119,12 @@ class Parameters:
 
     @property
     def _draws(self) -> bool:
-        """Return True if training needs more random numbers than those of first weights, split and row order."""
+        """Return True if an option needs random numbers that scikit-learn's estimator does not draw."""
         return any(getattr(self, name) not in (None, 0) for name in DRAWING)
 
     @property
     def _runs_to_the_end(self) -> bool:
-        """Return True if a schedule covers the whole training. Then a loss without improvement must not end it."""
+        """Return True if a schedule covers the whole training. The training then ignores a loss that stagnates."""
         return not (isinstance(self.learning_rate, str) and self.learning_rate in SKLEARN_RATES)
 
 
@@ -139,6 +139,6 @@ class OfClasses:
 
 @dataclass(eq=False, repr=False)
 class OfNumbers:
-    """The additional parameters of a regressor; they come first."""
+    """The additional parameters of a regressor. They come before the other parameters."""
 
     loss: str = parameter("squared_error", StrOptions({"squared_error", "poisson"}))

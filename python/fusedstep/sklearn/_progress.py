@@ -1,4 +1,4 @@
-"""The output of `verbose`: a progress bar in a terminal or notebook with rich, a line per epoch elsewhere."""
+"""The output of `verbose`. With rich, it is a progress bar in a terminal or notebook, else one line per epoch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Epoch(NamedTuple):
     Attributes
     ----------
     number : int
-        Number of the epoch, from 1.
+        Number of the epoch. The first epoch is 1.
     loss : float
-        Mean over the epoch's batches, penalties included.
+        Mean loss of the epoch's rows, including penalties.
     score : float or None
-        On the validation set, if there is one.
+        Score of the validation rows. None if there are no validation rows.
     learning_rate : float
         Learning rate of the last step.
     """
@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
 
 
 class Progress:
-    """Shows the epochs of one fit, if the estimator is verbose."""
+    """Shows the epochs of one fit if `verbose` is set."""
 
     def __init__(self, estimator: Parameters, epochs: int) -> None:
         self._verbose, self._epochs = bool(estimator.verbose), epochs
@@ -66,7 +66,7 @@ class Progress:
 
 
 def _bar() -> Any:
-    """Return a progress bar; None without rich or where it could not be drawn."""
+    """Return a progress bar. Return None if rich is missing, or if the output is no terminal and no notebook."""
     if find_spec("rich") is None:
         return None
     console = importlib.import_module("rich.console").Console()

@@ -20,10 +20,10 @@ from ._parameters import OfNumbers
 
 @dataclass(eq=False, repr=False)
 class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
-    r"""A multi-layer perceptron for regression: scikit-learn's, faster, and with more options.
+    r"""A multi-layer perceptron for regression. It is faster than scikit-learn's and has more options.
 
     Every parameter, method and attribute of ``sklearn.neural_network.MLPRegressor`` exists here with the same
-    meaning. See `MLPClassifier` for these and for the additional parameters.
+    meaning. `MLPClassifier` describes them and the additional parameters.
 
     ::
 
@@ -33,14 +33,15 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        The minimised loss; "poisson" needs y >= 0.
+        The loss that the training minimises. "poisson" needs y >= 0.
     **parameters
-        All those of `MLPClassifier` except `class_weight` and `label_smoothing`. The default of `scoring` is R^2.
+        All parameters of `MLPClassifier` except `class_weight` and `label_smoothing`. If `scoring` is None, the score
+        is R^2.
 
     Attributes
     ----------
     **attributes
-        All those of `MLPClassifier` except `classes_`.
+        All attributes of `MLPClassifier` except `classes_`.
 
     Raises
     ------
@@ -72,9 +73,9 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         X : array-like or sparse matrix, shape (n, features)
         y : array-like, shape (n,) or (n, targets)
         sample_weight : array-like, shape (n,), optional
-            How much each row counts, >= 0.
+            Weight of each row in the loss, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows, in place of held-out rows.
+            Validation rows. They replace held-out rows.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -82,7 +83,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
-        """Train for one more epoch on these rows; see `fit`."""
+        """Train for one more epoch on these rows. See `fit`."""
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
@@ -92,9 +93,10 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over this many dropout masks; needs `dropout`. A row's masks depend on its number.
+            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on the
+            row's index.
         return_std : bool
-            Return (numbers, their standard deviation over the masks).
+            If True, return (predictions, standard deviations of the predictions over the masks).
         """
         if return_std and mc_samples is None:
             raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")
@@ -116,7 +118,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         if first:
             self.n_outputs_ = targets.shape[1]
         elif targets.shape[1] != self.n_outputs_:
-            raise ValueError(f"y must have {self.n_outputs_} columns, as in the fit before; got {targets.shape[1]}")
+            raise ValueError(f"y must have {self.n_outputs_} columns, as in the last fit; got {targets.shape[1]}")
         return targets
 
     def _make_loss(self) -> nn.Loss:

@@ -17,7 +17,7 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the est
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Return an optimizer for a run of `steps` steps. Weights decay; biases, gamma and beta do not.
+    """Return an optimizer for a training of `steps` steps. Only weights decay, but not biases, gamma and beta.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim
 
 
 def own_decay(cls: type[optim.Optimizer]) -> str:
-    """Return the default form of an optimizer's decay."""
+    """Return the default of an optimizer's argument `decay`."""
     made: Any = cls
     return str(made([np.zeros(1)], lr=0.0).groups[0]["decay"])
 
@@ -51,12 +51,12 @@ def own_decay(cls: type[optim.Optimizer]) -> str:
 def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
     made = given.solver([groups[0], groups[1] | {"weight_decay": 0.0, "l1": 0.0}])
     if not isinstance(made, optim.Optimizer):
-        raise TypeError(f"solver must return a fusedstep optimizer of the groups that it is given; got {made!r}")
+        raise TypeError(f"solver must return a fusedstep optimizer of the groups that it receives; got {made!r}")
     return made
 
 
 def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
-    """Return scikit-learn's parameters of Adam or SGD under this optimizer's names."""
+    """Return scikit-learn's parameters for Adam or SGD, under the names of this package."""
     adam = optim.registry["Adam"]
     if issubclass(cls, adam):
         inside = (given.solver_params or {}).get("eps_inside", False)
@@ -76,14 +76,14 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
             )
         if name not in names:
             raise ValueError(
-                f"solver_params must have only arguments of {cls.__name__} that are no parameters of the estimator "
-                f"({', '.join(names)}); got {name!r}"
+                f"solver_params must have only these arguments of {cls.__name__}, which are not parameters of the "
+                f"estimator: {', '.join(names)}; got {name!r}"
             )
     return dict(given.solver_params or {})
 
 
 def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], float]:
-    """Return the rate, or the schedule for a run of `steps` steps."""
+    """Return the learning rate, or the schedule for a training of `steps` steps."""
     first, rate = first_rate(given), given.learning_rate
     after = max(1, steps - given.warmup)
     if callable(rate):
@@ -100,7 +100,7 @@ def learning_rate(given: Parameters, steps: int) -> float | Callable[[int], floa
 
 
 def first_rate(given: Parameters) -> float:
-    """Return `learning_rate_init`; for "auto" the rate that suits the optimizer and a small network."""
+    """Return `learning_rate_init`. If it is "auto", return the optimizer's default for small networks."""
     if given.learning_rate_init != "auto":
         return float(given.learning_rate_init)
     cls = given._optimizer_class
@@ -109,13 +109,13 @@ def first_rate(given: Parameters) -> float:
 
 
 def present_rate(optimizer: optim.Optimizer) -> float:
-    """Return the rate of the last step."""
+    """Return the learning rate of the last step."""
     rate = optimizer.groups[0]["lr"]
     return float(rate(max(optimizer.steps, 1)) if callable(rate) else rate)
 
 
 def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
-    """Return the object that keeps the networks at the ends of the rate's cycles, if the parameters ask for it."""
+    """Return the object that keeps a network at the end of each cycle of the rate. None if `snapshots` is 0."""
     if not given.snapshots:
         return None
     rate: Any = optimizer.groups[0]["lr"]
@@ -123,7 +123,7 @@ def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Opt
 
 
 def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Return the data from which another process can continue with an optimizer and a copy of its network."""
+    """Return the data from which another process can make the optimizer again for a copy of its network."""
     names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
     shared = {"ema_decay": optimizer._ema_decay, "seed": optimizer._seed}
@@ -132,7 +132,7 @@ def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
 
 
 def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
-    """Make an optimizer of a network from the data of `frozen`."""
+    """Make an optimizer for a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
     shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # older pickles
@@ -142,7 +142,7 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
-    """Return the function that computes the undivided penalty on the weights; None without penalty."""
+    """Return a function that computes the penalty on the weights, not divided by rows. None if there is no penalty."""
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None
     weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio

@@ -1,4 +1,4 @@
-"""A converter of skl2onnx for the estimators: ``pip install 'fusedstep[onnx]'``.
+"""Convert estimators to ONNX with skl2onnx. Install it with ``pip install 'fusedstep[onnx]'``.
 
 Examples
 --------
@@ -32,14 +32,15 @@ IDENTITIES = (nn.Dropout, nn.ActivityPenalty)  # at prediction
 
 
 def register() -> None:
-    """Tell skl2onnx how `MLPClassifier` and `MLPRegressor` of this package are converted.
+    """Register converters for `MLPClassifier` and `MLPRegressor` of this package in skl2onnx.
 
-    Batch norm predicts with its running statistics; snapshots and averages of weights are used as in `predict`.
+    The converted model computes the same as `predict`: it uses the running statistics of batch norm, the snapshots and
+    the averages of weights.
 
     Raises
     ------
     ImportError
-        Without the package skl2onnx: ``pip install 'fusedstep[onnx]'``.
+        If skl2onnx is not installed. Install it with ``pip install 'fusedstep[onnx]'``.
     """
     skl2onnx = need("skl2onnx", "skl2onnx", extra="onnx")
     shapes = need("skl2onnx.common.shape_calculator", "skl2onnx", extra="onnx")
@@ -53,7 +54,7 @@ def register() -> None:
 
 
 class Graph:
-    """Adds the nodes of a network to skl2onnx's graph."""
+    """Adds the nodes of a network to the graph of skl2onnx."""
 
     def __init__(self, scope: Any, container: Any, dtype: Any) -> None:
         self._scope, self._container, self.dtype = scope, container, np.dtype(dtype)
@@ -77,13 +78,13 @@ class Graph:
         return name
 
     def network(self, layers: Iterable[nn.Layer], x: str) -> str:
-        """Add layers in order; return the name of their outputs."""
+        """Add layers in order, and return the name of the last output."""
         for layer in layers:
             x = self.layer(layer, x)
         return x
 
     def layer(self, layer: nn.Layer, x: str) -> str:
-        """Add one layer; return the name of its output."""
+        """Add one layer, and return the name of its output."""
         kind = type(layer)
         if isinstance(layer, nn.Linear):
             y = self.node("MatMul", x, self.constant(layer.params["weight"]))
@@ -103,7 +104,7 @@ class Graph:
         raise TypeError(f"onnx: layers must be those of fusedstep.nn; got {layer!r}")
 
     def _batch_norm(self, layer: nn.BatchNorm, x: str, residual: str | None = None) -> str:
-        """Add ``gamma (x - mean) / sqrt(var + eps) + beta + residual`` as one product and sums."""
+        """Add ``gamma (x - mean) / sqrt(var + eps) + beta + residual`` as one product and one or two sums."""
         kept = {name: np.asarray(array, np.float64) for name, array in {**layer.params, **layer.buffers}.items()}
         scale = kept.get("gamma", 1.0) / np.sqrt(kept["running_var"] + layer.config()["eps"])
         shift = kept.get("beta", 0.0) - kept["running_mean"] * scale
@@ -113,7 +114,7 @@ class Graph:
 
 
 def _outputs(scope: Any, operator: Any, container: Any) -> tuple[Graph, str]:
-    """Add all networks of an estimator with their last activation; return the name of the mean of their outputs."""
+    """Add all networks of an estimator with their last activation. Return the name of the mean of their outputs."""
     estimator = operator.raw_operator
     double = type(operator.inputs[0].type).__name__ == "DoubleTensorType"
     graph, x = Graph(scope, container, np.float64 if double else np.float32), operator.inputs[0].full_name

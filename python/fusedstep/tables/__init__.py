@@ -1,7 +1,7 @@
-"""Tables: read with pandas, and turned into numbers for a network, column by column.
+"""Read tables with pandas, and turn their columns into numbers for a network.
 
-`read` opens a file, `Columns.fit` decides the kind of each column, `Columns.transform` makes the numbers. The fitted
-values are plain data and are saved with the model.
+`read` opens a file. `Columns.fit` decides the kind of each column: number, category or date. `Columns.transform` makes
+the numbers. The fitted values are plain data and are saved with the model.
 """
 
 from typing import TYPE_CHECKING

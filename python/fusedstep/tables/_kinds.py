@@ -16,8 +16,9 @@ from .errors import TableError
 Frame = Any  # a pandas.DataFrame
 Series = Any
 
-MOSTLY = 0.9  # the share of cells that decides the kind of a column
-FEW = 20  # a column with at most this number of different values is neither identifier nor free text
+MOSTLY = 0.9  # if at least this share of the cells are numbers, the kind of the column is "number"
+FEW = 20  # identifiers and free text have more different values than this
+# Names of identifiers. Their values may repeat in OFTEN_REPEATED and CAMEL. In NEVER_REPEATED, they must all differ.
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
 CAMEL = re.compile(r"[a-z]I[dD]$")
@@ -25,26 +26,27 @@ CAMEL = re.compile(r"[a-z]I[dD]$")
 
 @dataclass(frozen=True)
 class Column:
-    """The kind of a column, and the values fitted to it.
+    """The kind of a column, and the values that were fitted to its cells.
 
     Attributes
     ----------
     name : str
     kind : {"number", "category", "date", "left out"}
     note : str
-        A remark, if it is unusual.
+        A remark if the column is unusual, else empty.
     decimal : str
-        The decimal sign of numbers that are stored as texts.
+        The decimal sign of numbers that are stored as strings.
     format : str
-        The format of dates in texts, as for ``strftime``, or "ISO8601"; empty if the cells are dates already.
+        The format of dates that are stored as strings, as for ``strftime``, or "ISO8601". Empty if the cells are dates.
     fill : float
-        The number that replaces a missing one.
+        The number that replaces missing numbers.
     missing : bool
-        True if an output marks missing values.
+        True if there is an additional output, which is 1 where the cell is missing.
     values : list of str
-        The categories, most frequent first; or the parts of a date.
+        For a category, the categories with an output of their own, most frequent first. For a date, the parts of the
+        date, such as "month".
     other : bool
-        True if one output is for all other categories.
+        True if there is one output for all other categories.
     """
 
     name: str
@@ -70,17 +72,17 @@ class Column:
         Raises
         ------
         ValueError
-            If it is not such a description.
+            If `described` is not the description of a column.
         """
         kinds = {"number": float, "category": str, "date": str, "left out": str}
         known = {f.name: f.default for f in fields(cls) if f.name != "values"} | {"values": []}
         if not isinstance(described, dict) or not described.keys() <= known.keys():
-            raise ValueError(f"a column must be a dict with no other keys than {', '.join(known)}; got {described!r}")
+            raise ValueError(f"a column must be a dict whose keys are among {', '.join(known)}; got {described!r}")
         column = cls(**{"name": "", "kind": "", **described})
         texts = (column.name, column.kind, column.note, column.decimal, column.format, *column.values)
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                f"a column must have texts as values, and kind must be one of {', '.join(kinds)}; got {described!r}"
+                f"a column must have strings as values, and kind must be one of {', '.join(kinds)}; got {described!r}"
             )
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
@@ -90,12 +92,13 @@ class Column:
 def decide(
     frame: Frame, drop: Collection[str] = (), categorical: Collection[str] = (), numeric: Collection[str] = ()
 ) -> list[Column]:
-    """Return the kind of each column.
+    """Return the kind of each column. The user chooses the kind of the columns in `drop`, `categorical` and `numeric`.
 
     Raises
     ------
     TableError
-        If a named column is missing or named twice, or columns cannot be used. The error names all of them.
+        If a column in these lists is missing or is in two of them, or if columns cannot be used. The message has the
+        names of all columns that cannot be used.
     """
     _check_names(frame, drop, categorical, numeric)
     columns, unusable = [], {}
@@ -137,7 +140,7 @@ def _check_names(frame: Frame, drop: Collection[str], categorical: Collection[st
 
 
 def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
-    """Decide all columns of ordinary numbers at once, because there may be many."""
+    """Decide the kinds of all columns of ordinary numbers at once, because a table may have many of them."""
     names = [n for n, dtype in frame.dtypes.items() if n not in named and dtype.kind in "iuf"]
     if not names:
         return {}
@@ -170,7 +173,7 @@ def _may_be_named_so(name: str) -> bool:
 
 
 def _named_as_identifier(name: str, column: Series) -> bool:
-    """Return True if the column has the name of an identifier, and whole numbers or texts as values."""
+    """Return True if the column has the name of an identifier, and its values are whole numbers or strings."""
     if not _may_be_named_so(name):
         return False
     often = OFTEN_REPEATED.search(name) or CAMEL.search(name)
@@ -222,12 +225,13 @@ def _number(column: Series, decimal: str, values: Series) -> Column:
 
 
 def _odd(odd: Series) -> str:
-    """Return a remark about the cells that count as missing."""
+    """Return a remark about cells that are treated as missing because they are no numbers."""
     if not len(odd):
         return ""
     examples = ", ".join(repr(str(text)) for text in list(dict.fromkeys(odd))[:3])
     one = len(odd) == 1
-    return f"{len(odd)} {'cell that is' if one else 'cells that are'} no number ({examples}) treated as missing"
+    what, verb = ("cell is no number", "is") if one else ("cells are no numbers", "are")
+    return f"{len(odd)} {what} ({examples}) and {verb} treated as missing"
 
 
 def _as_asked_number(column: Series) -> Column:

@@ -1,4 +1,4 @@
-"""Parsing of cells: numbers in common notations, dates, texts."""
+"""Parse cells: numbers in common notations, dates and strings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ DATE_LIKE = r"^\s*(?:\d{1,4}[-/. ]|\d{8}\s*$|[A-Za-z]{3,9} \d)[\w,./ :+-]+$"
 
 
 def is_number_type(column: Series) -> bool:
-    """Return True if pandas stores the column as numbers; bools are not numbers here."""
+    """Return True if pandas stores the column as numbers. Bools are not numbers here."""
     return column.dtype.kind in "iuf" or (column.dtype.kind != "b" and str(column.dtype).startswith(("Int", "Float")))
 
 
 def as_numbers(column: Series, decimal: str = ".") -> Any:
-    """Return cells such as 12, 1,234.5, 12 % or 3 € (1.234,5 with a comma) as float64; others are nan."""
+    """Return the cells as float64, and nan for cells that are no numbers.
+
+    With the decimal sign ".", 12 and 1,234.5 and 12 % and 3 € are numbers. With the decimal sign ",", 1.234,5 is a
+    number.
+    """
     pandas = need("pandas", "pandas")
     if is_number_type(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -46,14 +50,17 @@ def as_numbers(column: Series, decimal: str = ".") -> Any:
 
 
 def decimal_of(column: Series, usual: str = ".") -> str:
-    """Return the decimal sign that makes more cells numbers; the point if both make equally many."""
+    """Return the decimal sign with which more cells are numbers. If the counts are equal, return `usual`."""
     other = "," if usual == "." else "."
     counts = {sign: int(np.isfinite(as_numbers(column, sign)).sum()) for sign in (usual, other)}
     return other if counts[other] > counts[usual] else usual
 
 
 def as_texts(column: Series) -> Series:
-    """Return texts without spaces around them, None for missing; 1.0 is "1", as in a column without gaps."""
+    """Return the cells as strings without spaces around them. A missing cell is None.
+
+    If all numbers of a column are whole, 1.0 becomes "1", because pandas stores integers with missing cells as floats.
+    """
     if is_number_type(column):
         whole = column.dropna()
         if len(whole) and (np.mod(whole.astype(np.float64), 1) == 0).all() and np.abs(whole).max() < 2**53:
@@ -63,7 +70,7 @@ def as_texts(column: Series) -> Series:
 
 
 def date_format(column: Series) -> str | None:
-    """Return the format that fits nearly all cells: None if there is none, "" if the cells are dates already."""
+    """Return the date format of at least 90% of the cells. None if there is no such format, "" if cells are dates."""
     if column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"):
         return ""
     values = column.dropna()
@@ -81,7 +88,7 @@ def date_format(column: Series) -> str | None:
 
 
 def as_dates(column: Series, form: str) -> Series:
-    """Return times without zone, NaT for cells that are not dates."""
+    """Return times without a time zone. Cells that are not dates become NaT."""
     pandas = need("pandas", "pandas")
     if date_format_is_needed(column):
         column = pandas.to_datetime(column.astype(object), format=form or "ISO8601", errors="coerce", utc=True)
@@ -89,5 +96,5 @@ def as_dates(column: Series, form: str) -> Series:
 
 
 def date_format_is_needed(column: Series) -> bool:
-    """Return True if the column's cells are not dates yet."""
+    """Return True if pandas does not store the column as dates."""
     return not (column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"))

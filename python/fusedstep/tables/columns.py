@@ -16,29 +16,34 @@ from .errors import TableError
 
 Array = npt.NDArray[Any]
 
-MOST_CATEGORIES, FEWEST_ROWS = 30, 3  # most outputs per column; fewest rows of a category with its own output
+# A category has its own output if at least FEWEST_ROWS rows have it. A column has at most MOST_CATEGORIES such outputs.
+MOST_CATEGORIES, FEWEST_ROWS = 30, 3
 DATE_PARTS = {
     "days": lambda t: (t - np.datetime64("1970-01-01")).dt.total_seconds() / 86400,
     "month": lambda t: t.dt.month,
     "weekday": lambda t: t.dt.day_of_week,
     "hour": lambda t: t.dt.hour + t.dt.minute / 60,
 }
-SHOWN = 40  # lines of the table of columns
+SHOWN = 40  # largest number of rows that `Columns.table` returns
 
 
 class Columns:
-    """The conversion of each column of a table into inputs, fitted to the training rows.
+    """The conversion of each column of a table into inputs of a network, fitted to the training rows.
 
-    ::
+    The outputs of a column depend on its kind::
 
-        number     itself; if missing, the median of the training rows, and one more output: 1 where it is missing
-        category   an output per category: 1 where it is this one (two categories: one output)
-        date       days since 1970, month, weekday, and the hour if there are hours
-        left out   nothing
+        number     the number, or the median of the training rows if the number is missing
+        category   one output per category: 1 in the rows of this category, else 0; two categories have one output
+        date       days since 1970, month, weekday; also the hour if the dates have times
+        left out   no output
+
+    If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
+    else 0.
 
     Parameters
     ----------
     columns : list of Column
+        The kind and the fitted values of each column. `fit` makes this list.
 
     Examples
     --------
@@ -71,16 +76,17 @@ class Columns:
         Parameters
         ----------
         frame : pandas.DataFrame
-            Without the target. The kind of a column is decided by all of its rows.
+            The table without the target. All rows of a column decide its kind.
         rows : ndarray of integers or slice
-            The rows to learn from.
-        drop, categorical, numeric : names
-            Columns whose kind the user chooses.
+            The training rows, from which medians and categories are computed. By default all rows.
+        drop, categorical, numeric : collections of str
+            Names of the columns to leave out, to use as categories, and to use as numbers.
 
         Raises
         ------
         TableError
-            If there is no column of some name, or columns cannot be used. The error names all of them.
+            If there is no column of a given name, or if columns cannot be used. The message has the names of all
+            columns that cannot be used.
         """
         kinds = decide(frame, drop, categorical, numeric)
         training, dtypes = frame.iloc[rows], dict(frame.dtypes)
@@ -96,12 +102,13 @@ class Columns:
         return cls(learnt)
 
     def transform(self, frame: Frame) -> Array:
-        """Return the inputs of the network, float64, one row for each row of the table.
+        """Return the inputs of the network in float64, one row for each row of the table.
 
         Raises
         ------
         TableError
-            If a column is missing, or is new since the fit. The error names all of them.
+            If the table lacks columns, or has columns that the table of the fit did not have. The message has all their
+            names.
         """
         self.check_names(frame)
         X = np.empty((len(frame), len(self.outputs)))
@@ -117,7 +124,7 @@ class Columns:
         return X
 
     def check_names(self, frame: Frame, extra_ok: Collection[str] = ()) -> None:
-        """Refuse a table that lacks columns or has others."""
+        """Refuse a table that lacks columns or has additional columns. Columns in `extra_ok` are allowed."""
         there = set(frame.columns)
         missing = [column.name for column in self.used if column.name not in there]
         known = {column.name for column in self.columns} | set(extra_ok)
@@ -136,19 +143,19 @@ class Columns:
 
     @classmethod
     def of(cls, description: Any) -> Columns:
-        """Return the object of a description.
+        """Make the object again from its description.
 
         Raises
         ------
         ValueError
-            If it is not such a description.
+            If `description` does not describe columns.
         """
         if not isinstance(description, list):
             raise ValueError(f"columns must be a list; got {description!r}")
         return cls([Column.of(described) for described in description])
 
     def table(self) -> list[list[str]]:
-        """Return rows of (column, kind, conversion). If there are many columns, equal ones share a row."""
+        """Return rows of (column, kind, conversion). If there are many columns, equal conversions share a row."""
         rows = [[column.name, column.kind, _treatment(column)] for column in self.columns]
         if len(rows) <= SHOWN:
             return rows
@@ -176,7 +183,7 @@ def _outputs(column: Column) -> list[str]:
 
 
 def _learn_numbers(training: Frame, frame: Frame) -> tuple[dict[str, float], dict[str, bool]]:
-    """Return medians of the training rows, and where some are missing, for many columns at once."""
+    """Return for each column the median of the training rows, and True if some of these rows are missing."""
     if not frame.shape[1]:
         return {}, {}
     block = training.to_numpy(dtype=np.float64)
@@ -209,7 +216,7 @@ def _learn(column: Column, training: Frame) -> Column:
     kept = kept or [str(value) for value in counts.index[:MOST_CATEGORIES]]
     other, missing = len(kept) < len(counts), bool(texts.isna().any())
     if len(kept) == 2 and not other and not missing:
-        kept = kept[1:]  # a row that is not in this category is in the other
+        kept = kept[1:]  # a row that is not in this category is in the other category
     return dataclasses.replace(column, values=kept, other=other, missing=missing)
 
 
@@ -222,7 +229,7 @@ def _learn_dates(column: Column, times: Series) -> Column:
 
 
 def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> None:
-    """Write many columns of ordinary numbers, and where they are missing, at once."""
+    """Write many columns of ordinary numbers into X at once, with the outputs that mark missing cells."""
     if not plain:
         return
     block = frame[[column.name for column, _ in plain]].to_numpy(dtype=np.float64)
@@ -233,7 +240,7 @@ def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> Non
 
 
 def _inputs(column: Column, cells: Series) -> Array:
-    """Return the outputs of one column, (n, outputs)."""
+    """Return the outputs of one column, with the shape (n, outputs)."""
     if column.kind == "number":
         numbers = as_numbers(cells, column.decimal)
         gone = ~np.isfinite(numbers)

@@ -1,5 +1,5 @@
-"""Errors in a table, shown as one line."""
+"""The error for tables. The command line shows its message as one line."""
 
 
 class TableError(ValueError):
-    """A table cannot be read, or lacks needed columns."""
+    """A table cannot be read, or its columns cannot be used."""

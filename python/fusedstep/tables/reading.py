@@ -1,4 +1,7 @@
-"""Reads a table from a file: text with any usual delimiter, encoding, decimal sign and compression, or parquet."""
+"""Read a table from a text file or a parquet file.
+
+A text file may have any usual delimiter, encoding, decimal sign and compression.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +30,33 @@ SAMPLE = 200_000  # characters that are searched for the decimal sign
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "<NA>", "#N/A", "NULL", "null")
 NO_CELL = (*NO_VALUE, "None", "none", "?", "-", "--", ".", "n.a.", "na", "missing")
 
-RATIO, BIG = 100, 1 << 28  # a file that unpacks to more than BIG bytes and RATIO times its size is refused
+RATIO, BIG = 100, 1 << 28  # a file is refused if it unpacks to more than BIG bytes and more than RATIO times its size
 
 
 def read(path: str | os.PathLike[str], target: str | None = None) -> Frame:
-    r"""Read a table.
+    r"""Read a table from a file.
 
     Parameters
     ----------
     path : path
-        ``.csv``, ``.tsv`` or ``.txt`` (also ``.gz``, ``.bz2``, ``.xz``), or ``.parquet``.
+        A file with the suffix ``.csv``, ``.tsv``, ``.txt`` or ``.parquet``. Text files may be compressed: ``.gz``,
+        ``.bz2`` or ``.xz``.
     target : str, optional
-        A column in which "None", "?", "-" and the like are values. In other columns they mean a missing value.
+        Name of a column in which cells such as "None", "?" and "-" are values. In all other columns, such cells are
+        missing values.
 
     Returns
     -------
     pandas.DataFrame
-        Its index has line numbers (named "line"), or row numbers from 0 (named "row").
+        For a text file, its index has the line numbers and the name "line". For a parquet file, its index has row
+        numbers from 0 and the name "row".
 
     Raises
     ------
     TableError
-        If the file is not such a table.
+        If the file cannot be read as a table.
     ImportError
-        If pandas, or for parquet pyarrow, is not installed.
+        If pandas is not installed. For parquet files, also if pyarrow is not installed.
 
     Examples
     --------
@@ -106,7 +112,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode by the byte order mark, as UTF-8, or as Windows-1252."""
+    """Decode as UTF-16 if there is its byte order mark, else as UTF-8, Windows-1252 or latin-1."""
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     for encoding in ["utf-16"] if marked else ["utf-8-sig", "cp1252", "latin-1"]:
         try:
@@ -149,7 +155,7 @@ def _read_text(path: Path, text: str, target: str | None) -> Frame:
 
 
 def _rows(path: Path, text: str, delimiter: str) -> tuple[list[str], list[int]]:
-    """Return the header and the line of each row; all rows must be equally long."""
+    """Return the header and the line number of each row. All rows must have as many cells as the header."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     header: list[str] = []
     lines = []
@@ -193,9 +199,12 @@ def _is_number(text: str) -> bool:
 
 
 def _decimal(sample: str, delimiter: str) -> str:
-    """Return the decimal sign: a comma if cells are like 1,5 or 1.234,5 and none like 1.5 (1.500 may be both)."""
+    """Return the decimal sign. It is a comma if there are cells like 1,5 or 1.234,5 but no cells like 1.5.
+
+    Cells like 1.500 are ignored, because the point can be a decimal sign or can separate thousands.
+    """
     if delimiter == ",":
-        return "."  # quoted cells may have a decimal comma: such columns are texts at first
+        return "."  # quoted cells may have a decimal comma; pandas first reads such columns as strings
     start, end = rf'(?:^|[{delimiter}"])\s*[-+]?', rf'\s*(?=$|[{delimiter}"])'
     comma = re.search(rf"{start}\d+(?:\.\d{{3}})*,\d+{end}", sample, re.MULTILINE)
     dot = re.search(rf"{start}\d+\.(?!\d{{3}}{end})\d+{end}", sample, re.MULTILINE)

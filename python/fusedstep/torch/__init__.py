@@ -1,4 +1,4 @@
-"""Drop-in optimizers and layers for PyTorch on CPU: fusedstep's kernels on torch's own tensors, in place."""
+"""Drop-in optimizers and layers for PyTorch on the CPU. fusedstep's kernels change torch's own tensors in place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ except ImportError:
     raise ImportError("fusedstep.torch needs the package torch: pip install 'fusedstep[torch]'") from None
 
 if TYPE_CHECKING:
-    # Static names for type checkers: one line per public name that is not an optimizer; those have a stub.
+    # Names for type checkers: one line per public name. The names of the optimizers are in a stub, optimizers.pyi.
     from .acceleration import Acceleration as Acceleration
     from .acceleration import accelerate as accelerate
     from .backward import BackwardSteps as BackwardSteps
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .optimizers import *  # noqa: F403
     from .sync_batch_norm import SyncBatchNorm as SyncBatchNorm
 
-# Public name -> module of this folder; a module is imported when one of its names is first used.
+# Public name -> module of this folder. A module is imported when one of its public names is first used.
 _HOME: dict[str, str] = {
     **dict.fromkeys(registry, "optimizers"),
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batch_norm"),

@@ -1,4 +1,4 @@
-"""The base of the optimizers: torch's interface of an optimizer, with the step of the kernels."""
+"""The base class of the optimizers. It has the interface of torch's optimizers, and its step calls the kernels."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ T = TypeVar("T")
 class FusedOptimizer(torch.optim.Optimizer):
     """Base of all optimizers of this package; see `fusedstep.torch.optimizers`."""
 
-    #: The optimizer of `fusedstep` whose rule is used.
+    #: The optimizer of `fusedstep` whose update formula and kernel are used.
     kernel: ClassVar[type[optim.Optimizer]]
-    #: True if the state has a counter of steps, as in torch.
+    #: True if the state of each parameter always contains a counter of steps. torch's SGD, for example, has none.
     counts_steps: ClassVar[bool]
-    #: Options of a group that torch does not have. A group has them only if they were given.
+    #: Names of the options of a parameter group that torch's optimizer does not have. A group contains such an option
+    #: only if the user gave it.
     extras: ClassVar[tuple[str, ...]]
-    # Defaults of the options of all steps, for an optimizer of torch whose class `accelerate` has replaced.
+    # Default options. They are needed if `accelerate` changes the class of torch's optimizer, because then __init__ of
+    # this class has not run.
     clip_norm: float | None = None
     clip_value: float | None = None
     skip_nonfinite: bool = False
@@ -46,11 +48,11 @@ class FusedOptimizer(torch.optim.Optimizer):
     _seed: int = 0
     _extras: Mapping[str, Any] = {}
 
-    _zero: Any = None  # the ZeroRedundancyOptimizer that this one steps for
+    _zero: Any = None  # a weak reference to the ZeroRedundancyOptimizer that has made this optimizer
     _binding: Binding | None = None
-    _plan: _core.Plan | None = None  # of the binding
-    _swapped: _core.Plan | None = None  # the plan with swapped parameters, inside `averaged` or `lookahead`
-    _info: StepInfo | None = None  # of the last step
+    _plan: _core.Plan | None = None  # the binding's plan; None if the next step needs `_step_with_care`
+    _swapped: _core.Plan | None = None  # the plan whose parameters are swapped, inside `averaged` or `lookahead`
+    _info: StepInfo | None = None  # the result of the last step
     _steps_rows: bool = False  # True after a step with sparse gradients
 
     def __init__(
@@ -86,25 +88,25 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True if GradScaler lets the step divide the gradients.
+        """True if the step, not GradScaler, divides the gradients by the scale.
 
-        GradScaler cannot divide float16 gradients itself. It divides all others before the step, so that they can be
-        clipped in between. Lightning refuses to clip if this is True.
+        GradScaler cannot divide float16 gradients, so the step divides them. GradScaler divides all other gradients
+        before the step, and the user can then clip them. Lightning refuses to clip gradients if this property is True.
         """
         return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
 
     @_step_supports_amp_scaling.setter
     def _step_supports_amp_scaling(self, value: bool) -> None:
-        """Ignore the value: torch's constructors set it for ``fused=True``, which is accepted and ignored."""
+        """Ignore the value, which torch's constructors set for ``fused=True``. That option has no effect here."""
 
     @property
     def ema_decay(self) -> float | None:
-        """Decay of the average that follows the parameters; None without one."""
+        """Decay of the exponential moving average of the parameters. None if the optimizer has no average."""
         return self._ema_decay
 
     @property
     def master_weights(self) -> bool:
-        """True if 16-bit parameters keep the missing bits of float32 in a state."""
+        """True if each 16-bit parameter has a float32 master weight, whose missing bits are in the state."""
         return self._master_weights
 
     @property
@@ -114,19 +116,20 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def grad_norm(self) -> float | None:
-        """The norm of all gradients in the last step, before clipping; None if it was neither given nor computed.
+        """The norm of all gradients in the last step, before clipping.
 
-        It is computed for `clip_norm` and `skip_nonfinite`.
+        A step computes the norm if `clip_norm` or `skip_nonfinite` is used. If the step did not compute the norm, and
+        the user did not give it, the value is None.
         """
         return None if self._info is None else self._info.grad_norm
 
     @property
     def skipped(self) -> bool:
-        """True if `skip_nonfinite` skipped the last step."""
+        """True if the last step changed nothing because of `skip_nonfinite`."""
         return self._info is not None and self._info.skipped
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group as torch does, after checks of its parameters and options."""
+        """Add a parameter group as torch does, and check its parameters and options."""
         self.defaults.update(self._extras)
         super().add_param_group(param_group)
         try:
@@ -138,7 +141,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless this class can step a group of the optimizer, which may be one of torch's."""
+        """Raise an error if this class cannot step group k of an optimizer. The optimizer may be torch's."""
         group, label = optimizer.param_groups[k], cls.__name__
         dtypes = {p.dtype for p in group["params"]}
         chosen = settings(cls.kernel, group, f"{label}: param_groups[{k}]: ", dtypes)
@@ -165,8 +168,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         closure : callable, optional
             Evaluates the model again and returns the loss.
         grad_norm : float, optional
-            The norm for `clip_norm`, so that the step does not compute it; for example, the norm over the gradients of
-            all processes. With `skip_nonfinite` the step is skipped if and only if this norm is inf or nan.
+            The norm for `clip_norm`. If it is given, the step does not compute the norm. For example, give the norm
+            over the gradients of all processes. With `skip_nonfinite`, the step is skipped if and only if `grad_norm`
+            is inf or nan.
 
         Returns
         -------
@@ -182,9 +186,9 @@ class FusedOptimizer(torch.optim.Optimizer):
             arguments: tuple[Any, ...] = () if closure is None else (closure,)
             options: dict[str, Any] = {} if grad_norm is None else {"grad_norm": grad_norm}
             return _step_with_hooks(self, *arguments, **options)
-        return self._step(closure, grad_norm)  # without names: Python calls it faster
+        return self._step(closure, grad_norm)  # positional arguments, because Python passes them faster
 
-    # Keeps torch from wrapping `step` in a profiler's record, which takes longer than a small step.
+    # torch does not wrap a step that has this attribute. torch's wrapper takes longer than a small step.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _step(self, closure: Callable[[], Any] | None, grad_norm: float | None) -> Any:
@@ -221,10 +225,12 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @_uncompiled
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
-        """Step if something has changed, or if a step is more than a call of the kernels.
+        """Take a step that needs more than one call of `_core.Plan.step`.
 
-        If `directed`, `rows` are directions. The caller has decided with the other ranks and clipped the gradients by
-        value, and will zero them.
+        For example, the parameters have changed since the last step, or several ranks share the gradients.
+
+        If `directed` is True, `rows` contains directions that replace gradients; see `DirectedSteps`. The caller has
+        then already computed the norm over all ranks and applied `clip_value`, and the caller applies `zero_grads`.
         """
         self._require_own("step")
         found_inf = self._found_inf()
@@ -245,7 +251,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             _ranks.zero_gradients_of_others(self)
 
     def _grad_scale(self) -> float:
-        """Return the divisor of the gradients, which a `GradScaler` sets; 1 without one."""
+        """Return the scale that a `GradScaler` has set, by which the step divides the gradients. The default is 1."""
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
@@ -254,11 +260,11 @@ class FusedOptimizer(torch.optim.Optimizer):
         return "found_inf" in self.__dict__ and bool(self.__dict__["found_inf"].item() != 0)
 
     def _sharing(self) -> _ranks.Ranks | None:
-        """Return the ranks that share the gradients with this one; None if it has all of them."""
+        """Return the ranks among which the gradients are divided. Return None if this rank has all gradients."""
         return sharing(self) if self._binding is None else self._binding.ranks
 
     def _needs_ranks(self, grad_norm: float | None) -> bool:
-        """Return True if a step takes decisions that must be the same on all ranks."""
+        """Return True if a step makes a decision that must be the same on all ranks."""
         by_norm = grad_norm is None and (self.clip_norm is not None or self.skip_nonfinite)
         return by_norm or "found_inf" in self.__dict__
 
@@ -267,14 +273,17 @@ class FusedOptimizer(torch.optim.Optimizer):
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
-        """Run an action with the binding. If the optimizer has changed since it was bound, use a new binding."""
+        """Run an action with the binding. If the action returns None, run it again with a new binding.
+
+        None means that the optimizer has changed since the binding was made.
+        """
         for _ in range(2):
             binding = self._bound()
-            self._plan = None  # unless a step succeeds
+            self._plan = None  # the caller restores it after a successful step
             try:
                 result = action(binding)
             except BaseException:
-                self._forget()  # the binding may have recorded options that it does not use yet
+                self._forget()  # the binding may have recorded new options before it used them
                 raise
             if result is not None:
                 return result, binding
@@ -282,7 +291,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}.step: param_groups and state must not change during a step")
 
     def _bound(self) -> Binding:
-        binding = self._binding or self._bind()  # another thread may set it to None at once
+        binding = self._binding or self._bind()  # a local name, because another thread may set the attribute to None
         self._binding = binding
         return binding
 
@@ -311,14 +320,14 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}: param_groups and state must not change during a step")
 
     def _of_model(self, p: Tensor) -> Tensor:
-        """Return the parameter whose gradients step `p`."""
+        """Return the model's parameter whose gradient is used to step `p`."""
         return p
 
     def _drop_gradient(self, p: Tensor) -> None:
         p.grad = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients, or set them to zero; as torch does."""
+        """Remove the gradients or set them to zero, as torch does."""
         if not set_to_none or _profiling():
             super().zero_grad(set_to_none)
             return
@@ -326,15 +335,17 @@ class FusedOptimizer(torch.optim.Optimizer):
             _core.drop_gradients(group["params"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what torch's optimizer of this name does.
+        """Return a dict with the format of torch's optimizer of this name.
 
-        Ranks that have parts of a parameter save its state together. They do not save sums over its low bits, which are
+        If several ranks each have a part of a parameter, the dict does not contain ``"low_sum"``. These checksums are
         computed again after a load.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state of this optimizer or of torch's with this name: all of it or, if an error is raised, nothing.
+        """Load a state dict of this optimizer, or of torch's optimizer with this name.
+
+        If an error is raised, nothing is changed.
 
         Raises
         ------
@@ -348,10 +359,10 @@ class FusedOptimizer(torch.optim.Optimizer):
             self._forget()
             Binding(self)
             _loading.forget_sums(self, state_dict)
-        except BaseException as error:  # Ctrl-C too
+        except BaseException as error:  # also for Ctrl-C
             self.state, self.param_groups = before
             self._forget()
-            if isinstance(error, KeyError):  # raised by torch for a missing entry
+            if isinstance(error, KeyError):  # torch raises a KeyError if an entry is missing
                 name = type(self).__name__
                 need = f"state_dict must be that of an optimizer {name}"
                 raise ValueError(f"{name}.load_state_dict: {need}; missing {error}") from error
@@ -371,19 +382,21 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Swap the averages into the parameters, in place, and swap back at the end, bit for bit.
+        """Return a context in which the parameters have the values of their averages.
 
-        The averages are those of `ema_decay`. Without `ema_decay`, a schedule-free rule uses its own average.
+        The averages are swapped into the parameters in place. At the end of the context, the parameters get back their
+        old values, bit for bit. The averages are those of `ema_decay`. A schedule-free optimizer without `ema_decay`
+        uses its own averages.
 
         Raises
         ------
         RuntimeError
-            If there are no averages, or if a step is taken inside.
+            If the optimizer has no averages, or if a step is taken inside the context.
         """
         with self._put("averaged", self._averages()):
             yield
 
-    #: Returns the averages of a schedule-free rule.
+    #: Returns the averages of a schedule-free optimizer. None for all other optimizers.
     _own_averages: Callable[[], dict[Tensor, Tensor]] | None = None
 
     def _averages(self) -> dict[Tensor, Tensor]:
@@ -395,7 +408,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Swap the parameters with copies of the values, all at once, and swap back at the end."""
+        """Swap the parameters with copies of the values, all in one call, and swap back at the end."""
         self._require_own(method)
         binding = self._bound()
         plan, holder = binding.plan, object()
@@ -430,9 +443,9 @@ _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:
-    """Keep torch's compiler out of functions and of all that they call. A call of one breaks the graph once.
+    """Exclude functions, and all functions that they call, from torch's compiler. Each call breaks the graph once.
 
-    `torch.compiler.disable` would wrap them, and each step would call one more function of Python.
+    `torch.compiler.disable` would wrap the functions, so each step would call one more Python function.
     """
     frames: Any = torch._C._dynamo.eval_frame
     for function in functions:

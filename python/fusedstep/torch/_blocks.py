@@ -1,6 +1,7 @@
-"""Blocks of 256 elements, each with a scale or a sum in narrow formats, for tensors that are divided among ranks.
+"""Blocks of tensors that are divided among ranks. A block is 256 consecutive elements in memory.
 
-Blocks follow the memory of the whole tensor. A part that begins in the middle of a block cannot have own blocks.
+With 8-bit states, each block has a scale. Blocks are counted from the first element of the whole tensor. If a rank's
+part of the tensor begins in the middle of a block, the part cannot have a scale for this block.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from ._ranks import is_of_fsdp1, is_shard, local_of, placement_of
 
 Tensor = torch.Tensor
 
-#: First block number for the random bits of parts that are not cut at blocks. No tensor has so many blocks.
+#: First block number for random bits, for parts that begin in the middle of a block. No tensor has so many blocks.
 _APART = 1 << 40
 
 
 def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a zero for each block of a parameter. For a divided DTensor it is a DTensor that is divided alike."""
+    """Return a tensor with a zero for each block of a parameter.
+
+    For a DTensor, the result is a DTensor that is divided among the ranks in the same way.
+    """
     count = block_count(local_of(p).numel())
     if not is_shard(p):
         return torch.zeros(count, dtype=dtype)
     shape = _shape(p)
     local = torch.zeros(shape if len(shape) == 1 else (count // shape[1], shape[1]), dtype=dtype)
-    kind: Any = type(p.detach())  # DTensor; a parameter may be of a subclass
+    kind: Any = type(p.detach())  # DTensor, although the type of p may be a subclass of DTensor
     strides = torch.empty(shape, device="meta").stride()
     whole: Any = p
     made: Tensor = kind.from_local(
@@ -36,7 +40,10 @@ def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def refuse_parts(where: str, p: Tensor) -> None:
-    """Raise if a rank has a part of a parameter whose rule needs all of it: parts would have norms of their own."""
+    """Raise an error if a rank has only a part of a parameter.
+
+    Optimizers that use the norm of a parameter call this function, because each part would have another norm.
+    """
     cut = is_shard(p) and _cuts(p)
     if cut or is_of_fsdp1(p):
         got = placement_of(p) if cut else "a part that FullyShardedDataParallel (FSDP1) has made"
@@ -44,12 +51,12 @@ def refuse_parts(where: str, p: Tensor) -> None:
 
 
 def refuse_cut_blocks(where: str, p: Tensor) -> None:
-    """Raise if a rank's part of a parameter does not begin with a block.
+    """Raise an error if a rank's part of a parameter may begin in the middle of a block.
 
     Raises
     ------
     ValueError
-        The message names what divides the parameter, and a dtype that works.
+        The message says how the parameter is divided, and which dtype of states can be used.
     """
     hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
     if is_of_fsdp1(p):
@@ -65,9 +72,10 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
 
 
 def first_block(p: Tensor) -> int:
-    """Return the block of the whole parameter with which this rank's part begins, for random bits.
+    """Return the number of the block with which this rank's part of a parameter begins.
 
-    A part that begins in the middle of a block gets a number that no other part has.
+    Random bits depend on this number. If the part begins in the middle of a block, the result is a number that no other
+    part has.
     """
     if not is_shard(p) or not (cuts := _cuts(p)):
         return 0
@@ -82,7 +90,10 @@ def first_block(p: Tensor) -> int:
 
 
 class _Cut:
-    """An axis of the mesh along which a DTensor is divided: its number of ranks, and the index of this rank."""
+    """An axis of the device mesh along which a DTensor is divided.
+
+    `ranks` is the number of ranks along the axis, and `index` is the index of this rank.
+    """
 
     def __init__(self, p: Any, axis: int) -> None:
         self.placement = p.placements[axis]
@@ -97,7 +108,7 @@ def _cuts(p: Any) -> list[_Cut]:
 
 
 def _is_by_rows(p: Any) -> bool:
-    """Return True if each part of a DTensor is a range of consecutive rows of the whole."""
+    """Return True if each rank's part of a DTensor consists of consecutive rows of the whole tensor."""
     cuts = _cuts(p)
     plain = len(cuts) == 1 and type(cuts[0].placement).__name__ == "Shard" and cuts[0].placement.dim == 0
     return bool(plain and p.is_contiguous())
@@ -108,14 +119,17 @@ def _rows_of_one(p: Tensor) -> int:
 
 
 def _together(p: Tensor) -> tuple[int, int]:
-    """Return the smallest number of rows that fill whole blocks, and the number of these blocks."""
+    """Return the smallest number of rows whose elements fill whole blocks, and the number of these blocks."""
     row = math.prod(p.shape[1:])
     common = math.gcd(row, BLOCK)
     return BLOCK // common, row // common
 
 
 def _is_regular(p: Tensor) -> bool:
-    """Return True if the blocks of a tensor form a table with a line for every few rows."""
+    """Return True if the blocks of a tensor form a table, with one line of blocks for each set of rows.
+
+    `_together` gives the number of rows in a set and the number of blocks in a line.
+    """
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0
 
@@ -129,9 +143,10 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 
 
 def _shape(p: Any) -> tuple[int, ...]:
-    """Return the shape of a DTensor with one number per block.
+    """Return the shape of a DTensor that has one number for each block of `p`.
 
-    If it has a line for every few rows, any number of ranks divides the lines in the same way as the rows.
+    If possible, the shape is that of the table in `_is_regular`. Then any number of ranks divides the lines of the
+    table in the same way as the rows of `p`.
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

@@ -1,4 +1,7 @@
-"""Steps of rules that first make a direction of each gradient: `fusedstep.optim._directions` for torch's tensors."""
+"""Steps of optimizers that first compute a direction from each gradient, for torch's tensors.
+
+The kernel then uses the direction in place of the gradient. For NumPy arrays, see `fusedstep.optim._directions`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from .rows import has_storage, prepared
 
 
 class Moved(NamedTuple):
-    """A part of a parameter's state, and its new value if the step is taken."""
+    """A change of a parameter's state: the index `where` of the elements, and the new value if the step is taken."""
 
     param: Tensor
     name: str
@@ -28,7 +31,10 @@ class Moved(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """A gradient of all rows or of the given rows, the position of its parameter, and the options of the group."""
+    """The gradient of a parameter, with the position of the parameter and the options of its group.
+
+    If the gradient is sparse, `rows` has the indices of its rows, and `values` has only these rows.
+    """
 
     place: int
     options: Mapping[str, Any]
@@ -39,14 +45,14 @@ class Raw(NamedTuple):
 class DirectedSteps(FusedOptimizer):
     """Base of optimizers whose kernel gets directions in place of gradients."""
 
-    #: Options of a group that the optimizers for arrays have not.
+    #: Options of a group that the optimizers for arrays do not have.
     own_extras: tuple[str, ...] = ()
-    #: Whether directions of 16-bit gradients are computed in 16 bits.
+    #: False if 16-bit gradients are converted to float32 before the direction is computed.
     in_type_of_gradient = False
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless every parameter of the group is real and whole."""
+        """Raise an error if a parameter of the group is complex or a DTensor."""
         group = optimizer.param_groups[k]
         for what, p in named(f"{cls.__name__}: param_groups[{k}]: ", group):
             if p.is_complex():
@@ -54,7 +60,7 @@ class DirectedSteps(FusedOptimizer):
             if is_shard(p) and not group.get("adamw"):
                 hint = " (give its group adamw=True)" if cls.__name__ == "Muon" else ""
                 raise ValueError(
-                    f"{what} must be no DTensor, because a direction needs all rows and columns; "
+                    f"{what} must be an ordinary tensor, because a direction needs all rows and columns; "
                     f"got {placement_of(p)}{hint}"
                 )
         super().check_group(optimizer, k)
@@ -87,7 +93,7 @@ class DirectedSteps(FusedOptimizer):
         return loss
 
     def _squares_of_gradients(self) -> list[Squares]:
-        """Make all checks of a step, also those of states, and return this rank's part of the norm."""
+        """Make all checks of a step, including those of states. Return the sums of squares of this rank's gradients."""
         found = self._squares(None)
         raw = self._raw()
         self._check_can_be_zeroed(raw)
@@ -108,7 +114,7 @@ class DirectedSteps(FusedOptimizer):
 
     @torch.no_grad()
     def _raw(self) -> dict[Tensor, Raw]:
-        """Return the gradients that fit. All others are left for the fused step to refuse."""
+        """Return the suitable gradients. For other gradients, the kernel's step raises an error."""
         found, k = {}, 0
         for n, group in enumerate(self.param_groups):
             options = self._options_of(n, group)
@@ -124,10 +130,11 @@ class DirectedSteps(FusedOptimizer):
 
     @torch.no_grad()
     def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
-        """Step with the directions in place of the gradients. If the step is taken, write the new states.
+        """Take a step with directions in place of gradients. If the step was not skipped, write the new states.
 
-        `fused` returns True if the step was taken, False if it was skipped, and None if the gradients were not used. It
-        multiplies its gradients by `factor`, so directions are divided by `factor` first.
+        `fused` takes the step with the kernel. It returns True if the step was taken, False if it was skipped, and None
+        if the gradients were not used. The kernel multiplies directions by `factor`, as if they were gradients. So the
+        directions are divided by `factor` before the call.
         """
         self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []
@@ -168,11 +175,11 @@ class DirectedSteps(FusedOptimizer):
         return values_of(self.kernel, group, f"{type(self).__name__}: param_groups[{n}]: ")
 
     def _directs(self, options: Mapping[str, Any]) -> bool:
-        """Return True if the parameters of a group are stepped with directions, False if with their gradients."""
+        """Return True if a group with these options uses directions, and False if it uses gradients."""
         return True
 
     def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        """Return the changes of states and the direction of a parameter, from its gradient or a gradient of rows."""
+        """Return (changes of states, direction) of a parameter. If `rows` is given, `g` has only these rows."""
         own = self._own(p, options)
         where = ... if rows is None else rows
         taken = self.state.get(p, {}).get("step", 0)
@@ -185,7 +192,10 @@ class DirectedSteps(FusedOptimizer):
         return moved, torch.from_numpy(np.asarray(direction))
 
     def _own(self, p: Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameter's own states as arrays; missing states are created."""
+        """Return the parameter's own states as arrays. Missing states are created.
+
+        Own states are states that the directions need and that the kernel does not use.
+        """
         entry, result = self.state.get(p, {}), {}
         for name, shape in self.kernel._own_states(tuple(p.shape)).items():
             what = f"{type(self).__name__}: state[{name!r}]"
@@ -195,7 +205,7 @@ class DirectedSteps(FusedOptimizer):
 
 
 def named(where: str, group: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters of a group, each after its text in errors."""
+    """Yield (name for error messages, parameter) for each parameter of a group."""
     names = group.get("param_names", [""] * len(group["params"]))
     for i, (p, name) in enumerate(zip(group["params"], names, strict=True)):
         yield f"{where}params[{i}]" + (f' ("{name}")' if name else ""), p

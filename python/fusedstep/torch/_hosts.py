@@ -1,4 +1,4 @@
-"""The tensors in the CPU's memory that an `OffloadedOptimizer` steps in the place of a model's parameters."""
+"""Hosts: tensors in the CPU's memory that an `OffloadedOptimizer` steps instead of the model's parameters."""
 
 from __future__ import annotations
 
@@ -18,40 +18,45 @@ Tensor = torch.Tensor
 
 
 class Hosts:
-    """The host of each parameter, and the copies of gradients and values between host and parameter.
+    """The hosts of all parameters. This class copies gradients from parameters to hosts, and values back.
+
+    A host may be the parameter itself or a copy; see `OffloadedOptimizer`.
 
     Parameters
     ----------
     label : str
-        The optimizer's name, for errors.
+        The optimizer's name, for error messages.
     dtype : torch.dtype
-        The dtype of hosts.
+        The dtype of the hosts.
     keeps_bits : bool
-        True if 16-bit hosts keep their dtype, because the optimizer has the missing bits of float32 in a state.
+        True if hosts of 16-bit parameters have 16 bits, because a state of the optimizer has the missing bits.
     reads_any : bool
-        True if the optimizer reads gradients of another dtype than the parameter's.
+        True if the optimizer can read gradients whose dtype is not the parameter's dtype.
     """
 
     def __init__(self, label: str, dtype: torch.dtype, keeps_bits: bool, reads_any: bool) -> None:
         self.label, self.dtype = label, dtype
         self._keeps_bits, self._reads_any = keeps_bits, reads_any
-        self.models: dict[Tensor, Tensor] = {}  # host -> the model's parameter
-        self._copies: dict[Tensor, Tensor] = {}  # the same for hosts that are copies
+        self.models: dict[Tensor, Tensor] = {}  # host -> parameter of the model
+        self._copies: dict[Tensor, Tensor] = {}  # host -> parameter, only for hosts that are copies
         self._hooks: dict[Tensor, Any] = {}
-        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # for gradients of hosts, made at the first use
-        self._arriving: dict[Tensor, Tensor] = {}  # host -> its gradient, which is copied from the device
-        self._given: dict[Tensor, Tensor] = {}  # host -> the gradient in its `grad`
-        self._sent: dict[Tensor, int] = {}  # parameter -> its version when it got its host's values
+        self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # memory for gradients, made at the first use
+        self._arriving: dict[Tensor, Tensor] = {}  # host -> gradient, which is being copied from the device
+        self._given: dict[Tensor, Tensor] = {}  # host -> gradient that has been put into the host's `grad`
+        self._sent: dict[Tensor, int] = {}  # parameter -> its version when it last had the same values as its host
         self._stream: torch.cuda.Stream | None = None
         self._after = AfterReduction(label)
 
     def of(self, p: Any) -> Any:
-        """Return the host of a parameter, made at the first call. An object that optimizers refuse is its own host."""
+        """Return the host of a parameter. Make the host in the first call.
+
+        Return any other object itself. torch's optimizer then raises an error for this object.
+        """
         if not isinstance(p, Tensor):
             return p
         known = next((host for host, model in self.models.items() if model is p), None) if p in self._hooks else None
         if known is not None:
-            return known  # torch then finds the duplicate
+            return known  # torch's optimizer then finds the duplicate
         refuse_wrapped(self.label, [p])
         if p.requires_grad and not p.is_floating_point():
             raise TypeError(f"{self.label}: parameters must be of a floating dtype; got {p.dtype} {tuple(p.shape)}")
@@ -77,8 +82,8 @@ class Hosts:
                 hook.remove()
 
     def _watch(self, host: Tensor, p: Tensor) -> Any:
-        """Add the hook for a parameter's gradients, also to a frozen one, because it may be trained later."""
-        reference = weakref.ref(self)  # a model outlives its optimizers
+        """Add the hook for a parameter's gradients, also to a frozen parameter. It may be trained later."""
+        reference = weakref.ref(self)  # weak, so that a hook in the model does not keep the optimizer in memory
 
         def widen(_: Tensor) -> None:
             if (alive := reference()) is not None:
@@ -90,7 +95,7 @@ class Hosts:
 
         trained = p.requires_grad
         try:
-            p.requires_grad_(True)  # torch adds hooks only to such tensors; the hooks remain
+            p.requires_grad_(True)  # torch adds hooks only to tensors that require a gradient
             if p.device.type != "cpu":
                 self._stream = self._stream or (torch.cuda.Stream(p.device) if p.is_cuda else None)
                 return p.register_post_accumulate_grad_hook(fetch)
@@ -106,7 +111,10 @@ class Hosts:
 
     @torch.no_grad()
     def _widen(self, p: Tensor) -> None:
-        """Make the first 16-bit gradient in the CPU's memory float32, before a second gradient is added to it."""
+        """If a parameter in the CPU's memory has a 16-bit gradient, convert it to float32.
+
+        This function runs before another gradient is added.
+        """
         if p.grad is None or p.grad.dtype == torch.float32:
             return
         if not (dist.is_available() and dist.is_initialized()):
@@ -117,8 +125,8 @@ class Hosts:
         """Start the copy of a gradient to the CPU, and free the gradient on the device."""
         p = self.models[host]
         grad, p.grad = p.grad, None
-        assert grad is not None  # the caller is its hook
-        if host in self._arriving:  # there was an earlier backward pass
+        assert grad is not None  # because the hook of the gradient calls this function
+        if host in self._arriving:  # there was an earlier backward pass since the last step
             self.wait()
             first, wide = self._arriving[host], torch.promote_types(grad.dtype, torch.float32)
             total = first if first.dtype == wide else self._buffer(host, wide).copy_(first)
@@ -136,9 +144,10 @@ class Hosts:
             self._stream.synchronize()
 
     def give_gradients(self) -> None:
-        """Put its gradient into the `grad` of each host that is a copy: the same memory, of any dtype.
+        """For each host that is a copy, set `grad` to the gradient of the parameter, without a copy of the memory.
 
-        So a change of a host's gradient (by ``GradScaler.unscale_``) also changes the model's, and vice versa.
+        So a change of the host's gradient (for example, by ``GradScaler.unscale_``) also changes the gradient of a
+        parameter in the CPU's memory, and vice versa.
         """
         if self._copies:
             self.wait()
@@ -147,7 +156,7 @@ class Hosts:
 
     @torch.no_grad()
     def give(self, host: Tensor) -> None:
-        """Put its gradient into one host, and give the host the `requires_grad` of its parameter."""
+        """For one host that is a copy, set `grad` as `give_gradients` does. Copy `requires_grad` from the parameter."""
         p = self._copies.get(host, host)
         if host is p:
             return
@@ -167,8 +176,9 @@ class Hosts:
     def prepare(self, host: Tensor) -> None:
         """Prepare a host that is a copy for its step.
 
-        If other code has written into the model since the last step, the host takes the written values. A gradient of
-        a dtype that the optimizer does not read is converted into a buffer. Call `drop` or `forget_gradients` later.
+        If other code has changed the parameter since the last step, the host gets the new values. If the optimizer
+        cannot read the dtype of the gradient, a converted copy of the gradient becomes the host's `grad`. After the
+        step, call `drop` or `forget_gradients`.
         """
         p = self._copies.get(host, host)
         if host is p:
@@ -184,7 +194,7 @@ class Hosts:
 
     @torch.no_grad()
     def send_back(self, hosts: Iterable[Tensor]) -> None:
-        """Copy the values of hosts into the model."""
+        """Copy the values of hosts into the parameters of the model."""
         with torch.cuda.stream(self._stream):
             for host in hosts:
                 if (p := self._copies.get(host)) is not None:
@@ -195,7 +205,7 @@ class Hosts:
 
     @contextmanager
     def kept_values(self) -> Iterator[None]:
-        """Restore the values of parameters whose hosts are copies at the end, bit for bit."""
+        """Return a context. At its end, parameters whose hosts are copies get back their old values, bit for bit."""
         values = {p: p.detach().to("cpu", copy=True) for p in self._copies.values()}
         try:
             yield
@@ -206,33 +216,33 @@ class Hosts:
                     self._sent[p] = p._version
 
     def forget_gradients(self) -> None:
-        """Forget which gradients the hosts have, so that `give_gradients` puts them in again."""
+        """Forget which gradients the hosts have. The next `give_gradients` sets them again."""
         self._given.clear()
 
     def drop(self, host: Tensor) -> None:
-        """Drop a gradient, on the CPU and on the device."""
+        """Remove the gradient of a host and of its parameter."""
         p = self.models[host]
         self._arriving.pop(host, None)
         self._given.pop(host, None)
         host.grad = p.grad = None
-        if (p, torch.float32) in self._buffers:  # the next gradient keeps its dtype
+        if (p, torch.float32) in self._buffers:  # `_widen` has changed grad_dtype
             p.grad_dtype = p.dtype
 
     def drop_gradients(self) -> None:
-        """Drop all gradients."""
+        """Remove all gradients, of hosts and of parameters."""
         self.wait()
         for host in self.models:
             self.drop(host)
 
     def divide_gradients(self, divisor: float) -> None:
-        """Divide the hosts' gradients."""
+        """Divide the gradients of all hosts by a number."""
         for host in self.models:
             if host.grad is not None:
                 host.grad.div_(divisor)
 
 
 def _put_gradient(p: Tensor, grad: Tensor) -> None:
-    """Give a tensor a gradient of any dtype."""
+    """Set the gradient of a tensor. The gradient may have any dtype."""
     p.grad = None
     p.grad_dtype = grad.dtype
     p.grad = grad

@@ -1,4 +1,7 @@
-"""Additions to torch's loading and saving: own options of groups, and states of another dtype than the parameter's."""
+"""Additions to torch's `state_dict` and `load_state_dict`.
+
+They are for options of parameter groups that torch does not have, and for states with another dtype than the parameter.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,28 @@ Tensor = torch.Tensor
 
 
 def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Complete torch's loading, and undo its wrong conversions. `own` are the groups before the loading.
+    """Complete a call of torch's `load_state_dict`, and undo its wrong conversions of dtypes.
+
+    `own` are the optimizer's groups before that call.
 
     Raises
     ------
     ValueError
-        If the groups lack options of the optimizer.
+        If a loaded group lacks an option of the optimizer.
     """
     _keep_options(opt, own, state_dict)
     _check_options(opt)
     _restore_widths(opt, state_dict)
     for _, p in _params_of(opt, state_dict):
-        if is_part(p):  # the saved sums may be of other parts
+        if is_part(p):  # the saved checksums may be for another part of the parameter
             opt.state.get(p, {}).pop("low_sum", None)
 
 
 def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict without the sums over low bits of a rank's parts, which other ranks cannot load."""
+    """Return a state dict without the checksums "low_sum" of parameters of which this rank has only a part.
+
+    The checksums depend on the part, so other ranks cannot use them.
+    """
     for k, p in _params_of(opt, saved) if opt.master_weights else ():
         if is_part(p) and "low_sum" in saved["state"].get(k, {}):
             saved["state"][k] = {name: value for name, value in saved["state"][k].items() if name != "low_sum"}
@@ -39,7 +47,10 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Remove sums over low bits that were not saved. The next step makes them, when the model is loaded too."""
+    """Remove the checksums "low_sum" that were not in the state dict.
+
+    The next step computes them. By then, the model has been loaded too.
+    """
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
         if is_part(p) or ("low" in entry and "low_sum" not in entry):
@@ -47,16 +58,17 @@ def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
 
 
 def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]:
-    """Return the parameters with their keys in a state dict."""
+    """Return a list of (key in the state dict, parameter)."""
     keys = [k for group in state_dict["param_groups"] for k in group["params"]]
     params = [p for group in opt.param_groups for p in group["params"]]
     return list(zip(keys, params, strict=True))
 
 
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Restore the groups' options that torch does not know, if no other values were saved.
+    """Restore the options of groups that torch does not have, if the state dict lacks them.
 
-    The dtype of states is always the group's own; states that were saved in another dtype are converted.
+    The option ``state_dtype`` always keeps the value of the optimizer. States that were saved in another dtype are
+    converted.
     """
     for group, mine, saved in zip(opt.param_groups, own, state_dict["param_groups"], strict=True):
         group.update({name: mine[name] for name in opt.extras if name in mine and name not in saved})
@@ -65,7 +77,10 @@ def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str,
 
 
 def _check_options(opt: Any) -> None:
-    """Refuse the state of another optimizer: it lacks options, and a step would use their defaults."""
+    """Raise an error if a loaded group lacks options, because a step would silently use their defaults.
+
+    For example, the state dict may be that of another optimizer.
+    """
     where = f"{type(opt).__name__}.load_state_dict: param_groups"
     for k, group in enumerate(opt.param_groups):
         for name in opt.kernel.checks:
@@ -74,9 +89,10 @@ def _check_options(opt: Any) -> None:
 
 
 def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Undo torch's cast of states to the parameter's dtype for states of another dtype.
+    """Restore the saved dtype of states that do not have the parameter's dtype.
 
-    Averages of 16-bit parameters are float32; scalars are float32 or float64.
+    torch converts all loaded states to the parameter's dtype. But the averages of 16-bit parameters are float32, for
+    example, and scalar states are float32 or float64.
     """
     wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
     groups = [group for group in opt.param_groups for _ in group["params"]]

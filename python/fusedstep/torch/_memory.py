@@ -1,4 +1,4 @@
-"""Torch's tensors as arrays over the same memory, for the kernels of the layers."""
+"""Conversions from torch's tensors to arrays over the same memory, for the kernels of the layers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from .. import _core
 
 Array = np.ndarray[Any, Any]
 
-_HUGE = 4 << 20  # smallest number of bytes for which NumPy requests huge pages
+_HUGE = 4 << 20  # the smallest number of bytes for which NumPy requests huge pages
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
 def served(x: Tensor, *others: Tensor | None) -> bool:
-    """Return True if the kernels can use these tensors: dense on the CPU, all of x's dtype, which has kernels.
+    """Return True if the kernels can use these tensors.
 
-    The answer is also False under a compiler, a tracer, `torch.func` or forward-mode differentiation, and for a
-    subclass of Tensor: all of these see only torch's own operators, so they get torch's layer.
+    All tensors must be dense and on the CPU, and must have x's dtype. The kernels must support this dtype. The result
+    is False for subclasses of Tensor. It is also False under torch.compile, tracing, `torch.func` and forward-mode
+    differentiation, because these work only with torch's own operators.
     """
     dtype = x.dtype
     if is_transformed() or not known(x) or x.is_neg():
@@ -39,7 +40,7 @@ def served(x: Tensor, *others: Tensor | None) -> bool:
 
 
 def require_memory(t: Tensor) -> None:
-    """Refuse a tensor whose storage was freed or shrunk. Torch itself would read and write beyond it."""
+    """Raise an error if the storage of a tensor is too small. torch itself would read and write beyond the storage."""
     last = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True))
     held = t.untyped_storage().nbytes()
     if t.numel() and held < (last + 1) * t.element_size():
@@ -50,7 +51,7 @@ def require_memory(t: Tensor) -> None:
 
 
 def is_transformed() -> bool:
-    """Return True while torch records or transforms operations, except for backward differentiation."""
+    """Return True under torch.compile, tracing, `torch.func` and forward-mode differentiation."""
     return bool(
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state()
@@ -60,18 +61,21 @@ def is_transformed() -> bool:
 
 
 def known(x: Tensor) -> bool:
-    """Return True if there are kernels for tensors of this dtype on this device."""
+    """Return True if the kernels support the dtype and the device of a tensor."""
     return x.is_cpu and x.dtype in _DTYPES
 
 
 def array_of(t: Tensor) -> Array:
-    """Return the tensor as an array over the same memory, outside of any graph."""
+    """Return the tensor as an array over the same memory. Autograd does not record the use of the array."""
     t = t.detach()
     return t.view(torch.int16).numpy().view(_core.bfloat16) if t.dtype is torch.bfloat16 else t.numpy()
 
 
 def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
-    """Return memory for an output, in C order or with these strides. Large memory is in huge pages, as in NumPy."""
+    """Return an uninitialized tensor for an output, with these strides or in C order.
+
+    If the tensor is large, huge pages are requested, as in NumPy.
+    """
     t = torch.empty(shape, dtype=dtype) if strides is None else torch.empty_strided(shape, strides, dtype=dtype)
     if t.nbytes >= _HUGE:
         _core.ask_for_huge_pages(t.data_ptr(), t.nbytes)
@@ -79,11 +83,11 @@ def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.
 
 
 def tensor_of(a: Array) -> Tensor:
-    """Return a tensor over the memory of an array of `array_of`, also of 16 bits."""
+    """Return a tensor over the memory of an array. This is the inverse of `array_of`."""
     is_bfloat16 = a.dtype == _core.bfloat16
     return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if is_bfloat16 else torch.from_numpy(a)
 
 
 def flat_array_of(t: Tensor) -> Array:
-    """Return the elements of a dense tensor in memory order."""
+    """Return the elements of a dense tensor as a flat array over the same memory, in memory order."""
     return array_of(t if t.is_contiguous() else t.as_strided((t.numel(),), (1,)))

@@ -1,4 +1,4 @@
-"""Converts the options of torch's parameter groups into the form of the kernels."""
+"""Checks the options of torch's parameter groups, and converts them into the arguments of the kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import optim
 from .._base import checks
 from .._base.rules import RULES, require_width
 
-#: Options of a group that must be off, and why.
+#: Options of a group that must be False, and the reason for each.
 _REFUSED = {
     "capturable": "a step on the CPU is not part of a CUDA graph",
     "differentiable": "autograd does not pass through a fused step",
@@ -21,7 +21,7 @@ _REFUSED = {
 
 
 class Settings(NamedTuple):
-    """The options of a group for the kernels, without the learning rate; see `_core.Plan.set_group`."""
+    """The options of a group, except the learning rate, as arguments of `_core.Plan.set_group`."""
 
     variant: int
     hyper: list[float]
@@ -34,19 +34,19 @@ class Settings(NamedTuple):
 
     @property
     def is_random(self) -> bool:
-        """True if steps round stochastically. Then the random bits depend on the number of the step."""
+        """True if steps use stochastic rounding. A step then needs its number, on which the random bits depend."""
         return self.rounding == "stochastic" or (self.rounding == "" and self.state_dtype in ("bfloat16", "uint8"))
 
 
 @cache
 def defaults_of(kernel: Any) -> dict[str, Any]:
-    """Return the default options of a group."""
+    """Return the default values of the options of a group."""
     group = kernel([np.zeros((1, 1))]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
 
 
 def _plain(value: Any) -> Any:
-    """Convert a tensor of one element into a number, and a dtype into its name."""
+    """Convert a tensor with one element to a number, and a dtype to its name."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         return value.item()
     if isinstance(value, torch.dtype):
@@ -55,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 
 def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return all options of one of torch's groups, checked. Options that it lacks have their defaults."""
+    """Check the options of a group of torch's, and return them. Options that the group lacks get their defaults."""
     for name, reason in _REFUSED.items():
         if group.get(name):
             raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
@@ -71,7 +71,7 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
 def settings(
     kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str, dtypes: Iterable[torch.dtype]
 ) -> Settings:
-    """Return the options of a group, whose parameters have these dtypes, for the kernels."""
+    """Return the options of a group for the kernels. `dtypes` are the dtypes of the group's parameters."""
     values, dtypes = values_of(kernel, group, where), set(dtypes)
     if "eps" in values:
         checks.survives(f"{where}eps", values["eps"], (str(d).removeprefix("torch.") for d in dtypes))

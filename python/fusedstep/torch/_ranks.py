@@ -1,7 +1,8 @@
-"""Decisions of optimizers whose parameters are divided among the processes of torch.distributed.
+"""Decisions of optimizers whose gradients are divided among the ranks, the processes of torch.distributed.
 
-A norm of one process's part alone would be wrong without an error. Here the norm is computed from the parts of all
-ranks, and so is every decision that follows from it: all ranks step, all skip or all raise.
+Without this module, each rank would clip its part of the gradients by the norm of this part, which is wrong. Here, the
+ranks together compute the norm of all gradients. All ranks then make the same decision: they all step, they all skip
+the step, or they all raise an error.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import torch
 import torch.distributed as dist
 
 Tensor = torch.Tensor
-#: One class of parameters: the sum of squares, this sum times 2^-1200 and 2^1200, and whether all are finite.
+#: For one set of gradients: the sum of squares s, s * 2^-1200, s * 2^1200, and True if all elements are finite.
 Squares = tuple[float, float, float, bool]
 _FIELDS = 4
 
 _MESSAGE_BYTES = 512
-_LEAST_EXACT = 2.0**-970  # squares of smaller float64 numbers lose digits
-#: Relative difference allowed between the sums of squares of copies: ranks on different machines may round differently.
+_LEAST_EXACT = 2.0**-970  # in smaller sums, squares may have lost digits by underflow
+#: The maximum relative difference between sums of squares of copies. Different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
 
 def shard_type() -> Any:
-    """Return DTensor if it has been imported, else None. It is not imported here, because that takes a second."""
+    """Return the class DTensor if it has been imported, else None. An import here would take a second."""
     return getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
 
 
@@ -38,17 +39,17 @@ def is_shard(t: Any) -> bool:
 
 
 def local_of(t: Any) -> Any:
-    """Return the part of a tensor in this process: a DTensor's local tensor, or the tensor itself."""
+    """Return the local tensor of a DTensor. Return any other tensor itself."""
     return t._local_tensor if is_shard(t) else t
 
 
 def placement_of(t: Any) -> str:
-    """Return the text for the placement of a tensor in errors."""
+    """Return a text about the placement of a tensor, for error messages."""
     return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "an ordinary tensor"
 
 
 def placed_alike(a: Any, b: Any) -> bool:
-    """Return True if two tensors have the same placement on the same ranks."""
+    """Return True if two tensors have the same placements on the same device mesh."""
     if not (is_shard(a) and is_shard(b)):
         return is_shard(a) == is_shard(b)
     return bool(a.placements == b.placements and a.device_mesh == b.device_mesh)
@@ -60,15 +61,15 @@ def is_of_fsdp1(p: Tensor) -> bool:
 
 
 def is_part(p: Tensor) -> bool:
-    """Return True if a process has only a part of a parameter."""
+    """Return True if this rank may have only a part of a parameter."""
     return is_shard(p) or is_of_fsdp1(p)
 
 
 def zero_that_makes_this() -> weakref.ref[Any] | None:
-    """Return the ZeroRedundancyOptimizer that is creating its local optimizer, or None.
+    """Return the ZeroRedundancyOptimizer that is now creating its local optimizer, or None.
 
-    It gives the local optimizer only some of the parameters, without an argument that says so. So the callers are
-    searched.
+    No argument tells the local optimizer that it has only some of the parameters. So the frames of the callers are
+    searched for a ZeroRedundancyOptimizer.
     """
     if "torch.distributed.optim.zero_redundancy_optimizer" not in sys.modules:
         return None
@@ -83,18 +84,21 @@ def zero_that_makes_this() -> weakref.ref[Any] | None:
 class Ranks:
     """The ranks among which an optimizer's gradients are divided.
 
+    The ranks form a grid with one or more axes, such as a device mesh.
+
     Parameters
     ----------
     label : str
-        The optimizer's name, for errors.
+        The optimizer's name, for error messages.
     groups : sequence of ProcessGroup
-        One for each axis of the grid of ranks: the group of the ranks along that axis.
+        For each axis of the grid, the process group along this axis.
     cuts : dict of Tensor to tuple of int
-        For each parameter: the axes along which it is divided. Along the other axes there are copies.
+        For each parameter, the axes of the grid along which the parameter is divided. Along the other axes, the ranks
+        have copies.
     unknown : str
-        Why the groups are unknown; empty if they are known.
+        The reason why the process groups are unknown. Empty if they are known.
     by_hand : bool
-        True if the user gave the group, so that it may be wrong.
+        True if the user gave the process group. Then the group is checked.
     """
 
     def __init__(
@@ -110,31 +114,33 @@ class Ranks:
         self._class_of = {p: self.cuts.index(cut) for p, cut in cuts.items()}
 
     def classes_of(self, params: Iterable[Tensor]) -> list[int]:
-        """Return, for each parameter, the index of its cut in `cuts`."""
+        """Return, for each parameter, the index in ``self.cuts`` of the axes along which it is divided."""
         return [self._class_of[p] for p in params]
 
     def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
-        """Return whether any rank has found an inf, and the norm over all ranks' gradients. All ranks return the same.
+        """Return (any rank has found an inf, norm of the gradients of all ranks). The result is equal on all ranks.
 
         Parameters
         ----------
         squares : callable
-            Makes all checks of a step and returns the sums of this rank, one for each of `cuts`. It may raise.
+            Makes all checks of a step. Returns the sums of squares of this rank, one entry for each of ``self.cuts``.
+            May raise an error.
         found_inf : bool
-            True if this rank has already found an inf.
+            True if this rank has found an inf.
 
         Raises
         ------
         RuntimeError
-            If `squares` has raised on another rank. If it raises on this rank, its error is raised.
+            If `squares` has raised an error on another rank. If `squares` raises an error on this rank, this method
+            raises the same error.
         """
         if self.unknown:
             raise ValueError(f"{self.label}: {self.unknown}")
         error, sums = None, [(0.0, 0.0, 0.0, True)] * len(self.cuts)
         try:
             found = squares()
-            sums[: len(found)] = found  # the last classes may have no trained parameter
-        except BaseException as e:  # Ctrl-C too, because the other ranks wait for this one
+            sums[: len(found)] = found  # `found` is shorter if no parameter with the last of `cuts` is trained
+        except BaseException as e:  # also for Ctrl-C, because the other ranks wait for this rank
             error = e
         table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
         if table[..., 0].any():
@@ -145,19 +151,22 @@ class Ranks:
         return bool(table[..., 1].any()), _norm(rows)
 
     def _device(self) -> torch.device:
-        """Return the device for messages in these groups: the CPU if they accept it."""
+        """Return the device for messages in these process groups: the CPU if a group supports it."""
         kinds = {device.type for group in self.groups for device in group._device_types}
         return torch.device("cpu" if "cpu" in kinds or not kinds else sorted(kinds)[0])
 
     def _gather(self, values: Iterable[float]) -> Tensor:
-        """Return the values of all ranks; the first axes are those of the grid."""
+        """Return the values of all ranks as a tensor. Its first axes are the axes of the grid."""
         table = torch.tensor([float(v) for v in values], dtype=torch.float64, device=self._device())
         for group in reversed(self.groups):
             table = gathered(table, group)
         return table.cpu()
 
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
-        """Return the sums of a class of parameters: each part once, in the order of ranks."""
+        """Return the sums of squares of all parts of the gradients with ``self.cuts[k]``.
+
+        Each part occurs once. The parts are in the order of the ranks.
+        """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):
             if axis not in self.cuts[k]:
@@ -166,16 +175,16 @@ class Ranks:
         return columns.reshape(-1, _FIELDS).tolist()
 
     def _require_copies(self, sums: Tensor) -> None:
-        """Raise, on all ranks, if gradients that should be copies of each other differ."""
+        """Raise an error on all ranks if gradients that should be copies of each other differ."""
         high, low = sums.amax(0), sums.amin(0)
         if not bool(((high - low <= _COPIES_MAY_DIFFER * high) | ~high.isfinite()).all()):
             raise ValueError(
                 f"{self.label}: gradients of parameters that are not sharded must be the same on all ranks, because "
-                f"the norm counts them once; got sums of squares {sums[..., 0].flatten().tolist()}"
+                f"the norm contains them once; got sums of squares {sums[..., 0].flatten().tolist()}"
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
-        """Raise, on all ranks, if two of them have the same gradients, because these would count twice."""
+        """Raise an error on all ranks if two ranks have the same sum, because these gradients would be added twice."""
         brought = [x for x in sums if x > 0 and math.isfinite(x)]
         if len(set(brought)) < len(brought):
             raise ValueError(
@@ -186,7 +195,7 @@ class Ranks:
             )
 
     def _raise_everywhere(self, error: BaseException | None) -> None:
-        """Raise this rank's error, and on the other ranks an error with its text."""
+        """Raise the error of this rank. On a rank without an error, raise an error with the text of another rank."""
         text = "" if error is None else f"rank {dist.get_rank()}: {type(error).__name__}: {error}"
         raw = text.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
         table = torch.tensor(list(raw), dtype=torch.uint8, device=self._device())
@@ -201,14 +210,14 @@ class Ranks:
 
 
 def gathered(table: Tensor, group: Any) -> Tensor:
-    """Return the tensors of all ranks of a group, stacked in their order."""
+    """Return the tensors of all ranks of a group, stacked in the order of the ranks."""
     rows = [torch.empty_like(table) for _ in range(dist.get_world_size(group))]
     dist.all_gather(rows, table, group=group)
     return torch.stack(rows)
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the root of all sums, added in order. If they are out of range, the scaled sums are used."""
+    """Return the square root of the total of all sums. If the total is out of range, the scaled sums are used."""
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:
         total, lowered, raised, finite = total + one, lowered + low, raised + high, finite and bool(is_finite)
@@ -218,24 +227,24 @@ def _norm(rows: list[list[float]]) -> float:
 
 
 def may_be_shared() -> bool:
-    """Return True if there may be other ranks."""
+    """Return True if the gradients may be divided among ranks. This check is fast."""
     return shard_type() is not None or (dist.is_available() and dist.is_initialized())
 
 
 def ranks_of(optimizer: Any, params: Sequence[Tensor]) -> Ranks | None:
-    """Return the ranks that share an optimizer's parameters; None if each rank has all of them.
+    """Return the ranks among which an optimizer's parameters are divided. Return None if each rank has all of them.
 
     Raises
     ------
     ValueError
-        If the parameters are on unrelated device meshes, or `process_group` is given for DTensors.
+        If the parameters are on unrelated device meshes, or if there are DTensors and `process_group` is not None.
     """
     label, group = type(optimizer).__name__, optimizer.process_group
     by_hand = group is not None
     if any(is_shard(p) for p in params):
         if group is not None:
             raise ValueError(
-                f"{label}: process_group must be None, because the device mesh of the DTensors names the ranks; "
+                f"{label}: process_group must be None, because the device mesh of the DTensors defines the ranks; "
                 f"got {group!r}"
             )
         return _ranks_of_meshes(label, params)
@@ -272,7 +281,7 @@ def _ranks_of_meshes(label: str, params: Sequence[Any]) -> Ranks:
 
 
 def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
-    """Return the axes of a grid of ranks that form a mesh; None if it is not a slice of the grid."""
+    """Return the axes of the grid that form a mesh. Return None if the mesh is not a slice of the grid."""
     if mesh == grid:
         return tuple(range(grid.ndim))
     names = grid.mesh_dim_names or ()
@@ -282,7 +291,10 @@ def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
 
 
 def zero_gradients_of_others(optimizer: Any) -> None:
-    """Zero the gradients that other ranks step, under a ZeroRedundancyOptimizer, because they have been used too."""
+    """Set gradients of parameters that other ranks step to zero, under a ZeroRedundancyOptimizer.
+
+    The other ranks have used the same gradients, and each rank has copies of all gradients.
+    """
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is None:
         return
@@ -294,7 +306,7 @@ def zero_gradients_of_others(optimizer: Any) -> None:
 
 
 def spread_parameters(optimizer: Any) -> None:
-    """Under a ZeroRedundancyOptimizer, send each parameter's values from its owner to all ranks."""
+    """Under a ZeroRedundancyOptimizer, send the values of each parameter from the rank that steps it to all ranks."""
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is not None:
         zero._sync_params()

@@ -1,4 +1,8 @@
-"""The state of torch's optimizers: created in torch's form, and bound to a plan of the kernels."""
+"""Bindings: the parameters and the state of a torch optimizer, together with a plan of the kernels.
+
+A plan (`_core.Plan`) has the addresses of all arrays of an optimizer. One call of a plan steps all parameters. The
+state has torch's format.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,12 @@ from ._options import Settings, settings
 from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: Replacements of gradients in a step: rows of sparse gradients, or directions.
+#: For each parameter, a value that a step uses instead of ``p.grad``: a sparse gradient or a direction.
 Rows = dict[Tensor, Any]
 
 
 class Member(NamedTuple):
-    """A parameter of a plan, its place in the optimizer, and its name."""
+    """A parameter of a plan, the index of its group, and its name."""
 
     param: Tensor
     group: int
@@ -29,7 +33,7 @@ class Member(NamedTuple):
 
 
 class Binding:
-    """A plan with which the kernels step all parameters of an optimizer, or one of them."""
+    """A plan for all parameters of an optimizer, or for one parameter."""
 
     def __init__(self, opt: Any, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
@@ -44,7 +48,7 @@ class Binding:
                     numbers.append((number, first_block(p)))
                 else:
                     idle.append(p)
-        # The plan records groups and options before they are read, so that a change in between is noticed.
+        # The plan records the groups and options before this class reads them. So the plan detects later changes.
         self.plan = _core.plan_of_tensors(
             self.label,
             self.kernel.rule,
@@ -82,9 +86,9 @@ class Binding:
             self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
-        """Use changed options and create missing states; return False if more has changed.
+        """Use changed options, and create missing states. Return False if a new binding is needed.
 
-        Schedules of momentum change options at every step.
+        OneCycleLR, for example, changes the momentum before every step. A new binding would take longer than the step.
         """
         if not self.plan.follow_options():
             return False
@@ -97,7 +101,7 @@ class Binding:
 
     @torch.no_grad()
     def attach(self, create: bool) -> None:
-        """Bind the existing states. With `create`, create states of parameters that have a gradient and no state."""
+        """Add the existing states to the plan. If `create` is True, create states for parameters with a gradient."""
         for k, m in enumerate(self.members):
             if k in self.attached:
                 continue
@@ -114,7 +118,10 @@ class Binding:
         self.plan.settle()
 
     def step(self, *arguments: Any, rows: Rows | None = None) -> StepInfo | None:
-        """Step; return None if the optimizer has changed since it was bound. For arguments see `_core.Plan.step`."""
+        """Take a step. Return None if the optimizer has changed so much that it needs a new binding.
+
+        For the arguments, see `_core.Plan.step`.
+        """
         given = self._rows(rows)
         info = self.plan.step(given, None, *arguments)
         if info is None and self._catch_up():
@@ -125,7 +132,7 @@ class Binding:
         return None if rows is None else [rows.get(m.param) for m in self.members]
 
     def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
-        """Make all checks of a step and return this rank's part of the norm; None as in `step`."""
+        """Make all checks of a step, and return the sums of squares of this rank's gradients. None is as in `step`."""
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
         arguments = self._rows(rows), classes, zero_grads, num_threads or 0
@@ -148,11 +155,11 @@ class Binding:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
 
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
-        """Create the missing parts of a parameter's state, and return its number of steps, if it has a counter."""
+        """Create the missing entries of a parameter's state. Return 0 if the next step is the first step, else 1."""
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
-        # torch's optimizer may lack this counter, although its states have had steps.
+        # The state may be from torch's optimizer, which has no counter. If it has other states, it has taken a step.
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":
@@ -181,7 +188,7 @@ class Binding:
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
-            wide = torch.promote_types(m.param.dtype, torch.float32)  # with 16 bits a slow average would not change
+            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits, small changes would be rounded away
             if "ema" not in entry:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
@@ -194,7 +201,7 @@ class Binding:
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
-    """Return the optimizer's groups after a check of their types, which torch does not check."""
+    """Return the optimizer's groups. Raise an error if they have wrong types, because torch does not check them."""
     label = type(opt).__name__
     if not isinstance(opt.param_groups, list):
         raise TypeError(f"{label}: param_groups must be a list; got {type(opt.param_groups).__name__}")
@@ -210,19 +217,19 @@ def _groups_of(opt: Any) -> list[dict[str, Any]]:
 
 
 def sharing(opt: Any) -> Ranks | None:
-    """Return the ranks that share the gradients of an optimizer with this one; None if it has all of them."""
+    """Return the ranks among which an optimizer's gradients are divided. Return None if this rank has all gradients."""
     return ranks_of(opt, [p for _, p, _ in _unique(_groups_of(opt))]) if may_be_shared() else None
 
 
 def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
-    """Yield every parameter once, with its group and its name."""
+    """Yield (index of the group, parameter, name) once for every parameter."""
     seen = set()
     for k, group in enumerate(groups):
         params = list(group["params"])
         names = [
             *group.get("param_names", []),
             *[""] * len(params),
-        ]  # if there are too few names, the last parameters have none
+        ]  # parameters without a name get the name ""
         for p, name in zip(params, names, strict=False):
             if id(p) not in seen:
                 seen.add(id(p))
@@ -234,7 +241,7 @@ def _scalar_dtype() -> torch.dtype:
 
 
 def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
-    """Return a scalar state as a tensor, as in torch 2.13. Older checkpoints may have Python numbers."""
+    """Convert a scalar state to a tensor, as in torch 2.13, and return it. In older checkpoints it may be a number."""
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
@@ -256,8 +263,8 @@ def _check_count(where: str, steps: Tensor) -> None:
 
 
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:
-    """Check a state. If it has another layout than its parameter, convert it to the parameter's."""
-    value: Any = entry.get(name)  # another thread may have removed it
+    """Check a state. If its memory layout differs from the parameter's layout, convert it to that layout."""
+    value: Any = entry.get(name)  # None if another thread has removed the state
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _widths.has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_widths.named(value)}")

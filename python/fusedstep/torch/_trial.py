@@ -1,4 +1,4 @@
-"""Tries on copies of a model and its optimizer whether our layers give the same results in less time."""
+"""Trials for `accelerate`. A trial compares the results and the times of our classes and torch's, on copies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-SECONDS, LEAST = 0.3, 7  # time to measure one pair; least number of rounds
+SECONDS, LEAST = 0.3, 7  # least time and least number of rounds of one comparison of times
 
 
 class Trial(NamedTuple):
-    """The result of a trial: our time, torch's time, and the reason not to use ours ("" if there is none)."""
+    """The result of a trial: our time, torch's time, and the reason against our class, or "" for no reason."""
 
     ours: float
     theirs: float
@@ -24,16 +24,22 @@ class Trial(NamedTuple):
 
 
 def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Module], Any]) -> Trial:
-    """Compare the gradients of two copies of the model, without dropout, and time their passes, with dropout."""
+    """Compare two copies of a model, one with our layers.
+
+    The gradients are compared without dropout. The times of a forward and backward pass are measured with dropout.
+    """
     theirs, ours = copy.deepcopy(model), copy.deepcopy(model)
     swap(ours)
     if far := _difference(_gradients(ours, loss), _gradients(theirs, loss)):
-        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest one")
+        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest gradient")
     return _timed(lambda: _backward(ours, loss), lambda: _backward(theirs, loss))
 
 
 def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
-    """Compare steps of two copies of the optimizer, and time them. Missing gradients are random."""
+    """Compare the results and the times of a step, for two copies of an optimizer, one with our class.
+
+    Parameters without a gradient get random gradients.
+    """
     theirs, ours = copy.deepcopy(optimizer), copy.deepcopy(optimizer)
     params, *copies = (_params(o) for o in (optimizer, theirs, ours))
     for p, twins in zip(params, zip(*copies, strict=True), strict=True):
@@ -47,7 +53,7 @@ def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
     mine, torchs = ([p.detach() - b for p, b in zip(_params(o), before, strict=True)] for o in (ours, theirs))
     rounding = max((4 * torch.finfo(b.dtype).eps * float(b.abs().max()) for b in before if b.numel()), default=0.0)
     if far := _difference(mine, torchs, rounding):
-        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest one")
+        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest step")
     return _timed(ours.step, theirs.step)
 
 
@@ -62,7 +68,10 @@ def _backward(model: Module, loss: Callable[[Any], Tensor]) -> None:
 
 
 def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
-    """Return all gradients of the loss, without dropout, whose masks differ from torch's. The model is restored."""
+    """Return the gradients of the loss for all parameters.
+
+    Dropout is switched off during the pass, because the masks of our layer differ from torch's.
+    """
     dropouts = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
     kept = [m.p for m in dropouts]
     for m in dropouts:
@@ -76,7 +85,7 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 
 
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
-    """Return the largest difference relative to the largest of torch's numbers; 0 if rounding explains it."""
+    """Return max|ours - theirs| / max|theirs|, or 0 if rounding can explain the difference."""
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):
         if a.numel():
@@ -92,7 +101,7 @@ def _timed(ours: Callable[[], Any], theirs: Callable[[], Any]) -> Trial:
 
 
 def medians(*functions: Callable[[], Any]) -> list[float]:
-    """Return the median time of each function, from interleaved rounds."""
+    """Return the median time of each function. Each round calls all functions once. The first round is left out."""
     times: list[list[float]] = [[] for _ in functions]
     end = time.perf_counter() + SECONDS
     while len(times[0]) <= LEAST or time.perf_counter() < end:

@@ -1,4 +1,8 @@
-"""States of torch's optimizers that are narrower than float32, and the low bits of 16-bit parameters."""
+"""Narrow formats in the state of torch's optimizers.
+
+This module is for 16-bit and 8-bit states, and for low bits. Low bits are the 16 bits of a float32 master weight that
+are missing in its bfloat16 parameter.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,21 @@ Entry = dict[str, Any]
 
 SCALE = "_scale"
 HALVES = (torch.bfloat16, torch.float16)
-#: Dtypes of states. Each can be converted into any other.
+#: Dtypes of states. A state can be converted from each of them to any other.
 WIDTHS = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-#: Dtypes of states that torch's own loading would convert into the parameter's dtype.
+#: Dtypes of codes, low bits and checksums. torch's `load_state_dict` would convert them to the parameter's dtype.
 CODES = (torch.uint8, torch.int16, torch.int32)
 
 
 def dtype_of_states(p: Tensor, state_dtype: str, master_weights: bool) -> torch.dtype:
-    """Return the dtype in which the states of a parameter are kept."""
+    """Return the dtype of the states of a parameter."""
     if state_dtype:
         return getattr(torch, state_dtype)
     return torch.float32 if master_weights and p.dtype in HALVES else p.dtype
 
 
 def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, rule: Rule) -> None:
-    """Make a state whose elements begin with `start`."""
+    """Create a state. All its elements have the value `start`."""
     entry[name] = torch.full_like(p, 0 if dtype == torch.uint8 else start, dtype=dtype, requires_grad=False)
     if dtype == torch.uint8:
         entry[name + SCALE] = zeros_of_blocks(p, torch.float32)
@@ -40,12 +44,14 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
 
 
 def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
-    """Convert a state to another dtype, or its codes to another layout. An object that is no such state is not changed.
+    """Convert a state to another dtype. Also convert an 8-bit state to the memory layout of its parameter.
+
+    An unsuitable object is not changed. A later check raises an error for it.
 
     Raises
     ------
     ValueError
-        If a state of 8 bits lacks its scales.
+        If an 8-bit state lacks its scales.
     """
     state = entry[name]
     if not isinstance(state, Tensor) or state.dtype not in WIDTHS or p.dtype == torch.float64:
@@ -71,7 +77,7 @@ def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
     scales: Any
     scales, like = entry.get(name + SCALE), zeros_of_blocks(p, torch.float32)
     if isinstance(scales, Tensor) and not is_shard(scales) and not is_shard(p) and scales.numel() == like.numel():
-        scales = scales.reshape(-1)  # gathered from ranks, each with lines for some of the rows
+        scales = scales.reshape(-1)  # scales that were gathered from several ranks have two axes
     fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
     if not (fits and placed_alike(scales, like) and has_memory(scales)):
         need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
@@ -80,7 +86,7 @@ def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
 
 
 def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
-    """Return this process's part of a state as float32 numbers."""
+    """Return a state as float32 numbers. For a DTensor, return the part of this rank."""
     state: Tensor = local_of(entry[name]).detach()
     if state.dtype != torch.uint8:
         return state.to(torch.float32)
@@ -90,7 +96,10 @@ def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
 
 
 def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
-    """Write float32 numbers in the state's memory order into this process's part of an 8-bit state."""
+    """Write float32 numbers into an 8-bit state. For a DTensor, write the part of this rank.
+
+    The numbers must have the memory layout of the state.
+    """
     state, scales = local_of(entry[name]), local_of(entry[name + SCALE])
     codes, found = formats.encode_u8(arrays.flat(numbers.numpy()), rule.is_positive(name))
     state.copy_(torch.from_numpy(arrays.shaped(codes, state.numpy())))
@@ -98,15 +107,18 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
 
 
 def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
-    """Make the low bits of a 16-bit parameter, or check them.
+    """Create or check the states for the master weight of a 16-bit parameter.
 
-    If the sums over the low bits are missing, as in the checkpoint of several ranks, the bits are assumed to belong to
-    the present parameter.
+    The states are ``"low"`` and ``"low_sum"`` for a bfloat16 parameter, and ``"master"`` for a float16 parameter.
+    ``"low_sum"`` has a checksum of each block of the parameter, which shows whether other code has changed the
+    parameter. If the checksums are missing, as in a checkpoint of several ranks, they are computed from the present
+    parameter.
 
     Raises
     ------
     ValueError
-        If they do not have the parameter's shape and the right dtype.
+        If ``"low"`` or ``"master"`` does not have the parameter's shape and the right dtype, or if ``"low_sum"`` is not
+        valid.
     """
     name, dtype = ("low", torch.int16) if p.dtype == torch.bfloat16 else ("master", torch.float32)
     kept, own = entry.get(name), local_of(p).detach()
@@ -127,7 +139,7 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
 
 def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
     sums, count = entry.get("low_sum"), formats.block_count(own.numel())
-    if sums is None or moved:  # the blocks are others
+    if sums is None or moved:  # another layout has other blocks
         entry["low_sum"] = torch.from_numpy(formats.low_sums(arrays.flat(own.view(torch.int16).numpy())))
         return
     if not isinstance(sums, Tensor) or sums.dtype != torch.int32 or tuple(sums.shape) != (count,):
@@ -137,12 +149,15 @@ def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
 
 
 def _lies_like(t: Tensor, p: Tensor) -> bool:
-    """Return True if a state has the memory layout of a new state of its parameter."""
+    """Return True if a state has the memory layout of a new state for its parameter."""
     return t.stride() == torch.empty_like(p, device="meta").stride() and t.device == p.device
 
 
 def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
-    """Return a state with a shape of its own, for a parameter of this dtype; create it if it is None."""
+    """Check a state with this shape, which the kernel does not use, and return it. Create it if it is None.
+
+    `dtype` is the dtype of the parameter.
+    """
     wide = torch.promote_types(dtype, torch.float32)
     if value is None:
         return torch.full(shape, start, dtype=wide)
@@ -153,14 +168,14 @@ def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype,
 
 
 def named(value: Any) -> str:
-    """Return the text for a state in errors."""
+    """Return a text about a state, for error messages."""
     if not isinstance(value, Tensor):
         return repr(value)
     return f"{value.dtype} {tuple(value.shape)}" + ("" if has_memory(value) else " without dense memory")
 
 
 def has_memory(whole: Tensor) -> bool:
-    """Return True if a tensor's first element is in its storage. If it is not, torch may crash when it reads it."""
+    """Return True if a tensor's first element is in its storage. Otherwise torch may crash when it reads the tensor."""
     t = local_of(whole)
     if t.layout != torch.strided or t.is_meta:
         return False

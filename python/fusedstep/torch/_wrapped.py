@@ -1,4 +1,4 @@
-"""Models that are wrapped for several processes: the time at which a gradient is complete on all ranks."""
+"""Models in DistributedDataParallel and similar wrappers: actions that wait until gradients are reduced."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Tensor = torch.Tensor
 
 
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
-    """Raise if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
+    """Raise an error if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    FSDP1 reduces gradients after their hooks have run, or never runs the hooks.
+    FSDP1 either reduces gradients after their hooks have run, or does not run the hooks at all.
 
     Raises
     ------
     ValueError
-        The message names the wrapper.
+        If FSDP1 has wrapped one of `params`.
     """
     if any(is_of_fsdp1(p) for p in params):
         raise ValueError(
@@ -34,27 +34,28 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
 
 
 class AfterReduction:
-    """Runs an action for each parameter whose gradient is complete on all ranks.
+    """Runs an action for each parameter when its gradient is complete on all ranks.
 
     DistributedDataParallel reduces gradients after the hooks of the parameters have run. So in a process of
-    torch.distributed all actions run at the end of the backward pass, after the work of DistributedDataParallel. In a
-    pass under its `no_sync` no action runs, and the gradients continue to add up. The gradients of DTensors are already
-    reduced when their hooks run.
+    torch.distributed, all actions run at the end of the backward pass, after DistributedDataParallel has reduced the
+    gradients. In a pass under DistributedDataParallel's `no_sync`, no action runs, and the next gradients are added to
+    the gradients of this pass. For DTensors, actions run at once, because the gradients are reduced before the hooks
+    run.
     """
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._waiting: list[tuple[Tensor, Callable[[], None]]] = []
-        self._pass = -1  # torch's number of the current backward pass
+        self._pass = -1  # torch's number of the backward pass to which the waiting actions belong
         self._wrappers: list[weakref.ref[Any]] | None = None
 
     def add(self, p: Tensor, action: Callable[[], None]) -> None:
-        """Run the action now or later in this pass. A parameter's hook calls this."""
+        """Run the action now or at the end of this backward pass. The hooks of parameters call this method."""
         refuse_wrapped(self._label, [p])
         if is_shard(p) or not (dist.is_available() and dist.is_initialized()):
             return action()
         this = torch._C._current_graph_task_id()
-        if this != self._pass:  # waiting actions belong to an earlier pass, which was interrupted
+        if this != self._pass:  # actions that still wait belong to an earlier pass, which was interrupted
             self._pass, self._waiting = this, []
             _at_the_end(lambda: _at_the_end(self._finish))
         self._waiting.append((p, action))
@@ -72,12 +73,15 @@ class AfterReduction:
 
 
 def _at_the_end(action: Callable[[], None]) -> None:
-    """Run an action at the end of the current backward pass, after all callbacks that are already queued."""
+    """Run an action at the end of the current backward pass, after all callbacks that are in the queue now."""
     torch.autograd.Variable._execution_engine.queue_callback(action)
 
 
 def _wrappers_of(params: Iterable[Tensor]) -> list[weakref.ref[Any]]:
-    """Return the DistributedDataParallel models of parameters. All objects are searched: parameters have no link."""
+    """Return the DistributedDataParallel models that contain any of the parameters.
+
+    A parameter has no reference to its model, so all Python objects are searched.
+    """
     kind, wanted = torch.nn.parallel.DistributedDataParallel, set(params)
     found = [o for o in gc.get_objects() if issubclass(type(o), kind)]
     return [weakref.ref(o) for o in found if not wanted.isdisjoint(o._module_parameters)]

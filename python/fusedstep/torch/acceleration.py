@@ -1,4 +1,4 @@
-"""Replaces a model's layers and its optimizer by ours, in place."""
+"""Replaces torch's layers in a model, and torch's optimizer, by fusedstep's, in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import FusedOptimizer
 from ._memory import known
 from ._trial import Trial, try_layers, try_optimizer
 
-#: torch's class -> ours, which has the same state and more options, all off.
+#: torch's class -> our class, which has the same state. It has more options, and by default all of them are off.
 OURS: dict[type[Module], type[Module]] = {
     torch.nn.Dropout: dropout.Dropout,
     torch.nn.BatchNorm1d: batch_norm.BatchNorm1d,
@@ -27,18 +27,19 @@ OURS: dict[type[Module], type[Module]] = {
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The result of `accelerate`. As text it is a report.
+    """The result of `accelerate`. ``str(result)`` is a report.
 
     Attributes
     ----------
     layers : tuple of str
         Names of the replaced layers.
     optimizer : str
-        The class of the optimizer if it was replaced; else empty.
+        The class name of the optimizer if it was replaced, else empty.
     seconds : dict of (float, float)
-        Median times of ours and of torch's. "layers" is a forward and backward pass of the model, "optimizer" a step.
+        For each trial, the median times with fusedstep's classes and with torch's classes. The key "layers" is for a
+        forward and backward pass of the model. The key "optimizer" is for a step.
     left : dict of str
-        What was not replaced, and why.
+        The reasons why classes were not replaced. The keys are "layers" and "optimizer".
     """
 
     layers: tuple[str, ...] = ()
@@ -60,53 +61,61 @@ class Acceleration:
 
 
 def _microseconds(seconds: float) -> str:
-    """Return a time with three digits, or all digits before the point, without an exponent."""
+    """Return a time in microseconds as text with at least three significant digits, and without an exponent."""
     return f"{1e6 * seconds:,.0f}" if seconds >= 1e-4 else f"{1e6 * seconds:.3g}"
 
 
 def accelerate(
     model: Module, optimizer: torch.optim.Optimizer | None = None, loss: Callable[[Any], torch.Tensor] | None = None
 ) -> Acceleration:
-    r"""Replace a model's dropout and batch normalisation layers, and its optimizer, by ours, in place.
+    r"""Replace a model's dropout and batch normalisation layers, and its optimizer, by fusedstep's, in place.
 
     ::
 
         torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d,
         torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
 
-    Layers and optimizer remain the same objects, with their names, parameters, buffers, state, modes and hooks, in the
-    same model and learning rate schedule. Only their classes change, and with them `forward` and `step`.
+    The layers and the optimizer remain the same objects. Only their classes change, and therefore `forward` and `step`
+    change. Names, parameters, buffers, state, modes and hooks are kept. Learning rate schedules also continue to work.
 
     Parameters
     ----------
     model : torch.nn.Module
         Any model, or one layer.
     optimizer : torch.optim.Optimizer, optional
-        One of torch's. A step is tried on copies first. The optimizer is replaced only if ours makes the same step in
-        less time.
+        An optimizer of torch. A trial first compares a step of torch's class with a step of fusedstep's class, on
+        copies. The class is replaced if the new class gives the same step in less time.
     loss : function of a model, optional
-        Returns the loss of a batch, ``lambda model: criterion(model(x), y)``, the same batch each time. If it is
-        given, the layers are tried on copies too, and replaced only if ours give the same gradients in less time.
-        Without it, all are replaced.
+        Returns the loss of a batch, for example ``lambda model: criterion(model(x), y)``. Each call must use the same
+        batch. If `loss` is given, a trial first compares the layers, on copies. The layers are replaced if the new
+        layers give the same gradients in less time. Without `loss`, all supported layers are replaced.
 
     Returns
     -------
     Acceleration
-        What was replaced, the measured times, and what was not replaced and why. ``print`` it.
+        A report of the replaced classes, the measured times, and the reasons for classes that were not replaced.
+        ``print`` shows it.
 
     Raises
     ------
     TypeError
-        If an argument is not as described. An error of `loss` is raised before anything is changed.
+        If an argument is not as described.
 
     Notes
     -----
-    Subclasses of torch's layers and optimizers (``SyncBatchNorm``, lazy or quantized layers, your own) stay, because
-    they may compute something else. Layers with parameters or buffers that the kernels do not support are not
-    replaced either, nor are layers and optimizers whose instance has its own `forward` or `step`, except a `step` of a
-    schedule. The model computes the same as before, except for rounding and for the dropout masks of a seed. Call
-    `accelerate` before ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of
-    the model and of the optimizer.
+    The model computes the same as before, except for rounding and except for the dropout masks of a seed.
+
+    These layers and optimizers are not replaced:
+
+    - Subclasses of torch's classes, because they may compute something else. Examples are ``SyncBatchNorm``, lazy and
+      quantized layers, and your own classes.
+    - Layers with parameters or buffers that the kernels do not support.
+    - Layers whose instance has its own `forward`, and optimizers whose instance has its own `step`. But optimizers are
+      replaced if a learning rate schedule has set this `step`.
+
+    If `loss` raises an error, `accelerate` raises this error and changes nothing. Call `accelerate` before
+    ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of the model and of
+    the optimizer.
 
     Examples
     --------
@@ -141,7 +150,7 @@ def accelerate(
 
 
 def _passes(report: Acceleration, what: str, trial: Trial) -> bool:
-    """Add a trial to the report; return True if ours should be used."""
+    """Add a trial to the report. Return True if our classes should be used."""
     if trial.theirs:
         report.seconds[what] = trial.ours, trial.theirs
     if trial.reason:
@@ -150,7 +159,7 @@ def _passes(report: Acceleration, what: str, trial: Trial) -> bool:
 
 
 def replaceable_layers(model: Module) -> dict[str, Module]:
-    """Return the layers that one of our classes can replace, by name."""
+    """Return a dict from name to layer, with the layers whose class can be replaced by one of ours."""
     return {name: m for name, m in model.named_modules() if type(m) in OURS and is_supported(m)}
 
 
@@ -161,13 +170,13 @@ def replace_layers(model: Module) -> None:
 
 
 def is_supported(layer: Module) -> bool:
-    """Return True if the layer has its class's `forward`, and tensors that the kernels support."""
+    """Return True if the kernels support the layer's tensors, and the instance does not have its own `forward`."""
     tensors = (t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point())
     return "forward" not in vars(layer) and all(known(t) for t in tensors)
 
 
 def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
-    """Return our class for an optimizer whose class is exactly torch's."""
+    """Return our class with the name of the optimizer's class. Return None for subclasses of torch's optimizers."""
     name = type(optimizer).__name__
     theirs = getattr(torch.optim, name, None)
     ours: type[FusedOptimizer] | None = vars(optimizers).get(name) if type(optimizer) is theirs else None
@@ -175,7 +184,7 @@ def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
 
 
 def why_left(optimizer: torch.optim.Optimizer) -> str:
-    """Return why an optimizer cannot be replaced; empty if it can."""
+    """Return the reason why the class of an optimizer cannot be replaced. The text is empty if it can be replaced."""
     if isinstance(optimizer, FusedOptimizer):
         return "its class is already fusedstep's"
     ours = our_class(optimizer)
@@ -193,7 +202,7 @@ def why_left(optimizer: torch.optim.Optimizer) -> str:
 
 
 def replace_optimizer(optimizer: Any) -> None:
-    """Replace the class of an optimizer."""
+    """Replace the class of an optimizer by ours."""
     followed = vars(optimizer).pop("step", None) is not None
     optimizer.__class__ = our_class(optimizer)
     optimizer._forget()
@@ -202,7 +211,7 @@ def replace_optimizer(optimizer: Any) -> None:
 
 
 def _follow(optimizer: Any) -> None:
-    """Wrap `step` as learning rate schedules do, so that they count each step."""
+    """Wrap `step` as learning rate schedules do. The wrapper tells the schedule that a step was taken."""
     step, reference = type(optimizer).step, weakref.ref(optimizer)
 
     @functools.wraps(step)

@@ -1,4 +1,4 @@
-"""Steps during the backward pass, after which each gradient is freed at once."""
+"""Steps during the backward pass. Each parameter's step frees the gradient of the parameter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._wrapped import AfterReduction, refuse_wrapped
 
 
 class BackwardSteps:
-    """The hooks of `step_in_backward`; `remove` removes them."""
+    """The hooks that `step_in_backward` has added to the parameters. `remove` removes the hooks."""
 
     def __init__(self, optimizer: FusedOptimizer) -> None:
         after = AfterReduction("step_in_backward")
@@ -25,7 +25,7 @@ class BackwardSteps:
         self._handles = [p.register_post_accumulate_grad_hook(completed) for p in stepped]
 
     def remove(self) -> None:
-        """Remove the hooks, so that only `optimizer.step` updates parameters."""
+        """Remove the hooks. After that, only `optimizer.step` updates parameters."""
         for handle in self._handles:
             handle.remove()
 
@@ -33,35 +33,39 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The peak of memory falls by almost the size of all gradients. ``optimizer.step()`` may still be called, as learning
-    rate schedulers expect: it updates parameters that still have a gradient, usually none.
+    The peak memory falls by almost the size of all gradients. A program can still call ``optimizer.step()``, because
+    learning rate schedulers expect the call. The call updates the parameters that still have a gradient. Usually no
+    parameter has one.
 
     Parameters
     ----------
     optimizer : FusedOptimizer
-        An optimizer of this package, without `clip_norm`, because the norm of all gradients is known too late.
+        An optimizer of this package. Its `clip_norm` must be None, because the norm of all gradients is known only at
+        the end of the backward pass.
 
     Returns
     -------
     BackwardSteps
-        With a method ``remove``.
+        An object with a method ``remove``. The method removes the hooks that take the steps.
 
     Raises
     ------
-    TypeError, ValueError
-        For another optimizer, or one with `clip_norm`; for parameters of FullyShardedDataParallel (FSDP1); for the
-        local optimizer of a ZeroRedundancyOptimizer; for `skip_nonfinite` if each rank has a part of the gradients.
+    TypeError
+        If the optimizer is not of this package.
+    ValueError
+        If `clip_norm` is not None, if the parameters are of FullyShardedDataParallel (FSDP1), if the optimizer is the
+        local optimizer of a ZeroRedundancyOptimizer, or if `skip_nonfinite` is True and each rank has only a part of
+        the gradients.
 
     Notes
     -----
-    Every backward pass is a step. So gradients cannot be accumulated over several passes, and a ``GradScaler`` cannot
-    unscale them (the scaler's ``step`` raises, because it finds no gradient). Hooks of the optimizer's `step` do not
-    run.
+    Every backward pass includes a step. So gradients cannot be accumulated over several passes. A ``GradScaler`` cannot
+    be used, because its ``step`` finds no gradient and raises an error. Hooks of the optimizer's `step` do not run.
 
-    In a process of torch.distributed the steps wait for the end of the backward pass, when
-    DistributedDataParallel has reduced the gradients; a pass under its ``no_sync`` takes no step, and its gradients add
-    up. Wrap the model before the first pass. Sharded parameters (``fully_shard``) step as soon as their
-    gradients are reduced.
+    In a process of torch.distributed, parameters are updated at the end of the backward pass, after
+    DistributedDataParallel has reduced the gradients. A pass under DistributedDataParallel's ``no_sync`` takes no step,
+    and its gradients are added to the gradients of the next pass. Wrap the model before the first pass. Sharded
+    parameters (``fully_shard``) are updated as soon as their gradients are reduced.
 
     Examples
     --------
@@ -85,7 +89,7 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
 
 
 def _refuse_shared(optimizer: FusedOptimizer) -> None:
-    """Raise if steps of single parameters would make ranks differ, or leave gradients unused."""
+    """Raise an error if steps of single parameters would make the ranks differ, or would ignore some gradients."""
     if optimizer._zero is not None:
         raise ValueError(
             "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because a local "

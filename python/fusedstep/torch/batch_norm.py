@@ -1,4 +1,4 @@
-"""Batch normalisation on torch's tensors, with the residual and the ReLU in the same pass."""
+"""Batch normalisation of torch's tensors. The same pass can add a residual and apply a ReLU."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from ._memory import Array, array_of, empty, require_memory, served, tensor_of
 
 
 class _Options(NamedTuple):
-    """The arguments of a call, except its input, weight, bias and residual."""
+    """The arguments of a call, except the input, the weight, the bias and the residual."""
 
     running: tuple[Tensor | None, Tensor | None, Tensor | None]  # mean, variance, number of batches
-    training: bool  # True if the statistics are those of the batch
+    training: bool  # True if the layer uses the statistics of the batch
     momentum: float | None
     eps: float
     relu: bool
 
 
 class _Kept(NamedTuple):
-    """The values that the gradient needs, except x."""
+    """The values that the computation of the gradient needs, except x."""
 
     saved: _core.BatchNormSaved
-    strides: tuple[int, ...] | None  # those of x if its channels are last
+    strides: tuple[int, ...] | None  # the strides of x if the channels are last in memory, else None
     relu: bool
     has_residual: bool
 
 
 class _Unconvertible:
-    """An attribute without a value, as in torch's layers. A layer with a ReLU raises if torch's conversion reads it."""
+    """A descriptor that raises AttributeError, because torch's layers do not have the attribute ``qconfig``.
+
+    torch's `convert_sync_batchnorm` looks for ``qconfig``. If the layer has a ReLU, the conversion gets a TypeError,
+    because torch's new layer would lack the ReLU.
+    """
 
     def __get__(self, layer: Any, owner: Any) -> Any:
         if layer is not None and layer.relu and sys._getframe(1).f_code.co_name == "convert_sync_batchnorm":
@@ -47,10 +51,10 @@ class _Unconvertible:
 
 
 class _Normalization(_BatchNorm):
-    """Base of the classes, which differ in the number of axes that they accept."""
+    """Base of all batch normalisation layers. The subclasses accept different numbers of axes."""
 
     qconfig = _Unconvertible()
-    relu: bool = False  # also in the class, because `accelerate` changes the class of torch's instances
+    relu: bool = False  # a default in the class, because `accelerate` changes the class of torch's instances
 
     def __init__(
         self,
@@ -99,14 +103,17 @@ class _Normalization(_BatchNorm):
         return _Options(running, training, self.momentum if updated else 0.0, self.eps, self.relu)
 
     def _serves(self, x: Tensor, residual: Tensor | None) -> bool:
-        """Return whether all tensors are of a known type: parameters and buffers of x's, or float32 for 16 bits."""
+        """Return True if the kernel supports the dtypes and devices of all tensors.
+
+        Parameters and buffers must have x's dtype. If x has 16 bits, they may be float32.
+        """
         given = [t for t in (self.weight, self.bias, self.running_mean, self.running_var) if t is not None]
         if not given or given[0].dtype is x.dtype:
             return served(x, residual, *given)
         return given[0].dtype is torch.float32 and x.element_size() == 2 and served(x, residual) and served(*given)
 
     def _fits(self, x: Tensor, options: _Options) -> bool:
-        """Return True if the kernel supports this call. torch's layer computes all other calls, or refuses them."""
+        """Return True if the kernel supports the values of these arguments. torch's layer handles all other calls."""
         mean, var, batches = options.running
         per_channel = x.numel() // max(self.num_features, 1)
         momentum = options.momentum
@@ -130,23 +137,24 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
     ::
 
-        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
-        running = (1 - momentum) * running + momentum * batch               (in training)
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
+        running = (1 - momentum) * running + momentum * (mean, var n / (n - 1))   (in training)
 
-    In training, mean and var are those of the batch: y uses the biased variance (divided by n), the running variance
-    takes the unbiased one (divided by n - 1). In evaluation, mean and var are the running statistics.
+    In training, mean and var are the statistics of the batch. Let n be the number of values per channel. y uses the
+    biased variance, with the divisor n. The running variance uses the unbiased variance, with the divisor n - 1. In
+    evaluation, mean and var are the running statistics.
 
     Parameters
     ----------
     num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
         As for ``torch.nn.BatchNorm1d``.
     relu : bool
-        Apply a ReLU in the same pass.
+        If True, the same pass applies a ReLU.
 
     Attributes
     ----------
     weight, bias, running_mean, running_var, num_batches_tracked
-        As in torch's layer. Each layer loads the other's ``state_dict``.
+        As in torch's layer. torch's layer can load the ``state_dict`` of this layer, and vice versa.
 
     Raises
     ------
@@ -154,25 +162,30 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
         If relu is not True or False.
     ValueError
         In ``layer(x)`` and ``layer(x, residual)``, if the residual does not have x's shape. torch's errors are raised
-        for a wrong number of axes, one value per channel in training, and eps <= 0 in training.
+        if the number of axes is wrong. In training, they are also raised for one value per channel and for eps <= 0.
 
     Notes
     -----
-    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. Digits do not cancel in the sums of the
-    statistics, and results have the same bits for any number of threads. Inputs with channels second in memory (as
-    torch makes them) or last (``torch.channels_last``, and (N, L, C) transposed) are not copied, and the output has the
-    same layout. Inputs in other layouts are copied.
+    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The sums for the statistics lose no digits by
+    cancellation. Results have the same bits for any number of threads.
 
-    The kernel computes float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
-    input's dtype; for 16-bit inputs they may be float32. torch's layer computes all other calls, and all calls under
-    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation; then the residual is added and the ReLU
-    is applied. torch also computes a gradient that will be differentiated again (``create_graph=True``). For 16-bit
-    inputs all is computed in float32, with the residual and the ReLU, and rounded once, to nearest even.
+    Inputs in two memory layouts are used without a copy, and the output then has the layout of the input. The first
+    layout is torch's default, in which the channels are the second axis in memory. In the second layout, the channels
+    are the last axis in memory (``torch.channels_last``, or a transposed (N, L, C) tensor). Inputs in other layouts are
+    copied.
 
-    Differences from torch's layer: `relu` and the residual exist, and results are more precise if a mean is large.
-    Code that takes the parameters and buffers out of a layer with ``relu=True`` (to fold it into a convolution) must
-    apply the ReLU too. torch's ``SyncBatchNorm.convert_sync_batchnorm`` refuses such a layer; that of
-    `fusedstep.torch.SyncBatchNorm` keeps the ReLU.
+    The kernel supports float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
+    input's dtype. If the input has 16 bits, they may be float32. For 16-bit inputs, the kernel computes in float32 up
+    to the ReLU, and rounds the result once, to nearest even.
+
+    torch's operators compute all other calls, including the residual and the ReLU. They also compute all calls under
+    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation, and all gradients that will be
+    differentiated again (``create_graph=True``).
+
+    Differences from torch's layer: torch's layer has no `relu` and no residual. Results of this layer are more precise
+    if a mean is large. Some programs fold a layer into a convolution, with the layer's parameters and buffers. If the
+    layer has ``relu=True``, such a program must apply the ReLU itself. torch's ``SyncBatchNorm.convert_sync_batchnorm``
+    refuses a layer with ``relu=True``. The method of this name in `fusedstep.torch.SyncBatchNorm` keeps the ReLU.
 
     Examples
     --------
@@ -190,17 +203,17 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
 
 class BatchNorm2d(_Normalization, torch.nn.BatchNorm2d):
-    """Normalise every channel of an (N, C, H, W) input: `BatchNorm1d` for images."""
+    """Normalise every channel of an (N, C, H, W) input. Otherwise this layer is the same as `BatchNorm1d`."""
 
 
 class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
-    """Normalise every channel of an (N, C, D, H, W) input: `BatchNorm1d` for volumes."""
+    """Normalise every channel of an (N, C, D, H, W) input. Otherwise this layer is the same as `BatchNorm1d`."""
 
 
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return y, and the values that its gradient needs, except x."""
+    """Return y, and the values that the computation of the gradient needs, except x."""
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     strides = x.stride() if last else None
     y = empty(x.shape, strides, x.dtype)
@@ -221,7 +234,7 @@ def normalize(
         array_in_order(y, last),
         batches,
     )
-    saved.release_x()  # autograd's context keeps x, so torch detects a change of x
+    saved.release_x()  # the autograd context keeps x instead, so torch detects changes of x
     return y, _Kept(saved, strides, options.relu, residual is not None)
 
 
@@ -242,14 +255,14 @@ def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
 def differentiable_gradients(
     dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, kept: _Kept, training: bool, eps: float
 ) -> tuple[Tensor | None, ...]:
-    """Return the same gradients, made by torch as functions of dy, x and gamma."""
+    """Return the same gradients, computed by torch's operators, so that they can be differentiated again."""
     mean = var = None
     if not training:
         invstd = torch.from_numpy(kept.saved.invstd)
         kind = x.dtype if gamma is None else gamma.dtype
         mean, var = (t.to(kind) for t in (torch.from_numpy(kept.saved.mean), invstd**-2 - eps))
     z = torch.nn.functional.batch_norm(x, mean, var, gamma, beta, training, 0.0, eps)
-    if kept.relu:  # the gradient of ones is 1 where the ReLU passed its argument
+    if kept.relu:  # for dy = 1, the residual's gradient is 1 where the ReLU's argument is positive, else 0
         opened = gradients(torch.ones_like(dy), x, kept)[3]
         dy = dy * (z > 0 if opened is None else opened)
     wanted = [t is not None and t.requires_grad for t in (x, gamma, beta)]
@@ -259,7 +272,7 @@ def differentiable_gradients(
 
 
 def array_in_order(t: Tensor, last: bool) -> Array:
-    """Return a C-contiguous array of the tensor, with channels last or second; a view if possible."""
+    """Return the tensor as a C-contiguous array, as a view if possible. If `last`, the channels are the last axis."""
     require_memory(t)
     return array_of((t.movedim(1, -1) if last else t).contiguous())
 

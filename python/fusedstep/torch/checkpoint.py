@@ -1,4 +1,4 @@
-"""Checkpoints of several processes. A new one replaces the old one in one step."""
+"""Checkpoints of several processes. A new checkpoint replaces the old checkpoint in one operation, a rename."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 
 
 class CheckpointWriter(FileSystemWriter):
-    r"""Write a checkpoint of torch.distributed over an older one, which stays loadable until the new one is complete.
+    r"""Replace a checkpoint of torch.distributed. The old checkpoint can be loaded until the new one is complete.
 
-    torch's own writer overwrites the existing files. If a process is killed in the meantime, both the old and the new
-    state are lost. Here every save writes new files. When one of them, ``.metadata``, is renamed, the new files become
-    the checkpoint. Then all older files are removed, also those of interrupted saves.
+    torch's own writer overwrites the files of the old checkpoint. If a process is killed during a save, both the old
+    and the new state are lost. This class writes new files instead. At the end of a save, a new file is renamed to
+    ``.metadata``. With this rename, the new files become the checkpoint. After the rename, all other files of
+    checkpoints are removed, including files of interrupted saves.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The folder, on a file system that all processes share.
+        The folder for the checkpoint. It must be on a file system that all processes share.
     **options
         As for ``torch.distributed.checkpoint.FileSystemWriter``.
 
     Notes
     -----
-    Load with torch: ``dcp.load(state, checkpoint_id=path)``. Only one save at a time may run in a folder, and no load
-    may run while a save ends.
+    To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``. Do not run two saves into a folder at the
+    same time. Do not load while a save ends.
 
     Examples
     --------
@@ -52,7 +53,7 @@ class CheckpointWriter(FileSystemWriter):
         return False
 
     def prepare_global_plan(self, plans: list[Any]) -> list[Any]:
-        """Add this save's id to the names of its files."""
+        """Add the id of this save to the names of the new files."""
         planned = []
         for plan in super().prepare_global_plan(plans):
             names = dataclasses.replace(plan.storage_data, prefix=f"{self.save_id}{plan.storage_data.prefix}")
@@ -60,7 +61,7 @@ class CheckpointWriter(FileSystemWriter):
         return planned
 
     def finish(self, metadata: Any, results: list[list[Any]]) -> None:
-        """Rename the metadata, so that this save becomes the checkpoint, and remove all other files."""
+        """Rename the metadata file, so that the new files become the checkpoint. Then remove all other data files."""
         super().finish(metadata, results)
         used = {info.relative_path for info in metadata.storage_data.values()}
         for file in Path(self.path).glob("*.distcp"):
@@ -69,7 +70,7 @@ class CheckpointWriter(FileSystemWriter):
 
 
 class _Replacing(FileSystem):
-    """Does not delete the old ``.metadata``: the rename replaces it, so that there is one at any time."""
+    """A file system that does not delete ``.metadata``. The rename replaces it, so the folder always has this file."""
 
     def rm_file(self, path: str | os.PathLike[str]) -> None:
         if Path(path).name != ".metadata":

@@ -1,4 +1,4 @@
-"""Dropout on torch's tensors: in one pass over memory, without a stored mask."""
+"""Dropout of torch's tensors, in one pass over memory and without a stored mask."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .. import _core
 from .._base.random import threshold_and_scale, threshold_of
 from ._memory import empty, flat_array_of, known, require_memory, served
 
-How = tuple[int, int]  # threshold: how many of 65,536 random numbers drop an element; seed of the mask
+How = tuple[int, int]  # (65536 p, rounded; seed of the mask)
 SEEDS = 2**63 - 1
 
 
 class Dropout(torch.nn.Dropout):
-    r"""Set each element to zero with probability p in training; the identity in evaluation.
+    r"""Set each element to zero with probability p in training. Return the input in evaluation.
 
     ::
 
@@ -28,26 +28,29 @@ class Dropout(torch.nn.Dropout):
     Parameters
     ----------
     p : float
-        Probability of dropping, from 0 to 1, rounded to multiples of 1/65536.
+        The probability that an element is dropped, from 0 to 1. It is rounded to a multiple of 1/65536.
     inplace : bool
-        Overwrite x with y.
+        If True, y overwrites x.
 
     Raises
     ------
     ValueError
-        If p is not from 0 to 1.
+        If p is less than 0 or greater than 1.
 
     Notes
     -----
-    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`. Every training pass draws
-    one number from torch's generator for the CPU, the seed of the mask. So ``torch.manual_seed`` repeats a run for any
-    number of threads, and a recomputed pass (``torch.utils.checkpoint``) has the same mask.
-    The kernels are used for float32, float64, bfloat16 and float16 tensors on the CPU in any layout. Everything else is
-    computed by ``torch.nn.Dropout``, and so is everything under ``torch.compile``, tracing, ``torch.func`` and
-    forward-mode differentiation.
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014); see `fusedstep.dropout`.
 
-    Differences from ``torch.nn.Dropout``: the masks of a seed differ; a dropped element is +0 even if x is infinite,
-    nan or negative; p is rounded to a multiple of 1/65536.
+    Every training pass draws the seed of its mask from torch's random generator for the CPU. So the same
+    ``torch.manual_seed`` gives the same masks, for any number of threads. If ``torch.utils.checkpoint`` computes a pass
+    again, the mask is the same, too.
+
+    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, in any layout. torch's layer computes
+    all other tensors, and all calls under tracing, ``torch.func`` and forward-mode differentiation. Under
+    ``torch.compile``, a call of the kernel is one operator of the graph, and torch's layer computes in-place calls.
+
+    Differences from ``torch.nn.Dropout``: A seed gives other masks. A dropped element is +0 even if x is infinite, nan
+    or negative. p is rounded to a multiple of 1/65536.
 
     Examples
     --------
@@ -67,7 +70,7 @@ class Dropout(torch.nn.Dropout):
             return compiled(input, torch.randint(SEEDS, (), device="cpu"), float(self.p), dense_strides(input))
         with_graph = input.requires_grad and torch.is_grad_enabled()
         if not served(input) or (self.inplace and with_graph and (input.is_leaf or input._is_view())):
-            return super().forward(input)  # torch refuses leaves and handles views
+            return super().forward(input)  # torch raises an error for leaves, and supports views
         how = threshold_of("Dropout", float(self.p)), draw()
         if with_graph:
             return dropped(input, how, dense_strides(input), self.inplace)
@@ -77,17 +80,20 @@ class Dropout(torch.nn.Dropout):
 
 
 def draw() -> int:
-    """Draw the seed of a mask from torch's generator for the CPU."""
+    """Draw the seed of a mask from torch's random generator for the CPU."""
     return int(torch.randint(SEEDS, (), device="cpu").item())
 
 
 def dense_strides(x: Tensor) -> tuple[int, ...]:
-    """Return x's strides if it has no gaps, else those of torch's output for x."""
+    """Return the strides of a dense tensor with x's shape, and with x's order of axes."""
     return x.stride() if x.is_contiguous() else torch.empty_like(x).stride()
 
 
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-    """Return x with elements dropped. They are numbered in the memory order of a dense tensor with these strides."""
+    """Return x with some elements set to zero.
+
+    The random numbers are assigned to the elements in the memory order of a dense tensor with these strides.
+    """
     require_memory(x)
     dense = x.stride() == strides
     y = x if out is x and dense else empty(x.shape, strides, x.dtype)
@@ -99,7 +105,10 @@ def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = Non
 
 
 class _Drop(torch.autograd.Function):
-    """Dropout is linear with a diagonal Jacobian. So its gradient is the same function of dy, for any derivative."""
+    """Dropout for autograd.
+
+    Dropout is linear in x, and its Jacobian is diagonal. So the backward pass applies the same function to dy.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, how: How, strides: tuple[int, ...], inplace: bool) -> Tensor:
@@ -123,7 +132,7 @@ dropped: Callable[..., Tensor] = _Drop.apply
 
 @torch.library.custom_op("fusedstep::dropout", mutates_args=())
 def compiled(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
-    """Drop, as one operator in the graphs of torch.compile."""
+    """Return x with some elements set to zero. In graphs of torch.compile, this function is one operator."""
     return drop(x, (threshold_of("Dropout", p), int(seed.item())), tuple(strides))
 
 

@@ -1,4 +1,4 @@
-"""Values that are swapped into the parameters: look-ahead points, and the averages of schedule-free rules."""
+"""Values that are swapped into the parameters: look-ahead points, and the averages of schedule-free optimizers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lookahead(self: FusedOptimizer) -> Iterator[None]:
-    """Swap the look-ahead points into the parameters, in place, and swap back at the end, bit for bit.
+    """Return a context in which the parameters have the values of their look-ahead points.
 
-    Compute gradients inside, and step outside. See `fusedstep.NAG`.
+    Compute the gradients inside the context, and take the step outside. See `fusedstep.NAG`. The points are swapped
+    into the parameters in place. At the end of the context, the parameters get back their old values, bit for bit.
 
     Raises
     ------
     RuntimeError
-        If a step is taken inside.
+        If a step is taken inside the context.
     """
     values = {}
     for group in self.param_groups:
@@ -33,7 +34,10 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
 
 
 def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
-    """Return x = y + (1 - 1 / share) * (z - y) for each stepped y. See `fusedstep.SGDScheduleFree`."""
+    """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y that has been stepped.
+
+    z is the state ``"z"``. For z and share, see `fusedstep.SGDScheduleFree`.
+    """
     values = {}
     for group in self.param_groups:
         rest = 1.0 - 1.0 / self.kernel.share_of_average(group)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Muon's directions in torch: the orthogonalised momentum of every matrix."""
+"""Muon for torch. The direction of a step is the orthogonalised momentum of a matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ._state import Tensor
 
 
 class CheckedOptions(torch.optim.Muon):
-    """torch's Muon, but parameters without two axes are not refused, because a group may have an option for them."""
+    """torch's Muon without the check of the number of axes.
+
+    A group can have options for parameters that do not have two axes: ``flatten`` and ``adamw``.
+    """
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
         own = {name: options.pop(name) for name in tuple(options) if name not in _TORCHS}
@@ -26,15 +29,15 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 
 
 class OrthogonalSteps(DirectedSteps):
-    """The part of Muon's step before the fused step."""
+    """The part of Muon's step before the kernel: it computes the directions."""
 
-    #: Options of a group that the optimizers for arrays do not have.
+    #: Options of a group that `fusedstep.Muon`, the optimizer for arrays, does not have.
     own_extras = ("flatten", "ns_dtype")
     in_type_of_gradient = True
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise if a parameter of the group is not a whole matrix and the group has no option for it."""
+        """Raise an error if a parameter is not a whole matrix, and the group has no option for such a parameter."""
         group, label = optimizer.param_groups[k], cls.__name__
         flatten = _checks.flag(f"{label}: param_groups[{k}]: flatten", group.get("flatten", False))
         dtype = group.get("ns_dtype")
@@ -57,7 +60,7 @@ class OrthogonalSteps(DirectedSteps):
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
-    """Raise unless a parameter is a matrix."""
+    """Raise an error if a parameter is not a matrix. With `flatten`, more than two axes are allowed."""
     if p.ndim != 2 and not (flatten and p.ndim > 2):
         hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
         raise ValueError(
@@ -67,7 +70,7 @@ def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
 
 
 def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the next momentum buffer, and the orthogonalised momentum times the adjustment of the rate."""
+    """Return the next momentum buffer, and the orthogonalised momentum times the factor of ``adjust_lr_fn``."""
     momentum, lr_fn = group["momentum"], group["adjust_lr_fn"]
     moved = (torch.zeros_like(g) if buffer is None else buffer.to(g.dtype)).lerp(g, 1 - momentum)
     update = g.lerp(moved, momentum) if group["nesterov"] else moved
@@ -80,7 +83,7 @@ def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tu
 
 
 def orthogonalised(x: Tensor, coefficients: Iterable[float], steps: int, eps: float) -> Tensor:
-    """Return about U V^T of a matrix x = U S V^T, by Newton-Schulz iterations in its own type."""
+    """Return an approximation of U V^T for a matrix x = U S V^T, by Newton-Schulz iterations in x's dtype."""
     a, b, c = coefficients
     tall = x.size(0) > x.size(1)
     x = x.T if tall else x

@@ -1,4 +1,4 @@
-"""An optimizer on the CPU for a model that may be on another device."""
+"""An optimizer that runs on the CPU. The model may be on another device."""
 
 from __future__ import annotations
 
@@ -18,52 +18,58 @@ from ._wrapped import refuse_wrapped
 
 
 class OffloadedOptimizer(torch.optim.Optimizer):
-    r"""Keep master weights and state in the CPU's memory, and the model on its device.
+    r"""Keep the optimizer's state and the master weights in the CPU's memory, and the model on its device.
 
-    The optimizer steps the *host* of each parameter. A parameter in the CPU's memory is its own host: it is stepped in
-    place, in one sweep. The host of any other parameter is a copy in pinned memory. When the backward pass has
-    completed a gradient, a separate stream copies it to the CPU, and the gradient is freed on the device. The backward
-    pass continues during the copy. After the step, the new parameters are copied back. During this copy the device may
-    do work that does not need the new parameters.
+    Each parameter of the model has a *host*: a tensor in the CPU's memory that the optimizer steps. The host of a
+    parameter on another device is a copy of the parameter. A parameter in the CPU's memory is its own host, and is
+    stepped in place, if it has the dtype of hosts. Otherwise its host is a copy too.
 
-    With an optimizer of this package, 16-bit hosts keep their dtype. A state holds the missing bits of float32
-    (``master_weights=True``), so each step gives the same values as a step of float32 parameters. With an optimizer of
-    torch, the hosts are copies in `master_dtype`. Only the first step allocates memory.
+    When the backward pass has completed a gradient on a device, a separate stream copies the gradient to pinned memory
+    of the CPU. Then the gradient on the device is freed. The backward pass continues during the copy. After the step,
+    the new values of the hosts are copied into the model. During this copy, the device can do work that does not need
+    the new values.
+
+    By default, hosts are float32. But with an optimizer of this package, the host of a 16-bit parameter has the dtype
+    of the parameter, and a state contains the missing bits of float32 (``master_weights=True``). So each step gives the
+    same values as a step of float32 parameters. Only the first step allocates memory.
 
     Parameters
     ----------
     optimizer_class : type
-        Class of the optimizer, such as `fusedstep.torch.AdamW`. The result is an instance of this class.
+        Class of the optimizer, such as `fusedstep.torch.AdamW`. The new object is also an instance of this class.
     model : torch.nn.Module, or parameters or groups as for an optimizer
-        Its parameters may be on any device, the CPU included. They may have any floating dtype.
+        The parameters may be on any device, including the CPU. They may have any floating dtype.
     *args, **options
-        Arguments of `optimizer_class`.
+        Other arguments of `optimizer_class`.
     master_dtype : torch.dtype
-        The dtype of the hosts, unless 16-bit hosts keep the missing bits of float32 as a state.
+        The dtype of the hosts. If `optimizer_class` is of this package and `master_dtype` is float32, hosts of 16-bit
+        parameters have the dtype of their parameters instead.
 
     Raises
     ------
     TypeError, ValueError
-        As for `optimizer_class`.
+        If an argument is not as described, or not valid for `optimizer_class`.
 
     Notes
     -----
-    ``param_groups`` contain the hosts and their gradients, so that a ``GradScaler`` can divide the gradients. If other
-    code has written into the model, a host that is a copy takes the written values before the step. Hooks of `step` run
-    before and after the whole step. `averaged` and `lookahead` change the model too.
+    ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients. If other
+    code has changed a parameter of the model, and its host is a copy, the host gets the new values before the step.
+    Hooks of `step` run before and after the whole step. `averaged` and `lookahead` change both the hosts and the model.
 
-    The gradients of one backward pass are used in their own dtype. If there are more passes before a step, the
-    gradients of 16-bit parameters are added in float32. A step drops the gradients after it has used them. So the next
-    pass starts from zero, also in loops of other libraries that only call ``model.zero_grad()``. For a parameter in the
-    CPU's memory, the gradient stays in ``p.grad`` until the step, and
-    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips it. For a parameter on another device, the
-    gradient does not stay in ``p.grad``, and that function would clip nothing: use ``clip_norm=``. The speed on a GPU
-    has not been measured.
+    If there is one backward pass before a step, its gradients are used in their own dtype. If there are several passes,
+    the gradients of 16-bit parameters are added in float32. A step removes the gradients after it has used them. So the
+    next pass starts from zero, even if a program only calls ``model.zero_grad()``.
 
-    In a process of torch.distributed, the gradients are copied to the CPU at the end of the backward pass, when
-    DistributedDataParallel has reduced them. After a pass under its ``no_sync`` they stay on the device and are added
-    there, in their own dtype. Wrap the model before the first pass. With ``fully_shard``, master weights and state are
-    sharded too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are refused.
+    For a parameter in the CPU's memory, the gradient stays in ``p.grad`` until the step. So
+    ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips this gradient. For a parameter on another device,
+    ``p.grad`` is None after the backward pass, and that function clips nothing. Use ``clip_norm=`` instead. The speed
+    on a GPU has not been measured.
+
+    In a process of torch.distributed, gradients are copied to the CPU at the end of the backward pass, after
+    DistributedDataParallel has reduced them. In a pass under DistributedDataParallel's ``no_sync``, gradients stay on
+    the device. There, they are added to the next gradients in their own dtype. Wrap the model before the first pass.
+    With ``fully_shard``, the master weights and the state are sharded too. FullyShardedDataParallel (FSDP1) and
+    ZeroRedundancyOptimizer are refused.
 
     Examples
     --------
@@ -78,7 +84,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     """
 
     def __new__(cls, optimizer_class: Any = None, *args: Any, **options: Any) -> OffloadedOptimizer:
-        """Make an instance of `optimizer_class` and of this class."""
+        """Make an instance of a new class, which is a subclass of this class and of `optimizer_class`."""
         if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, torch.optim.Optimizer)):
             raise TypeError(f"{cls.__name__}: optimizer_class must be a class of optimizers; got {optimizer_class!r}")
         if hasattr(optimizer_class, "consolidate_state_dict"):
@@ -107,7 +113,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of hosts, with the gradients that have been copied."""
+        """The parameter groups. They contain the hosts, whose ``grad`` is the gradient of the model's parameter."""
         self._hosts.give_gradients()
         groups: list[dict[str, Any]] = self.__dict__["param_groups"]
         return groups
@@ -118,7 +124,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True if GradScaler leaves the division to the step, because it refuses to divide float16 gradients itself."""
+        """True if the step divides the gradients by the scale. GradScaler itself cannot divide float16 gradients."""
         return any(p.dtype == torch.float16 for p in self._hosts.models.values())
 
     @_step_supports_amp_scaling.setter
@@ -126,10 +132,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """Ignore the value, which torch's constructors set for ``fused=True``."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of the model's parameters."""
+        """Add a parameter group. The group has parameters of the model."""
         given = param_group.get("params") if isinstance(param_group, dict) else None
         if given is None or isinstance(given, set):
-            super().add_param_group(param_group)  # torch refuses the group
+            super().add_param_group(param_group)  # torch raises an error for this group
             return
         before = list(self._hosts.models)
         of = self._hosts.of
@@ -159,7 +165,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())  # the model may have been wrapped later
+        # Check again, because the user may have wrapped the model after the optimizer was made.
+        refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())
         hosts.give_gradients()
         try:
             for host in hosts.models:
@@ -170,13 +177,13 @@ class OffloadedOptimizer(torch.optim.Optimizer):
                 self._step_theirs(options)
             hosts.send_back(host for host in hosts.models if host.grad is not None)
         except BaseException:
-            hosts.forget_gradients()  # forget the converted gradients
+            hosts.forget_gradients()  # because some hosts may have converted copies of their gradients
             raise
         hosts.drop_gradients()
         return loss
 
     def _step_theirs(self, options: dict[str, Any]) -> None:
-        """Step by torch's optimizer, which does not divide by a GradScaler's scale. Its hooks do not run."""
+        """Call the step of torch's optimizer without its hooks, after the division by a GradScaler's scale."""
         scaled: dict[str, Any] = {
             name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
         }
@@ -207,17 +214,20 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Swap values of the hosts and of the model."""
+        """Swap values into the hosts, and copy them into the model. At the end, restore the hosts and the model."""
         with self._hosts.kept_values(), super()._put(method, values):  # type: ignore[misc]
             self._hosts.send_back(self._hosts.models)
             yield
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients, on the CPU and on the device."""
+        """Remove the gradients, on the CPU and on the device."""
         self._hosts.drop_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state dict of `optimizer_class`, and the hosts that have more bits than the model."""
+        """Return the state dict of `optimizer_class`.
+
+        The state of a parameter whose host has another dtype also contains the host, with the key "master".
+        """
         saved = super().state_dict()
         hosts = [p for group in self.param_groups for p in group["params"]]
         for k, host in enumerate(hosts):
@@ -226,19 +236,21 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict of this class or of `optimizer_class`. Hosts that are not in it get the model's values.
+        """Load a state dict of this class or of `optimizer_class`.
+
+        A host without a "master" in the state dict gets the values of the model's parameter.
 
         Raises
         ------
         ValueError
-            If a master weight does not have the shape of its parameter, and as for `optimizer_class`. In both cases
-            nothing is changed.
+            If a master weight does not have the shape of its parameter, or if `optimizer_class` refuses the state dict.
+            In both cases nothing is changed.
         """
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         hosts = [p for group in self.param_groups for p in group["params"]]
         entries = {k: dict(entry) for k, entry in state_dict["state"].items()}
         masters: dict[Tensor, Tensor] = {}
-        for k, host in zip(saved, hosts, strict=False):  # other lengths are refused below
+        for k, host in zip(saved, hosts, strict=False):  # the call of super() below refuses different lengths
             master = entries.get(k, {}).get("master")
             if master is not None and not (isinstance(master, Tensor) and master.shape == host.shape):
                 need = f"a tensor of {tuple(host.shape)}"
@@ -248,7 +260,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             if master is not None and not (self._is_ours and host.dtype == torch.float16):
                 masters[host] = entries[k].pop("master")
         for k, host in zip(saved, hosts, strict=False):
-            if host in masters and host.dtype == torch.bfloat16:  # a checkpoint from before low bits were saved
+            if host in masters and host.dtype == torch.bfloat16:  # an older checkpoint, which has float32 hosts
                 entries[k] |= _low_bits(masters[host])
         super().load_state_dict({**state_dict, "state": {k: entry for k, entry in entries.items() if entry}})
         self._take_masters(masters)
@@ -265,12 +277,12 @@ class OffloadedOptimizer(torch.optim.Optimizer):
                 p.copy_(host)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse: a copy would not be the optimizer of the model."""
+        """Raise an error, because a copy of the optimizer would not step the model."""
         raise TypeError("OffloadedOptimizer: cannot be copied or pickled without its model; use state_dict")
 
 
 def _halves(master: Tensor) -> tuple[Tensor, Tensor]:
-    """Return float32 numbers as bfloat16 and low bits, with the rounding of parameters that keep low bits."""
+    """Split float32 master weights into bfloat16 parameters and their missing 16 bits."""
     items, low = formats.halves_of(master.detach().to("cpu", torch.float32).contiguous().numpy())
     return torch.from_numpy(items.view(np.int16)).view(torch.bfloat16), torch.from_numpy(low)
 

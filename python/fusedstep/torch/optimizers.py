@@ -1,12 +1,13 @@
-r"""Optimizers for PyTorch parameters in the CPU's memory: torch's constructors and state, fusedstep's kernels.
+r"""Optimizers for PyTorch parameters in the CPU's memory, with torch's interface and fusedstep's kernels.
 
-Each optimizer of `fusedstep.optim` has a class with the same name here. If ``torch.optim`` has that name too, the class
-is a subclass of torch's, with the same arguments, defaults, groups, state and state_dict. So only an import changes::
+This module has a class for each optimizer of `fusedstep.optim`, with the same name. If ``torch.optim`` also has a class
+with this name, our class is a subclass of torch's class. The subclass has the same arguments, defaults, parameter
+groups, state and state_dict. So you change only the import::
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
-All classes accept more options by keyword: ``clip_norm``, ``clip_value``, ``skip_nonfinite``, ``decay_scale``,
-``ema_decay``, ``zero_grads``, ``num_threads``, ``process_group``, and as options of a group ``l1`` and ``decay``.
+All classes accept more options by keyword, such as ``clip_norm``, ``ema_decay`` and ``num_threads``. The docstring of
+each class lists them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .lookahead import lookahead, own_averages
 from .muon import CheckedOptions, OrthogonalSteps
 from .rows import RowSteps
 
-_DOC = """{name} on parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
+_DOC = """{name} for torch parameters in the CPU's memory, with the kernel of `fusedstep.{name}`.
 
 {subclass}
 
@@ -32,35 +33,39 @@ Parameters
 {arguments}
     As in `{source}`.
 clip_norm : float, optional
-    Scales all gradients by min(1, clip_norm / (norm + 1e-6)). The norm is that over all gradients.
+    If given, a step multiplies all gradients by min(1, clip_norm / (norm + 1e-6)). Here, norm is the L2 norm of all
+    gradients together.
 clip_value : float, optional
-    Bounds every element's absolute value, after `clip_norm`.
+    If given, a step limits each element of the gradients to [-clip_value, clip_value]. The step applies `clip_norm`
+    first.
 skip_nonfinite : bool
-    If any gradient has an inf or a nan, a step changes nothing; see `skipped`.
+    If True and a gradient has an inf or a nan, a step changes nothing. `skipped` is then True.
 decay_scale : float
-    Multiplies `weight_decay` and `l1`: B/T for batches of B out of T examples.
+    Factor for `weight_decay` and `l1`. For example, use B/T if a batch has B of the T examples in the data set.
 ema_decay : float, optional
-    If given, ``state[p]["ema"]`` follows the parameters as their exponential (Polyak) average; see `averaged`.
+    If given, ``state[p]["ema"]`` is the exponential moving average (Polyak average) of the parameter p. `averaged`
+    swaps the averages into the parameters.
 zero_grads : bool
-    Sets the gradients to zero in the same sweep.
+    If True, a step sets the gradients to zero in the same sweep over memory.
 num_threads : int, optional
-    At most this many threads for this optimizer.
+    The maximum number of threads for this optimizer.
 master_weights : bool
-    True keeps in a state (``"low"`` and ``"low_sum"``, or ``"master"``) the part of float32 that 16-bit parameters
-    cannot hold.
+    If True, each 16-bit parameter has a float32 master weight. For a bfloat16 parameter, the state ``"low"`` has the
+    missing 16 bits of the master weight, and ``"low_sum"`` has checksums of the parameter. For a float16 parameter, the
+    state ``"master"`` has the whole master weight.
 seed : int
     Seed of stochastic rounding.
 process_group : torch.distributed.ProcessGroup, optional
-    The processes that each have a part of the gradients, for `clip_norm` and `skip_nonfinite`. Give the group for FSDP1
-    and for tensors that you divide yourself. For DTensors and ``ZeroRedundancyOptimizer`` it is found automatically.
-    Under DDP leave it None, because every process has all gradients.
+    The processes among which the gradients are divided. `clip_norm` and `skip_nonfinite` need the group. Give the group
+    for FSDP1 and for tensors that you divide yourself. For DTensors and ``ZeroRedundancyOptimizer``, the optimizer
+    finds the group. With DDP, leave it None, because every process has all gradients.
 {extras}
-    As in `fusedstep.{name}`; options of a group.
+    As in `fusedstep.{name}`. A parameter group can have its own values.
 
 Raises
 ------
 TypeError, ValueError
-    If an argument is not as described. The message names the argument, what it must be and what it was.
+    If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
 
 Examples
 --------
@@ -74,7 +79,7 @@ Examples
 
 
 class _NotInTorch(torch.optim.Optimizer):
-    """A base that replaces torch's class. It accepts the arguments of an optimizer of `fusedstep`."""
+    """Base for optimizers that torch does not have. The constructor has the arguments of `fusedstep`'s optimizer."""
 
     arguments: inspect.Signature
 
@@ -95,7 +100,7 @@ def _keyword(name: str, default: Any) -> inspect.Parameter:
 
 
 def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
-    """Return True if torch keeps a counter for each parameter; SGD has none."""
+    """Return True if torch's optimizer counts the steps of each parameter in its state. SGD, for example, does not."""
     p = torch.zeros(1, 1, requires_grad=True)
     p.grad = torch.zeros(1, 1)
     optimizer = theirs([p])  # type: ignore[call-arg]
@@ -105,7 +110,7 @@ def _counts_steps(theirs: type[torch.optim.Optimizer]) -> bool:
     return "step" in optimizer.state[p]
 
 
-#: Base classes of the optimizers that need more than a kernel.
+#: Base classes of the optimizers that do more in a step than call a kernel.
 _BASES: dict[str, tuple[type, ...]] = {
     "Adafactor": (DirectedSteps, torch.optim.Adafactor),
     "Muon": (OrthogonalSteps, CheckedOptions),
@@ -129,9 +134,9 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,
-            subclass="A subclass of torch's class, with the same arguments, groups, state and state_dict."
+            subclass=f"A subclass of ``torch.optim.{name}``, with the same arguments, groups, state and state_dict."
             if theirs
-            else "torch has no optimizer of this name. This one behaves like torch's optimizers.",
+            else "torch has no optimizer with this name. The class has the interface of torch's optimizers.",
             arguments=", ".join(known),
             source=f"torch.optim.{name}" if theirs else f"fusedstep.{name}",
             extras=", ".join(extras),

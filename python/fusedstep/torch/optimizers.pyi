@@ -1,4 +1,4 @@
-"""Types of every optimizer for torch. Written by python/make_catalogue.py."""
+"""Types of every optimizer for torch. python/make_catalogue.py writes this file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

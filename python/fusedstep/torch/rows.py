@@ -1,4 +1,4 @@
-"""Sparse gradients: only the rows of an embedding that have a gradient are stepped."""
+"""Sparse gradients. A step updates only the rows of an embedding that have a gradient."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Tensor = torch.Tensor
 
 @torch.no_grad()
 def step(opt: Any, grad_norm: float | None) -> bool:
-    """Step a `FusedOptimizer` with sparse gradients. Return False, and do nothing, if there are none.
+    """Take a step with sparse gradients. Return False, and do nothing, if no gradient is sparse.
 
-    The plan takes all gradients in one step, and refuses unsuitable ones before it writes anything.
+    All gradients are used in one step. If a gradient is not suitable, an error is raised before anything is changed.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
-        return False  # a norm over ranks would need the rows of all ranks, so the plan refuses on every rank
+        return False  # a norm over ranks would need the rows of all ranks, so every rank raises an error
     members = [(group, p) for group in opt.param_groups for p in group["params"]]
     sparse = {p: p.grad for _, p in members if p.grad is not None and p.grad.layout == torch.sparse_coo}
     if not sparse:
@@ -36,18 +36,18 @@ def step(opt: Any, grad_norm: float | None) -> bool:
     if opt.zero_grads and opt._info is not before:
         for g in sparse.values():
             g.zero_()
-    opt._plan = None  # the next step looks for sparse gradients first
+    opt._plan = None  # so that the next step first looks for sparse gradients
     return True
 
 
 def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
-    """Return a sparse gradient in the core's form."""
+    """Check a sparse gradient, and return it as a `_core.RowGradient`."""
     g: Any = p.grad
     options = {"l1": 0.0, "momentum": 0.0, **group}
     try:
         check_rows(label, opt.kernel.takes_rows, options, opt.ema_decay is not None)
-    except ValueError as error:  # the type of torch's error
-        raise RuntimeError(str(error)) from None
+    except ValueError as error:
+        raise RuntimeError(str(error)) from None  # the type of torch's error for sparse gradients
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(
             f"{label} must be sparse in the first axis only, and must have the parameter's dtype, which must be "
@@ -70,17 +70,17 @@ def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
 
 
 def has_storage(t: Tensor) -> bool:
-    """Return True if all elements of a dense tensor are in its storage."""
+    """Return True if the storage of a dense tensor contains all of its elements."""
     reach = t.storage_offset() + sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True)) + 1
     return t.numel() == 0 or t.untyped_storage().nbytes() >= reach * t.element_size()
 
 
 class RowSteps:
-    """The checks of `SparseAdam`, with torch's messages."""
+    """The checks of `SparseAdam`. The messages contain torch's messages."""
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise unless every parameter is dense and real."""
+        """Raise an error if a parameter is sparse or complex."""
         for i, p in enumerate(optimizer.param_groups[k]["params"]):
             what = f"SparseAdam: param_groups[{k}]: params[{i}]"
             if p.layout != torch.strided:

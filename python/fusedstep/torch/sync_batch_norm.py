@@ -1,4 +1,4 @@
-"""Batch normalisation with the statistics of the batches of all processes, on the CPU."""
+"""Batch normalisation on the CPU, with statistics over the batches of all processes."""
 
 from __future__ import annotations
 
@@ -22,37 +22,41 @@ class SyncBatchNorm(_Normalization):
 
     ::
 
-        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act = max(0, .) with relu=True, else nothing
-        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))
+        y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
+        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))   (in training)
 
-    In training mean and var are those of the N values per channel that all processes have together; in evaluation, and
-    without torch.distributed, this is `BatchNorm1d` for any number of axes.
+    All processes together have N values per channel. In training, mean and var are the statistics of these N values. In
+    evaluation, and without torch.distributed, the layer computes the same as `BatchNorm1d`, for any number of axes.
 
     Parameters
     ----------
     num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
         As for ``torch.nn.SyncBatchNorm``.
     process_group : torch.distributed.ProcessGroup, optional
-        The processes; by default all.
+        The processes whose batches are used. The default is all processes.
     relu : bool
-        Apply a ReLU in the same pass.
+        If True, the same pass applies a ReLU.
 
     Raises
     ------
     TypeError
-        In training, if an input is not float32 or float64 on the CPU, with weights and buffers of its type.
+        In training on several processes, if the input is not a float32 or float64 tensor on the CPU, or if a weight or
+        buffer does not have the input's dtype.
     ValueError
-        If an input has fewer than two axes, if its channels are not `num_features`, or if all processes together have
-        no more than one value per channel in training.
+        If the input has fewer than two axes or does not have `num_features` channels, or if the residual does not have
+        the input's shape. In training, also if all processes together have at most one value per channel.
 
     Notes
     -----
-    Every process gathers the count, mean and sum of squared deviations of all processes, in float64, and merges them in
-    the order of ranks (Chan, Golub and LeVeque, 1979): statistics and running statistics have the same bits everywhere.
-    Batches may differ in size, and be empty on some ranks. As in torch, each process has the gradients of weight and
-    bias for its own batch, and DistributedDataParallel reduces them. Gradients cannot be differentiated again.
+    Every process gathers three statistics of each process in float64: the number of values, the mean and the sum of
+    squared deviations. It merges them in the order of the ranks (Chan, Golub and LeVeque, 1979). So the statistics and
+    the running statistics have the same bits on all ranks. The batches may have different sizes, and some may be empty.
 
-    ``torch.nn.SyncBatchNorm`` refuses the CPU, has no ReLU and no residual, and rounds statistics to the input's type.
+    As in torch, each process computes the gradients of the weight and the bias from its own batch, and
+    DistributedDataParallel reduces these gradients. Gradients cannot be differentiated again.
+
+    Differences from ``torch.nn.SyncBatchNorm``: torch's layer refuses tensors on the CPU. It has no ReLU and no
+    residual. It rounds the statistics to the input's dtype.
 
     Examples
     --------
@@ -83,19 +87,21 @@ class SyncBatchNorm(_Normalization):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
-        """Replace torch's and our batch normalisation layers in a model. ReLU, parameters, buffers and mode are kept.
+        """Replace all batch normalisation layers in a model, torch's and ours, by layers of this class.
+
+        The new layers keep the parameters, buffers, mode (training or evaluation) and ReLU of the old layers.
 
         Parameters
         ----------
         module : torch.nn.Module
             A model, or one layer.
         process_group : torch.distributed.ProcessGroup, optional
-            The processes; by default all.
+            The processes whose batches are used. The default is all processes.
 
         Returns
         -------
         torch.nn.Module
-            The model, changed in place; for a layer, the new layer.
+            The model, which is changed in place. If `module` is a batch normalisation layer, the new layer.
         """
         made = module
         if isinstance(module, _BatchNorm):
@@ -137,7 +143,7 @@ class SyncBatchNorm(_Normalization):
 
 
 class _Statistics(NamedTuple):
-    """Of the `n` values of all ranks, per channel; `center` is the mean in the type of the values."""
+    """Statistics of each channel over the `n` values of all ranks. `center` is the mean in the input's dtype."""
 
     n: int
     mean: Array
@@ -146,7 +152,7 @@ class _Statistics(NamedTuple):
 
     @property
     def rest(self) -> Array:
-        """The rounding error of the mean."""
+        """The rounding error of `center`."""
         return self.mean - self.center
 
 
@@ -169,7 +175,7 @@ def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
 
 
 def _record(options: _Options, s: _Statistics) -> None:
-    """Update the running statistics with this batch."""
+    """Update the running statistics with the statistics of this batch."""
     mean, var, batches = options.running
     if mean is None or var is None or batches is None:
         return
@@ -219,7 +225,7 @@ class _Synchronized(torch.autograd.Function):
         s, strides, group, has_bias, has_residual, relu = ctx.kept
         last = strides is not None
         dx = empty(x.shape, strides, x.dtype)
-        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the gradient after the ReLU
+        opened = empty(x.shape, strides, x.dtype) if has_residual and relu else None  # the residual's gradient
         own = np.zeros((2, s.mean.size))
         if x.numel():
             out: Any = array_in_order(dx, last)
@@ -239,9 +245,10 @@ class _Synchronized(torch.autograd.Function):
 def _through_statistics(
     dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
 ) -> None:
-    """Add, in place, the gradient through mean and variance: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
+    """Add the gradient through mean and variance to dx: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
 
-    That is a function of x of the form of a batch norm in evaluation, with dx as the residual.
+    This expression is a linear function of x in each channel. So a batch normalisation in evaluation computes it. Its
+    residual is dx.
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]

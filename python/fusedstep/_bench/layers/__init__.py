@@ -1,1 +1,1 @@
-"""Dropout and batch normalisation."""
+"""The suite `layers`: dropout and batch norm."""

@@ -1,13 +1,14 @@
-"""The table of cases: layer, shape, bytes that must move, and targets."""
+"""The cases of the suite `layers`: a layer, the shape of its input, the bytes that it reads and writes, and targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 
-P = 0.5  # probability of dropout: the factor 2 is exact, so kept elements can be compared bit for bit
+P = 0.5  # probability of dropout; then kept elements are multiplied by exactly 2, and can be compared bit for bit
 EPS, MOMENTUM = 1e-5, 0.1
-STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}  # read and written once
+# Number of arrays of the input's size that a layer reads or writes.
+STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}
 WHAT = {
     "dropout": "dropout forward",
     "dropout_backward": "dropout backward",
@@ -19,14 +20,14 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table."""
+    """A layer and the shape of its input. Each case has a table of results."""
 
     name: str
     op: str
     shape: tuple[int, ...]
     axis: int = 1
-    residual: bool = False  # + residual, then ReLU
-    quick: bool = False  # part of --quick
+    residual: bool = False  # True if batch norm adds a residual and applies a ReLU
+    quick: bool = False  # True if the case is part of --quick
     dtype: str = "float32"  # dtype of inputs and outputs; statistics and their gradients are float32
 
     @property
@@ -39,12 +40,12 @@ class Case:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return the modules that are necessary to make the numbers."""
+        """Return the names of the modules that are necessary to make the inputs."""
         return ("ml_dtypes",) if self.dtype == "bfloat16" else ()
 
     @property
     def bytes_per_element(self) -> int:
-        """Return the bytes that must move for one element if every array is read or written once."""
+        """Return the bytes per element that are read and written if each array is read or written once."""
         return (2 if self.is_half else 4) * (STREAMS[self.op] + self.residual)
 
     def describe(self) -> str:
@@ -85,10 +86,10 @@ COPY, TORCH, ALONE = "copy", "torch", "bn alone"
 
 @dataclass(frozen=True)
 class Target:
-    """A target of one case.
+    """A target of one case: a bound for our time.
 
-    Against a copy or batch norm alone: at most `bound` times its time per byte. Against torch: at least `bound` times
-    as fast. If `bound` is 1, it must be faster.
+    If `against` is a copy or batch norm without residual, our time per byte is at most `bound` times as long. If
+    `against` is torch, we are at least `bound` times as fast.
     """
 
     case: str

@@ -1,4 +1,4 @@
-"""The yardstick: copies into allocated memory that move as many bytes as the layer must move."""
+"""The yardsticks of layers: copies of as many bytes as the layer reads and writes, into memory that is allocated."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .runner import Call, Job, Runner
 
 
 class Copy(Runner):
-    """np.copyto, torch's copy_ or np.copyto by several threads; the fastest of them is the yardstick.
+    """A copy by np.copyto, by np.copyto in several threads, or by torch's copy_. The fastest one is the yardstick.
 
-    A layer that reads or writes three arrays is compared with a copy of 1.5 times the size, which moves equal bytes.
+    A copy reads one array and writes one array. If a layer reads or writes three arrays, the copied array has 1.5 times
+    the size of the input, so that the bytes are equal.
     """
 
     def __init__(self, job: Job, make: Callable[[Array, Array, int], Call]) -> None:
@@ -43,7 +44,7 @@ def torch_copy(source: Array, target: Array, threads: int) -> Call:
 
 
 def parallel_copy(source: Array, target: Array, threads: int) -> Call:
-    """np.copyto releases the GIL; the calling thread takes the first part."""
+    """Return a copy by several threads. np.copyto releases the GIL, and the calling thread copies the first part."""
     pool = ThreadPoolExecutor(max(threads - 1, 1))
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
 

@@ -1,4 +1,4 @@
-"""JAX, compiled: with new outputs, and with the last output donated so that its memory can be used again."""
+"""Layers in compiled JAX. With `out`, the last output is donated, so that JAX can use its memory for the new output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Jax(Runner):
         super().__init__(job, out)
 
     def compiled(self, function: Callable[..., Any], state: Any, *rest: Any) -> Call:
-        """Time function(state, *rest) -> (outputs, state); outputs[0] is like x."""
+        """Return a call of the compiled `function(state, *rest) -> (outputs, state)`. outputs[0] has the shape of x."""
         if self.out:
 
             def donated(old: Any, state: Any, *rest: Any) -> Any:
@@ -77,7 +77,7 @@ class Jax(Runner):
         return y.astype(x.dtype)
 
     def moments(self, x: Any) -> tuple[Any, Any]:
-        """Mean and variance in one pass and in float32, as Flax takes them by default."""
+        """Return mean and variance, computed in one pass and in float32. This is the default of Flax."""
         x = x.astype(np.float32)
         mean, squares = x.mean(self.job.others), self.np.square(x).mean(self.job.others)
         return mean, self.np.maximum(squares - self.np.square(mean), 0.0)
@@ -107,7 +107,7 @@ class Jax(Runner):
         return self.compiled(function, None, self.own(self.job.x), *self.parameters())
 
     def bn_backward(self) -> Call:
-        """Time only the backward program, on the values that JAX keeps from the forward pass."""
+        """Return a call of the backward pass alone. The forward pass is done before, and JAX keeps its values."""
         gamma, beta, *_ = self.parameters()
 
         def forward(x: Any, gamma: Any, beta: Any) -> Any:
@@ -117,7 +117,7 @@ class Jax(Runner):
         return self.compiled(lambda state, f, dy: (f(dy), state), None, transposed, self.own(self.job.dy))
 
     def poison(self) -> None:
-        self.last = None  # JAX returns new values, so a step that wrote nothing would return none
+        self.last = None  # JAX returns new arrays, and so there are no buffers to fill with nan
 
     def outputs(self) -> Mapping[str, Array]:
         last: Any = self.last

@@ -1,4 +1,4 @@
-"""The slowest line: the code that a user writes with NumPy only, on one thread."""
+"""Layers in plain NumPy on one thread: the code that a user writes without another library."""
 
 from __future__ import annotations
 

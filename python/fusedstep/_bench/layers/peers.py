@@ -1,4 +1,4 @@
-"""The implementations that are timed: a line for each and each kind of output."""
+"""The implementations that are timed. A library has two if the result can be written into given memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .torch_peer import Torch
 
 @dataclass(frozen=True)
 class Peer:
-    """A line of the table."""
+    """An implementation that is timed."""
 
     name: str
     build: Callable[[Job], Runner]
-    out: bool = True  # writes into memory allocated beforehand
-    needs: tuple[str, ...] = ()
-    level: str = ""  # instruction set, of ours
+    out: bool = True  # True if the result is written into given memory, False if the call allocates memory
+    needs: tuple[str, ...] = ()  # modules that must be installed
+    level: str = ""  # instruction set of fusedstep; empty for other libraries
 
     def missing(self) -> list[str]:
         return common.missing(self.needs)
@@ -56,6 +56,6 @@ def ours(level: str, case: Case) -> list[Peer]:
 
 
 def line_up(case: Case, levels: Sequence[str], others: Sequence[Peer] = PEERS) -> list[Peer]:
-    """Return all implementations in the order of the table; only dropout forward uses the random generator."""
+    """Return all implementations in the order of the table. `jax rbg`, a random generator, is only for dropout."""
     mine = [peer for level in levels for peer in ours(level, case)]
     return [*COPIES, *mine, *(p for p in others if case.op == "dropout" or not p.name.startswith("jax rbg"))]

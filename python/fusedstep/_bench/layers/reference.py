@@ -1,4 +1,4 @@
-"""The right results of a layer in float64, and the error of an implementation's results."""
+"""Compute the right results of a layer in float64, and the errors of the results of an implementation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ..common import Array
 from .cases import EPS, MOMENTUM, P
 from .runner import Job
 
-ALLOWED = 1e-4  # allowed error, relative to the largest value of the array; NumPy's sums reach 2e-5 (channels last)
-ALLOWED_SUM = 1e-3  # allowed error of a gradient that is a sum over all values of a channel, in float32
-CHANNELS, SAMPLED = 8, 1_000_000  # channels, or about so many elements, are compared; all must be finite
-SIGMAS = 6.0  # standard deviations of the count of kept elements
+ALLOWED = 1e-4  # allowed error / largest value of the array; plain NumPy with channels last has an error of 2e-5
+ALLOWED_SUM = 1e-3  # the same for dgamma and dbeta, which are sums over all values of a channel in float32
+# 8 channels of batch norm, or about a million elements of dropout, are compared. All elements must be finite.
+CHANNELS, SAMPLED = 8, 1_000_000
+SIGMAS = 6.0  # allowed error of the number of kept elements / its standard deviation
 
 
 class Oracle:
-    """The results of one case in float64."""
+    """The right results of one case in float64."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -31,13 +32,13 @@ class Oracle:
         return np.unique(np.linspace(0, self.job.channels - 1, CHANNELS).astype(int))
 
     def channels(self, a: Array) -> Array:
-        """Return the picked channels as (channels, values), float64."""
+        """Return the picked channels as a float64 array of shape (channels, values of a channel)."""
         moved = np.moveaxis(a, self.job.case.axis, 0)
         return moved[self.picked].astype(np.float64).reshape(len(self.picked), -1)
 
     @cached_property
     def want(self) -> dict[str, Array]:
-        """Return the results of one call for the picked channels."""
+        """Return the right results of one call of batch norm, for the picked channels."""
         job, x = self.job, self.channels(self.job.x)
         v = {name: a[self.picked].astype(np.float64)[:, None] for name, a in job.vectors().items()}
         op = job.case.op
@@ -62,7 +63,10 @@ class Oracle:
         return {"dx": dx, "dgamma": dgamma[:, 0], "dbeta": dbeta[:, 0]}
 
     def error(self, got: Mapping[str, Array], first: bool = True) -> float:
-        """Return the largest error over the allowed one. At most 1 is right. Running statistics are of one call."""
+        """Return the largest error, divided by the allowed error. Results are right if this number is at most 1.
+
+        The running statistics are compared only if `first` is True, because `want` contains those of one call.
+        """
         if not all(np.isfinite(a).all() for a in got.values()):
             return math.inf
         if "copy" in got:
@@ -82,11 +86,18 @@ class Oracle:
 
     @cached_property
     def rounding(self) -> float:
-        """Return the error, against the largest value, of results that are rounded to 16 bits."""
+        """Return (error of rounding to 16 bits) / (largest value of the array), or 0 for float32."""
         return {"bfloat16": 2**-7, "float16": 2**-10}.get(self.job.case.dtype, 0.0)
 
     def dropout_error(self, got: Mapping[str, Array]) -> float:
-        """Elements are 0 or x / (1 - p); about 1 - p are kept; the gradient is dropped where the output was."""
+        """Return the largest error, divided by the allowed error, for dropout.
+
+        The check has three parts:
+
+        - Kept elements are x / (1 - p).
+        - The fraction of kept elements is about 1 - p.
+        - The gradient is 0 in the same places as the output.
+        """
         backward = "dx" in got
         source, result = (self.job.dy, got["dx"]) if backward else (self.job.x, got["y"])
         if result.shape != source.shape:
@@ -101,7 +112,7 @@ class Oracle:
 
 
 def relative(got: Array, want: Array) -> float:
-    """Return the largest error divided by the largest value."""
+    """Return the largest error, divided by the largest absolute value."""
     if got.size == 0:
         return math.inf
     scale: Any = np.abs(want).max()

@@ -1,4 +1,4 @@
-"""The layers' tables and verdicts."""
+"""Print the tables of the layers, and judge their targets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .cases import ALONE, COPY, TORCH, Target
 from .suite import CaseResult, Line
 
 NOTES = (
-    "A copy moves as many bytes, preallocated, with the same threads; the fastest copy is the yardstick. "
-    "Times over a copy are per byte. Output: new = allocated by the call; out = memory given to it. "
-    "Who allocates is held against ours allocating."
+    "The yardstick is the fastest copy of as many bytes into given memory, with the same threads. The column 'x copy' "
+    "compares times per byte. Output: with new, the call allocates memory for the result; with out, the result is "
+    "written into given memory. Times with new are compared with our time with new."
 )
 
 
@@ -40,7 +40,7 @@ def cells(line: Line, level: str) -> tuple[str, ...]:
 
 
 def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the figures of one instruction set. `met` is None if there is no figure."""
+    """Compare a target with the results for one instruction set. `met` is None if nothing was measured."""
     found = measured(target, level, results.get(target.case))
     entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text()}
     if found is None:
@@ -51,7 +51,7 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio and the name of the other library; for torch, the form that is nearest to ours."""
+    """Return the ratio for a target, and the name of what we are compared with. For torch, use the fastest form."""
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:
         return None

@@ -1,4 +1,4 @@
-"""A case with its numbers, and the base class of its implementations."""
+"""A job (a case with its arrays), and the base class of the implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Call = Callable[[], object]
 
 @dataclass
 class Job:
-    """A case with its numbers. They are made once; all implementations read them and none writes them."""
+    """A case with its arrays. All implementations read the same arrays, and no implementation writes them."""
 
     case: Case
     threads: int
@@ -30,7 +30,7 @@ class Job:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """Return the dtype of inputs and outputs; bfloat16 is that of ml_dtypes."""
+        """Return the dtype of inputs and outputs. For bfloat16, this is the dtype of the package ml_dtypes."""
         return bfloat16() if self.case.dtype == "bfloat16" else np.dtype(self.case.dtype)
 
     def draw(self, which: int) -> Array:
@@ -52,7 +52,7 @@ class Job:
         return self.draw(2)
 
     def vectors(self) -> dict[str, Array]:
-        """Return scale, shift and running statistics; new arrays each time, because a call writes some of them."""
+        """Return scale, shift and running statistics. The arrays are new in each call, because layers write some."""
         draw = np.random.default_rng((self.seed, 3)).standard_normal((4, self.channels), dtype=np.float32)
         gamma, beta, mean, var = draw
         return {
@@ -67,14 +67,14 @@ class Job:
         return self.case.elements // self.channels
 
     def along(self, v: Any) -> Any:
-        """Return one value per channel in a shape that broadcasts against x."""
+        """Return an array with one value per channel in a shape that broadcasts with x."""
         shape = [1] * len(self.case.shape)
         shape[self.case.axis] = self.channels
         return v.reshape(shape)
 
     @cached_property
     def others(self) -> tuple[int, ...]:
-        """Return all axes except that of the channels."""
+        """Return all axes except the axis of the channels."""
         axes = len(self.case.shape)
         return tuple(a for a in range(axes) if a != self.case.axis % axes)
 
@@ -82,17 +82,17 @@ class Job:
 class Runner:
     """One implementation of one case.
 
-    A subclass has a method per layer (`dropout`, `bn` ...) that returns the call to be timed. The result of the
-    call is kept as `last`, because a training loop keeps it.
+    A subclass has a method for each layer (`dropout`, `bn`, ...). The method returns the call that is timed. The result
+    of the call is stored as `last`, because a training loop also stores the result.
     """
 
     refill = None
-    forward: Callable[[], Any]  # for the gradient of dropout: the output, whose zeros are the dropped elements
+    forward: Callable[[], Any]  # for the gradient of dropout: returns the output, which is 0 where elements are dropped
 
     def __init__(self, job: Job, out: bool = False) -> None:
-        """Prepare the call; with `out`, one that writes into memory allocated beforehand."""
+        """Prepare the call. If `out` is True, the call writes its result into memory that is allocated here."""
         self.job, self.out, self.last = job, out, None
-        self.buffers: list[Array] = []  # arrays that the call writes, as NumPy arrays
+        self.buffers: list[Array] = []  # NumPy arrays with the memory that the call writes
         self.bytes_per_element = job.case.bytes_per_element
         prepare = getattr(self, job.case.op, None)
         if prepare is None:
@@ -109,10 +109,10 @@ class Runner:
             buffer.fill(np.nan)
 
     def outputs(self) -> Mapping[str, Array]:
-        """Return the results of the last step by name (y or dx, and others), in the layout of the case."""
+        """Return the results of the last step: a dict from names (`y`, `dx`, ...) to arrays in the case's layout."""
         raise NotImplementedError
 
     def buffer(self) -> Array:
-        """Return an array like x, written once so that the system has given its memory."""
+        """Return an array with the shape of x. The array is filled with nan, so that the system provides its memory."""
         self.buffers.append(np.full(self.job.case.shape, np.nan, self.job.dtype))
         return self.buffers[-1]

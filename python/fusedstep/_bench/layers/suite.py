@@ -1,4 +1,4 @@
-"""Run one case: build every implementation, check it, time it and compare it."""
+"""Run one case: build every implementation, check its results, time it, and compare its time with others."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Line:
     """The results of one implementation in one case. `status` is "timed", or the reason why there is no time."""
 
     name: str
-    out: bool  # True if it writes into allocated memory
-    level: str = ""  # instruction set, in our lines
+    out: bool  # True if the result is written into given memory
+    level: str = ""  # instruction set of fusedstep; empty for other libraries
     status: str = "timed"
-    error: float | None = None  # error against float64, in units of the allowed error
+    error: float | None = None  # largest difference from the result in float64, divided by the allowed difference
     bytes_per_element: int = 0
     seconds: float | None = None
     gb_s: float | None = None
-    of_copy: Ratio | None = None  # time per byte, divided by the yardstick's
-    of_ours: dict[str, Ratio] = field(default_factory=dict)  # time divided by ours, for each instruction set
-    of_alone: Ratio | None = None  # time per byte, divided by that of our batch norm with the same instruction set
+    of_copy: Ratio | None = None  # time per byte / time per byte of the yardstick
+    of_ours: dict[str, Ratio] = field(default_factory=dict)  # instruction set -> time / our time
+    of_alone: Ratio | None = None  # time per byte / time per byte of our batch norm without residual
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class CaseResult:
 def run_case(
     case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
 ) -> CaseResult:
-    """Run all implementations of one case, interleaved; restore the first instruction set at the end."""
+    """Time all implementations of one case in interleaved rounds. Afterwards, use the first instruction set again."""
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
     oracle = Oracle(job)
@@ -95,7 +95,7 @@ def run_case(
     for key, timing in timings.items():
         line = by_key[key]
         if error_of(runners[key], oracle, line, first=False) > 1:
-            line.status = "WRONG after timing"
+            line.status = "WRONG: the results after the timing"
             continue
         line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
         line.gb_s = line.bytes_per_element * case.elements / timing.median / 1e9
@@ -107,7 +107,7 @@ def run_case(
 
 
 def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) -> dict[str, Runner]:
-    """Make the runners that are installed and right; every other one also gets a line."""
+    """Return the runners that are installed and give right results. Append a line for each implementation."""
     runners: dict[str, Runner] = {}
     for peer in peers:
         line = Line(peer.name, peer.out, peer.level)
@@ -120,7 +120,7 @@ def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) ->
 
 
 def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Runner | None:
-    """Return the peer's runner if its first step is right; else write the reason into the line."""
+    """Return the runner if the results of its first step are right. Otherwise write the reason into the line."""
     try:
         if peer.level:
             fs.set_isa(peer.level)
@@ -135,7 +135,7 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Runner | None
     line.error = error if math.isfinite(error) else None
     if error <= 1:
         return runner
-    line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+    line.status = f"WRONG: the error is {error:.3g} x the allowed error"
     return None
 
 
@@ -147,7 +147,7 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the ratios to the fastest copy, to ours and to batch norm alone, from the same rounds."""
+    """Set the ratios to the fastest copy, to our time and to batch norm without residual, from the same rounds."""
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}
     copies = [line for line in timed if line.name.startswith(COPY)]

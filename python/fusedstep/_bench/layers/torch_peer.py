@@ -1,4 +1,4 @@
-"""torch in eager mode: by its public functions, and by the lower operators with allocated outputs."""
+"""Layers in torch's eager mode. With `out`, torch's internal operators write into given memory."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Torch(Runner):
         super().__init__(job, out)
 
     def tensor(self, a: Array) -> Any:
-        """Return a clone, so that torch uses memory that it allocated; channels last is torch's memory format."""
+        """Return a copy as a tensor. If the channels are last, the tensor has torch's memory format channels last."""
         t = self.torch.from_numpy(a.astype(np.float32)).to(getattr(self.torch, self.job.case.dtype))
         return t.movedim(-1, 1) if self.job.case.axis == -1 else t
 
     def array(self, t: Any) -> Array:
-        """Return a view in the layout of the case."""
+        """Return a NumPy view of a tensor in the layout of the case."""
         t = t.detach()
         t = t.movedim(1, -1) if self.job.case.axis == -1 else t
-        has_name = t.dtype != self.torch.bfloat16  # in NumPy
+        has_name = t.dtype != self.torch.bfloat16  # NumPy itself has no bfloat16
         result: Array = t.numpy() if has_name else t.view(self.torch.int16).numpy().view(self.job.dtype)
         return result
 
     def like(self, t: Any) -> Any:
-        """Return an output like t, and keep it for the check."""
+        """Return a new tensor with the shape of t, filled with nan. Its memory is a buffer of the runner."""
         result = self.torch.full_like(t, np.nan)
         self.buffers.append(self.array(result))
         return result

@@ -1,1 +1,1 @@
-"""Optimizer steps."""
+"""The suites `optim` and `scaling`: steps of optimizers."""

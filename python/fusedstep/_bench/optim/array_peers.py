@@ -1,4 +1,4 @@
-"""The implementations that step NumPy arrays: ours, the roofline, plain NumPy and Numba."""
+"""The implementations that step NumPy arrays: fusedstep, the roofline, plain NumPy and Numba."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Ours(NumPyRunner):
 
 
 class Roofline(NumPyRunner):
-    """The memory traffic of the step: one addition in place for each array that the step reads or writes.
+    """A kernel with the memory traffic of a step. The kernel adds one array, which is only read, to other arrays.
 
-    The full step's norm pass and its zeroed gradient are a stream that is read and one that is also written.
+    The other arrays stand for the parameter and the states. In the full step, two more arrays stand for the average,
+    for the pass that computes the norm, and for zeroing the gradient.
     """
 
     def prepare(self, job: Job) -> Callable[[], object]:
@@ -49,7 +50,7 @@ class NumPy(NumPyRunner):
     def prepare(self, job: Job) -> Callable[[], object]:
         rule = reference.rule_of(job.case.rule, job.cls, job.options)
         if rule is None:
-            raise Unavailable(f"no NumPy transcription of {job.case.rule}")
+            raise Unavailable(f"no NumPy reference of {job.case.rule}")
         states: list[reference.State] = [{} for _ in self.p]
         return partial(self.run, rule, states, job.options)
 
@@ -67,11 +68,11 @@ class NumPy(NumPyRunner):
 
 
 class Numba(NumPyRunner):
-    """One compiled parallel loop over chunks of all tensors, as a user with experience in Numba writes it."""
+    """One compiled parallel loop over chunks of all tensors, as an experienced user of Numba writes it."""
 
     def prepare(self, job: Job) -> Callable[[], object]:
         if job.case.rule not in ("Adam", "AdamW"):
-            raise Unavailable(f"no kernel written for {job.case.rule}")
+            raise Unavailable(f"the benchmark has no Numba kernel for {job.case.rule}")
         kernels: Any = importlib.import_module("fusedstep._bench.optim.numba_kernels")
         self.enter = lambda: kernels.numba.set_num_threads(job.threads)  # type: ignore[method-assign]
         self.enter()

@@ -1,4 +1,4 @@
-"""The tables of cases: rule, shapes and bytes per element."""
+"""The cases of the suites `optim` and `scaling`: an optimizer, the shapes of the parameters, and targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .models import Shapes, gpt2, resnet18
 SIZES: dict[str, Shapes] = {
     "50M": ((50_000_000,),),
     "10M": ((10_000_000,),),
-    "8M": ((1 << 23,),),  # a multiple of 256, the size of the blocks in which 8-bit states share a scale
+    "8M": ((1 << 23,),),  # a multiple of 256, because in 8-bit states, blocks of 256 elements share a scale
     "250k": ((250_000,),),
     "300x1000": ((1_000,),) * 300,
     "30x1M": ((1_000_000,),) * 30,
@@ -25,11 +25,12 @@ SIZES: dict[str, Shapes] = {
 }
 
 DECAY = {"weight_decay": 0.01}
-# Options that add an array to read or write have their own case. A rule that is not listed here has its defaults.
+# Optimizer -> end of a case's name -> options. An option has its own case if a step then uses one more array.
+# Optimizers that are not listed have their default options.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
     "AdamW": {"": DECAY},
-    "Adafactor": {"": {"eps": (2.0**-23, 1e-3)}},  # float64, the dtype of the check, has a smaller default
+    "Adafactor": {"": {"eps": (2.0**-23, 1e-3)}},  # the default for float64, the dtype of the check, is smaller
 }
 
 CLIP_NORM = 1.0
@@ -38,18 +39,21 @@ EMA_DECAY = 0.99
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table: a rule on a list of shapes, with the step alone or the full step."""
+    """An optimizer (`rule`), the shapes of its parameters, and its options.
+
+    If `full` is True, a step also clips the gradients, updates an average, and sets the gradients to zero.
+    """
 
     name: str
     rule: str
     shapes: Shapes
-    options: Mapping[str, Any] = field(default_factory=dict)  # options that differ from the rule's defaults
-    full: bool = False  # clip by the global norm + step + EMA + zero the gradients
-    quick: bool = False  # part of --quick
+    options: Mapping[str, Any] = field(default_factory=dict)  # options that differ from the optimizer's defaults
+    full: bool = False
+    quick: bool = False  # True if the case is part of --quick
     peers: tuple[str, ...] = ()  # names of the implementations; if empty, all
-    threads: tuple[int, ...] = ()  # a line for each number of threads; if empty, one line with the common number
-    states: str = "float32"  # dtype of our states; a peer has its own format of that size
-    reserve_s: float = 0.0  # seconds of a run that are reserved for libraries that compile
+    threads: tuple[int, ...] = ()  # numbers of threads, with a line for each; if empty, the run's number is used
+    states: str = "float32"  # dtype of our states; other libraries have their own format of the same size
+    reserve_s: float = 0.0  # seconds that are reserved for compilations
 
     @property
     def is_narrow(self) -> bool:
@@ -68,7 +72,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A target of one case: `bound` times as fast as the fastest `peer`. Without a peer, `bound` is in seconds."""
+    """A target: our step is at least `bound` times as fast as the fastest implementation whose name starts with `peer`.
+
+    If `peer` is empty, the target is that our step takes at most `bound` seconds.
+    """
 
     case: str
     bound: float
@@ -90,17 +97,17 @@ def describe_shapes(shapes: Shapes) -> str:
     if len(set(shapes)) > 1:
         return f"{len(shapes)} tensors, {sum(prod(s) for s in shapes):,} elements"
     count = f"{len(shapes)} tensors" if len(shapes) > 1 else "one tensor"
-    return f"{count} of {prod(shapes[0]):,}"
+    return f"{count} of {prod(shapes[0]):,} elements"
 
 
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:
-    """Every registered rule in DRAM, in cache, as many small tensors and on real models; then the full step."""
+    """Return cases for every optimizer: with data in DRAM or cache, many small tensors, models, and the full step."""
     cases = []
     for rule, cls in registry.items():
         for suffix, options in VARIANTS.get(rule, {"": {}}).items():
             options = {"lr": default_of(cls, "lr", 1e-3), **options}
             every = ("50M" if rule == "Adam" else "10M", "250k", "300x1000", "resnet18", "gpt2")
-            for size in every if getattr(cls, "element_wise", True) else ("resnet18",):  # a matter of shapes
+            for size in every if getattr(cls, "element_wise", True) else ("resnet18",):  # steps that depend on shapes
                 quick = size == "250k" if suffix or rule == "AdamW" else rule == "Adam" and size in ("250k", "300x1000")
                 cases.append(Case(f"{rule.lower()}{suffix}/{size}", rule, SIZES[size], options, quick=quick))
     if "Adam" in registry:
@@ -113,11 +120,11 @@ def optim_cases(registry: Mapping[str, type]) -> list[Case]:
     return [*cases, *slow_cases()] if "Adam" in registry else cases
 
 
-SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # used only in the cases that follow
+SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # used only in `slow_cases`
 
 
 def slow_cases() -> list[Case]:
-    """Adam against libraries that compile for seconds or minutes before the first step, and against 8-bit states."""
+    """Return cases of Adam with libraries that compile for seconds or minutes, and with 8-bit states."""
     compiled = ("fusedstep", "roofline", "torch fused", *SLOW[:2])
     reserves = {"mlp": 40.0, "250k": 25.0, "50M": 40.0, "300x1000": 5.0}
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}}
@@ -134,7 +141,7 @@ IN_PLACE = ("fusedstep", "roofline", "torch fused", "jax+optax", "numba")
 
 
 def scaling_cases(threads: int) -> list[Case]:
-    """Adam on one tensor of 100 to 100 million elements, then on three sizes with 1, 2, 4 and more threads."""
+    """Return cases of Adam for one tensor of 100 to 100 million elements, and for 1, 2, 4, ... threads."""
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}, "peers": IN_PLACE}
     sizes = [
         Case(f"size/1e{k}", shapes=((10**k,),), quick=k in (3, 5), **adam) for k in range(MIN_POWER, MAX_POWER + 1)
@@ -150,7 +157,7 @@ MIN_POWER, MAX_POWER = 2, 8
 
 
 def thread_counts(most: int) -> tuple[int, ...]:
-    """Return 1, 2, 4, ... and the largest number."""
+    """Return the powers of two up to `most`, and `most`."""
     return tuple(sorted({min(2**k, most) for k in range(most.bit_length() + 1)}))
 
 
@@ -161,7 +168,7 @@ def default_of(cls: type, argument: str, otherwise: Any) -> Any:
 
 
 def count_state(cls: Any, options: Mapping[str, Any]) -> int:
-    """Count the state arrays of the rule, on a small optimizer."""
+    """Return the number of state arrays of a parameter."""
     param = np.ones(5, np.float32)
     optimizer = cls([param], **options)
     optimizer.step([np.ones(5, np.float32)])
@@ -170,7 +177,10 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
 
 
 def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
-    """Return the bytes that must move for one float32 element: 8 if it is read and written, 4 if only read."""
+    """Return the bytes that a step reads and writes per element. `states` is the number of state arrays.
+
+    An array of float32 numbers is 4 bytes if it is only read, and 8 bytes if it is read and written.
+    """
     parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)
     return parameter + gradient + state * states + norm_pass + zeroing + ema

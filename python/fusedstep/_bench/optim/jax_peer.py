@@ -1,4 +1,4 @@
-"""Optax's rules, compiled by JAX."""
+"""Optax's optimizers, compiled by JAX."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .job import Job, NumPyRunner
 
 
 def optax_rule(optax: Any, rule: str, options: dict[str, Any]) -> Any:
-    """Return the rule with torch's constants, which are ours too."""
+    """Return optax's optimizer with the constants of torch and fusedstep."""
     lr = options["lr"]
     table: dict[str, Callable[[], Any]] = {
         "SGD": lambda: optax.sgd(lr, options.get("momentum"), options.get("nesterov", False)),
-        # optax adds eps inside the root; so small an eps only prevents a division by zero, as in torch
+        # optax adds eps under the root. With 1e-20, eps only prevents a division by zero, as in torch.
         "Adagrad": lambda: optax.adagrad(lr, initial_accumulator_value=0.0, eps=1e-20),
         "Adadelta": lambda: optax.adadelta(lr, 0.9, 1e-6),
         "RMSprop": lambda: optax.rmsprop(lr, 0.99, 1e-8, eps_in_sqrt=False),
@@ -34,7 +34,7 @@ def optax_rule(optax: Any, rule: str, options: dict[str, Any]) -> Any:
 
 
 class Jax(NumPyRunner):
-    """One compiled function with the old parameters, state and averages donated to it."""
+    """One compiled function. The old parameters, states and averages are donated: JAX may write into their memory."""
 
     in_place = False
 

@@ -1,4 +1,4 @@
-"""A case with its numbers, and the base class of its implementations."""
+"""A job (a case with its arrays), and the base class of the implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .cases import Case, count_state
 
 @dataclass
 class Job:
-    """A case with its numbers."""
+    """A case with its arrays, and the number of threads."""
 
     case: Case
     threads: int
@@ -36,12 +36,12 @@ class Job:
 
     @property
     def cls(self) -> Any:
-        """Our optimizer."""
+        """The class of our optimizer."""
         return fs.optim.registry[self.case.rule]
 
     @cached_property
     def states(self) -> int:
-        """Return the number of state arrays of the rule."""
+        """Return the number of state arrays of a parameter."""
         return count_state(self.cls, self.case.options)
 
     def params(self) -> list[Array]:
@@ -49,14 +49,14 @@ class Job:
 
     @cached_property
     def gradients(self) -> list[Array]:
-        """The gradients. Runners copy from them and never write them."""
+        """The gradients. All runners copy from these arrays, and no runner writes them."""
         return [random_array(shape, (self.seed, 1, i)) for i, shape in enumerate(self.case.shapes)]
 
 
 class NumPyRunner:
-    """Parameters, gradients and moving averages in NumPy arrays; a subclass steps them."""
+    """Base class: parameters, gradients and moving averages in NumPy arrays. A subclass defines the step."""
 
-    in_place = True  # False if the step cannot zero the gradients
+    in_place = True  # False if the step cannot set the gradients to zero
 
     def __init__(self, job: Job) -> None:
         self.job, self.full, self.t = job, job.case.full, 0
@@ -69,7 +69,7 @@ class NumPyRunner:
         raise NotImplementedError
 
     def enter(self) -> None:
-        """Prepare for a sample of this runner; not timed."""
+        """Prepare for the samples of this runner. This call is not timed."""
 
     def load(self, scale: float = 1.0) -> None:
         """Copy the gradients, multiplied by `scale`, into the runner's arrays."""

@@ -1,4 +1,4 @@
-"""The parameters' shapes of two real models."""
+"""The shapes of the parameters of two models, ResNet-18 and GPT-2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def conv_and_norm(channels_in: int, channels: int, kernel: int) -> Shapes:
 
 
 def resnet18() -> Shapes:
-    """He et al. (2015), as torchvision builds it: 62 tensors, 11,689,512 parameters."""
+    """Return the shapes of ResNet-18 of He et al. (2015), as in torchvision: 62 tensors, 11,689,512 parameters."""
     shapes = [*conv_and_norm(3, 64, 7)]
     width = 64
     for channels in (64, 128, 256, 512):
@@ -23,7 +23,10 @@ def resnet18() -> Shapes:
 
 
 def gpt2() -> Shapes:
-    """Radford et al. (2019), the smallest: 148 tensors, 124,439,808 parameters; the output shares the embedding."""
+    """Return the shapes of the smallest GPT-2 of Radford et al. (2019): 148 tensors, 124,439,808 parameters.
+
+    The output layer uses the weights of the embedding.
+    """
     d, vocabulary, context, layers = 768, 50_257, 1024, 12
     norm: Shapes = ((d,), (d,))
     attention: Shapes = ((d, 3 * d), (3 * d,), (d, d), (d,))

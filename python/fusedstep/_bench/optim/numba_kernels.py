@@ -1,4 +1,4 @@
-"""Adam and the full step in Numba: imported only where Numba is installed."""
+"""Adam and the full step (with clipping, average and zeroing) in Numba. This module needs Numba."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ numba: Any = importlib.import_module("numba")
 prange = numba.prange
 jit = numba.njit(parallel=True, fastmath=True, error_model="numpy")
 
-CHUNK = 16_384  # the full step reads a chunk twice, so a chunk must fit into the first levels of cache
+CHUNK = 16_384  # elements; the full step reads a chunk twice, and so a chunk must fit into the L1 and L2 caches
 
 
-# Loops over slices start at 0. An index that might be negative costs a test per element and prevents vector code.
+# Loops over slices start at 0. If an index may be negative, Numba tests each index, and makes no vector code.
 def _adam(p: Any, m: Any, v: Any, g: Any, chunks: Any, c: Any) -> None:
     clip, b1c, b2, b2c, step, debias, eps, decay = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     for i in prange(len(chunks)):
@@ -40,7 +40,7 @@ def _full(p: Any, m: Any, v: Any, g: Any, e: Any, chunks: Any, c: Any) -> None:
             mk[j] += b1c * (x - mk[j])
             vk[j] = b2 * vk[j] + b2c * x * x
             pk[j] = decay * pk[j] - step * mk[j] / (np.sqrt(vk[j]) * debias + eps)
-        # A separate loop: with five arrays in one loop, LLVM makes neither aliasing checks nor vector code.
+        # This loop is separate, because LLVM makes no vector code for a loop with five arrays that may overlap.
         for j in range(pk.size):
             ek[j] += dc * (pk[j] - ek[j])
             gk[j] = 0
@@ -59,7 +59,7 @@ adam, full, sum_of_squares = jit(_adam), jit(_full), jit(_sum_of_squares)
 
 
 def chunk_table(arrays: list[np.ndarray]) -> np.ndarray:
-    """Rows of (tensor, start, stop)."""
+    """Return rows of (number of the tensor, start, stop), one for each chunk."""
     rows = [(k, i, min(i + CHUNK, a.size)) for k, a in enumerate(arrays) for i in range(0, a.size, CHUNK)]
     return np.array(rows, np.int64)
 
@@ -77,7 +77,7 @@ def adam_step(
     clip_norm: float,
     ema_decay: float,
 ) -> Callable[[], object]:
-    """Make a function that does one step; with averages, the full step."""
+    """Return a function that does one step. If `averages` is not empty, the function does the full step."""
     b1, b2, eps, t, chunks = 0.9, 0.999, 1e-8, 0, chunk_table(params)
     p, g, e = flat(params), flat(grads), flat(averages) if averages else None
     m, v = flat([np.zeros_like(a) for a in params]), flat([np.zeros_like(a) for a in params])

@@ -1,7 +1,8 @@
-"""The lines of the table: each implementation, ours among them, in the strongest form that a user can choose.
+"""The implementations of optimizer steps, from fusedstep and other libraries, each in the fastest form for users.
 
-A peer is built for one case. All peers get the same numbers, and each has memory of its own. A peer that lacks a rule
-or an option raises `Unavailable`. Its message becomes a line of the table.
+An implementation is built for one case. All implementations get the same numbers, and each has its own arrays. If a
+library lacks an optimizer or an option, its implementation raises `Unavailable`. The message becomes a line of the
+printed table.
 """
 
 from __future__ import annotations
@@ -20,27 +21,31 @@ from .torch_peers import Compiled, DeepSpeed, EightBit, Torch
 
 @dataclass(frozen=True)
 class Peer:
-    """A line of the table: `temporaries` counts arrays of the tensor's size that a step allocates."""
+    """An implementation that is timed."""
 
     name: str
     build: Callable[[Job], NumPyRunner]
-    needs: tuple[str, ...] = ()
-    temporaries: int = 0
+    needs: tuple[str, ...] = ()  # modules that must be installed
+    temporaries: int = 0  # number of arrays of the size of the parameters that a step allocates
     note: str = ""
-    threads: int | None = None  # if None, the number that all may use
-    compiles: bool = False  # True if it compiles before its first step; the results show this time
+    threads: int | None = None  # number of threads; if None, the run's number is used
+    compiles: bool = False  # True if the library compiles before the first step; the results show this time
 
     def missing(self) -> list[str]:
         return common.missing(self.needs)
 
 
 OURS, ROOFLINE = "fusedstep", "roofline"
-PEERS = (  # the most interesting first: if memory is short, the last ones are left out
+PEERS = (  # in the order of importance; if the memory is too small for all, the last ones are left out
     Peer(OURS, Ours),
-    Peer(ROOFLINE, Roofline, note="the same streams in place, one add each"),
+    Peer(ROOFLINE, Roofline, note="a kernel with the memory traffic of the step"),
     Peer("torch fused", partial(Torch, form="fused"), ("torch",)),
     Peer(
-        "jax+optax", Jax, ("jax", "optax"), note="compiled, donated; full step: gradients are not zeroed", compiles=True
+        "jax+optax",
+        Jax,
+        ("jax", "optax"),
+        note="compiled, with donated arrays; the full step does not zero the gradients",
+        compiles=True,
     ),
     Peer("numba", Numba, ("numba",), note="one parallel kernel over all tensors", compiles=True),
     Peer(SLOW[0], Compiled, ("torch",), note="torch.compile(optimizer.step), learning rate in a tensor", compiles=True),
@@ -48,23 +53,23 @@ PEERS = (  # the most interesting first: if memory is short, the last ones are l
         SLOW[1],
         DeepSpeed,
         ("torch", "deepspeed"),
-        note="DeepSpeedCPUAdam, whose kernel is compiled at the first use on a machine and kept",
+        note="DeepSpeedCPUAdam; its kernel is compiled at the first use on a machine, and stored",
         compiles=True,
     ),
     Peer(SLOW[2], partial(EightBit, package="bitsandbytes.optim"), ("torch", "bitsandbytes"), temporaries=4),
     Peer(SLOW[3], partial(EightBit, package="torchao.optim"), ("torch", "torchao"), temporaries=4, compiles=True),
     Peer("torch foreach", partial(Torch, form="foreach"), ("torch",), temporaries=3),
     Peer("torch default", Torch, ("torch",), temporaries=2),
-    Peer("numpy", NumPy, temporaries=3, note="the floor; one thread"),
+    Peer("numpy", NumPy, temporaries=3, note="plain NumPy code on one thread"),
 )
 
 
 def line_up(case: Case, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    """Return the implementations of a case, once for each number of threads if it varies."""
+    """Return the implementations of a case. If the case has several numbers of threads, repeat them for each number."""
     chosen = tuple(peer for peer in peers if (peer.name in case.peers if case.peers else peer.name not in SLOW))
     if not case.threads:
         return chosen
     return tuple(replace(peer, name=f"{peer.name}{AT}{n}", threads=n) for n in case.threads for peer in chosen)
 
 
-AT = " @"  # between the name of a peer and its number of threads
+AT = " @"  # the text between the name of an implementation and its number of threads

@@ -1,7 +1,7 @@
-"""The right results of a step: NumPy transcriptions of the rules, and the check in float64 before the timing.
+"""The formulas of the optimizers in NumPy, and the check of every implementation before the timing.
 
-The transcriptions serve twice: in float64 as the oracle for every implementation, ours included, and in
-float32 as the floor of the table (what a user writes without any library).
+In float64, the formulas give the right results for the check of all implementations, also ours. In float32, they are
+the line `numpy` of the printed table: the code that a user writes without a library.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ State = dict[str, Array]
 MakeStep = Callable[[Array], Callable[[Array, int], object]]  # from parameters to their step(gradients, t)
 Rule = Callable[[Array, Array, State, int, Mapping[str, Any]], None]
 
-GRADIENT_SCALES = (1.0, -0.5, 2.0)  # one step each; a constant gradient would hide a wrong decay rate
-SAMPLED = 1_000_000  # about the number of elements that are compared in larger cases; all elements must be finite
-RELATIVE = 2e-3  # allowed error of the total update, relative to the largest update
-NARROW = 0.1  # with 8-bit states: allowed root mean square of the error, relative to that of the update
-ROUNDING = 4 * float(np.finfo(np.float32).eps)  # and relative to the parameter's value, over the steps
+# Factors of the gradients in the checked steps. With equal gradients, an error in a decay rate would not be found.
+GRADIENT_SCALES = (1.0, -0.5, 2.0)
+SAMPLED = 1_000_000  # in larger cases, about this many elements are compared; all elements must be finite
+# After all steps, the allowed error of an element p is RELATIVE * (largest change of any element) + ROUNDING * |p|.
+RELATIVE = 2e-3
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+NARROW = 0.1  # for 8-bit states: allowed (root mean square of the errors) / (root mean square of the changes)
 
 
 def _zeros(state: State, name: str, like: Array) -> Array:
@@ -91,7 +93,10 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
-    """Return the transcription above or the optimizer's. None if it has no decay, or the rule is not element-wise."""
+    """Return the formulas of an optimizer: those above, or those of the optimizer's class (`cls.reference`).
+
+    Return None if there are no suitable formulas: with decay or l1, or if the step of an element depends on others.
+    """
     if name in RULES:
         return RULES[name]
     probe = cls([np.ones(1)], **options)
@@ -100,7 +105,7 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
-        for name, array in first.items():  # arrays of the parameter's shape, and single numbers
+        for name, array in first.items():  # an array has the shape of the parameter, or no axes
             state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
         p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
 
@@ -108,7 +113,7 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
 
 
 def clip_coefficient(norm: float) -> float:
-    """As in torch: max_norm / (norm + 1e-6), at most 1."""
+    """Return min(1, CLIP_NORM / (norm + 1e-6)), as in torch."""
     return min(1.0, CLIP_NORM / (norm + 1e-6))
 
 
@@ -117,14 +122,14 @@ def norm_of(arrays: list[Array]) -> float:
 
 
 def picked(arrays: list[Array]) -> Array:
-    """Return a sample of the elements of all tensors, with their last elements, in float64."""
+    """Return some elements of all tensors in float64: at equal distances, and the last element of each tensor."""
     stride = max(1, sum(a.size for a in arrays) // SAMPLED)
     parts = [part for a in arrays for part in (a.reshape(-1)[::stride], a.reshape(-1)[-1:])]
     return np.concatenate(parts).astype(np.float64)
 
 
 class Oracle:
-    """The right parameters and averages after one step per entry of GRADIENT_SCALES, in float64."""
+    """The right parameters and averages in float64, after one step for each factor in GRADIENT_SCALES."""
 
     def __init__(
         self, params: list[Array], gradients: list[Array], make: MakeStep, clip: bool, narrow: bool = False
@@ -138,13 +143,16 @@ class Oracle:
             self.averages += (1 - EMA_DECAY) * (self.params - self.averages)
 
     def error(self, params: list[Array], averages: list[Array]) -> float:
-        """Return the largest error in units of the allowed error: at most 1 is right."""
+        """Return the largest error, divided by the allowed error. A result is right if this number is at most 1."""
         error = self.error_of(picked(params), self.params, self.start)
         return max(error, self.error_of(picked(averages), self.averages, self.start)) if averages else error
 
 
 class WholeOracle(Oracle):
-    """The same for a rule that is not element-wise, by our own optimizer in float64 on all arrays."""
+    """The right results for an optimizer whose step of an element depends on other elements.
+
+    They are computed by our own optimizer in float64, on whole arrays.
+    """
 
     def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
         self.error_of, self.start = error_of, picked(params)
@@ -163,7 +171,10 @@ def error_of(got: Array, want: Array, start: Array) -> float:
 
 
 def narrow_error_of(got: Array, want: Array, start: Array) -> float:
-    """Return the error if states have 8 bits: the root mean square counts, because single elements may differ much."""
+    """Return the root mean square of the errors, divided by the allowed one. This is the check for 8-bit states.
+
+    With 8-bit states, the errors of single elements may be large.
+    """
     if not np.isfinite(got).all():
         return math.inf
     return float(np.sqrt(np.square(got - want).mean() / np.square(want - start).mean())) / NARROW

@@ -1,4 +1,4 @@
-"""The optimizers' tables and verdicts."""
+"""Print the tables of the optimizers, and judge their targets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the figures. `met` is None if there is no figure."""
+    """Compare a target with the results. In the returned dict, `met` is None if nothing was measured."""
     entry = {"case": target.case, "target": target_text(target), "value": None, "measured": "-", "met": None}
     result = results.get(target.case)
     ours = result.line(OURS) if result is not None else None

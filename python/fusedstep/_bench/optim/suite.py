@@ -1,4 +1,4 @@
-"""Run one case: build every implementation, check it, time it and compare it with ours."""
+"""Run one case: build every implementation, check its results, time it, and compare its time with ours."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Line:
 
     name: str
     status: str = "timed"
-    error: float | None = None  # error against float64, in units of the allowed error
+    error: float | None = None  # largest difference from the result in float64, divided by the allowed difference
     ready_s: float | None = None  # seconds until the end of the first step, for a library that compiles
     seconds: float | None = None
     gb_s: float | None = None
-    over_yardstick: Ratio | None = None  # time divided by the roofline's, with its 95% interval
-    ratio: Ratio | None = None  # time divided by ours, with its 95% interval
+    over_yardstick: Ratio | None = None  # time / time of the roofline, with its 95% interval
+    ratio: Ratio | None = None  # time / our time, with its 95% interval
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
 
     @property
     def at(self) -> str:
-        """Return the text after the implementation's name: the number of threads if the case varies it."""
+        """Return the number of threads in the name, for example " @2". Without this number, return an empty text."""
         return "".join(self.name.partition(AT)[1:])
 
     @property
@@ -68,7 +68,7 @@ class CaseResult(Lines[Line]):
 
 @dataclass
 class Room:
-    """Memory for the arrays of one case: an implementation that does not fit is left out, and listed."""
+    """The memory for the arrays of one case. Implementations that do not fit are not timed."""
 
     job: Job
     limit: float
@@ -79,7 +79,7 @@ class Room:
         array = 4.0 * self.job.case.elements
         arrays = 2 + self.job.states + self.job.case.full  # parameter, gradient, state, average
         temporaries = max(self.temporaries, peer.temporaries)
-        source = 1  # the common gradients, which runners copy
+        source = 1  # the gradients that all runners copy
         if self.used + (arrays + temporaries + source) * array > self.limit:
             return False
         self.used, self.temporaries = self.used + arrays * array, temporaries
@@ -87,7 +87,7 @@ class Room:
 
 
 def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """Run all peers on one case, interleaved."""
+    """Time all implementations of one case in interleaved rounds."""
     job = Job(case, threads)
     size = np.dtype(case.states).itemsize
     result = CaseResult(case, bytes_per_element(job.states, case.full, size), [])
@@ -102,7 +102,7 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
         if not all(np.isfinite(a).all() for a in after):
             line.status = "WRONG: not finite after timing"
         elif (reference.picked(runners[name].params()) == before[name]).mean() > 0.5:
-            line.status = "WRONG: timed without moving its parameters"
+            line.status = "WRONG: the timed steps changed no parameters"
         else:
             line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
     runners.clear()
@@ -112,7 +112,10 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
 
 
 def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
-    """Make the runners that are installed, fit in memory and are right; every other one also gets a line."""
+    """Return the runners that are installed, fit into the memory and give right results.
+
+    Append a line to `lines` for each implementation, also for the others.
+    """
     runners: dict[str, NumPyRunner] = {}
     oracle = exact(job)
     for peer in peers:
@@ -121,14 +124,14 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
         if missing := peer.missing():
             line.status = f"{ABSENT}{', '.join(missing)}"
         elif not room.take(peer):
-            line.status = f"left out: together over {room.limit / 2**30:.3g} GiB of arrays (--memory)"
+            line.status = f"left out: all arrays together need more than {room.limit / 2**30:.3g} GiB (--memory)"
         elif runner := build_one(peer, job, oracle, line):
             runners[peer.name] = runner
     return runners
 
 
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
-    """Return the peer's runner if its first steps are right; else write the reason into the line."""
+    """Return the runner if the results of its first steps are right. Otherwise write the reason into the line."""
     try:
         start, error = time.perf_counter(), 0.0
         runner = peer.build(job.with_threads(peer.threads))
@@ -143,7 +146,7 @@ def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> Num
         line.error = error if math.isfinite(error) else None
         if error <= 1:
             return runner
-        line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+        line.status = f"WRONG: the error is {error:.3g} x the allowed error"
     return None
 
 
@@ -155,9 +158,9 @@ def exact(job: Job) -> reference.Oracle:
 
 
 def exact_step(job: Job) -> reference.MakeStep:
-    """Return the maker of the rule's step in float64.
+    """Return a function that makes the step in float64 for given parameters.
 
-    Without a transcription it is fusedstep's step in float64, from which no float32 step may differ.
+    The step uses the formulas in NumPy. If there are no formulas, the step is fusedstep's step in float64.
     """
     options = job.options
     rule = reference.rule_of(job.case.rule, job.cls, options)
@@ -173,13 +176,16 @@ def exact_step(job: Job) -> reference.MakeStep:
 
 
 def take(runner: NumPyRunner, scale: float) -> None:
-    """Take a step of scaled gradients."""
+    """Do a step with the gradients times `scale`."""
     runner.load(scale)
     runner.step()
 
 
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Return the error of the first steps; one step is already done. At the end, load the gradients again."""
+    """Do the remaining steps of the check, and return the error. The first step has already been done.
+
+    Afterwards, the runner has the unscaled gradients again.
+    """
     for scale in reference.GRADIENT_SCALES[1:]:
         take(runner, scale)
     error = oracle.error(runner.params(), runner.averages())
@@ -190,7 +196,7 @@ def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the bandwidths and the ratios to the roofline and to ours, from the same rounds."""
+    """Set the bandwidths, and the ratios to the roofline's time and to our time in the same rounds."""
     for line in result.lines:
         if line.seconds is not None:
             line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9

@@ -1,4 +1,4 @@
-"""The implementations that step torch's tensors: torch.optim in its forms, and optimizers of other packages."""
+"""The implementations that step torch tensors: the forms of torch.optim, and optimizers of other packages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from ..common import Unavailable
 from .cases import CLIP_NORM, EMA_DECAY
 from .job import Job, NumPyRunner
 
-MOST_COMPILED = 16  # number of tensors; the compilation of 300 took 136 s
+MOST_COMPILED = 16  # largest number of tensors for torch.compile; the compilation for 300 tensors took 136 s
 
 
 class Torch(NumPyRunner):
-    """torch.optim in one of its three forms; the rest of the full step is in torch's fastest form."""
+    """An optimizer of torch.optim in one of its forms: default, foreach or fused.
+
+    The full step also clips, averages and zeroes with torch's foreach functions, which are the fastest.
+    """
 
     def __init__(self, job: Job, form: str = "default") -> None:
         self.torch: Any = importlib.import_module("torch")
-        self.torch.set_num_threads(job.threads)  # before the tensors are made; `enter` sets it again
+        self.torch.set_num_threads(job.threads)  # needed for making the tensors; `enter` sets the number again
         self.form = form
         self.p, self.g, self.e = [], [], []
         super().__init__(job)
@@ -33,7 +36,7 @@ class Torch(NumPyRunner):
         if cls is None:
             raise Unavailable(f"torch has no {job.case.rule}")
         if job.case.rule == "Muon":
-            raise Unavailable("torch's Muon computes other products: python -m bench.muon compares them")
+            raise Unavailable("torch's Muon multiplies in bfloat16; python -m bench.muon compares the two")
         if self.form == "default":
             return cls(self.tp, **job.options)
         if self.form not in inspect.signature(cls).parameters:
@@ -41,7 +44,8 @@ class Torch(NumPyRunner):
         return cls(self.tp, **job.options, **{self.form: True})
 
     def prepare(self, job: Job) -> Callable[[], object]:
-        # Clones, so that torch uses memory that it allocated (64-byte aligned). NumPy has views of them.
+        # The tensors are clones, so that torch allocates their memory (with 64-byte alignment). The NumPy arrays are
+        # views of the clones.
         self.tp = [self.torch.from_numpy(p).clone().requires_grad_() for p in self.p]
         self.te = [self.torch.from_numpy(e).clone() for e in self.e]
         for p, g in zip(self.tp, self.g, strict=True):
@@ -54,7 +58,7 @@ class Torch(NumPyRunner):
     def sequence(self, step: Callable[[], object]) -> None:
         self.torch.nn.utils.clip_grad_norm_(self.tp, CLIP_NORM, foreach=True)
         step()
-        with self.torch.no_grad():  # the same operation as in swa_utils.get_ema_multi_avg_fn
+        with self.torch.no_grad():  # torch's swa_utils.get_ema_multi_avg_fn uses the same operation for averages
             self.torch._foreach_lerp_(self.te, self.tp, 1 - EMA_DECAY)
             self.torch._foreach_zero_(self.tg)
 
@@ -68,7 +72,7 @@ class DeepSpeed(Torch):
 
 
 class Compiled(Torch):
-    """`torch.compile(optimizer.step)` with a tensor as learning rate, because a number is compiled into the step."""
+    """`torch.compile(optimizer.step)`. The learning rate is a tensor, because a number would be a compiled constant."""
 
     def optimizer(self, job: Job) -> Any:
         count = len(job.case.shapes)
@@ -84,7 +88,7 @@ class Compiled(Torch):
 
 
 class EightBit(Torch):
-    """Adam with 8-bit states, from another package."""
+    """Adam with 8-bit states from the package `package`."""
 
     def __init__(self, job: Job, package: str) -> None:
         self.package = package

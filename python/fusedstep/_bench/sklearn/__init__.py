@@ -1,1 +1,1 @@
-"""Whole fits of the scikit-learn estimators."""
+"""The suite `sklearn`: whole fits of estimators with the interface of scikit-learn."""

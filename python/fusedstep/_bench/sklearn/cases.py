@@ -1,4 +1,4 @@
-"""The table of cases: fits that are timed, data whose 5-fold accuracy is compared, and targets."""
+"""The cases and their targets. Some cases time a fit, and the others compare accuracies in a cross-validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THEIRS, OURS, OURS_FLOAT32 = "scikit-learn", "fusedstep", "fusedstep, dtype='flo
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table: scikit-learn's classifier and ours, with the same settings and seed."""
+    """A data set and a network for scikit-learn's classifier and for ours, with the same settings and seed."""
 
     name: str
     data: str
@@ -31,11 +31,11 @@ class Case:
     def describe(self) -> str:
         network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), {self.data}, {self.dtype}"
         what = (
-            f"{FOLDS}-fold accuracy, {ACCURACY_EPOCHS} epochs"
+            f"accuracy in {FOLDS} folds: fits of {ACCURACY_EPOCHS} epochs"
             if self.accuracy
-            else f"a step of a fit of {EPOCHS} epochs"
+            else f"a training step: a fit of {EPOCHS} epochs"
         )
-        return f"{what} of {network}, otherwise scikit-learn's defaults"
+        return f"{what} of {network}, default values for all other arguments"
 
 
 SMALL, LARGE = ((64, 64), 32), ((256, 256), 64)
@@ -53,7 +53,10 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A target: our fit is at least `bound` times as fast, or (`bound` 0) our accuracy is at least scikit-learn's."""
+    """A target: our fit is at least `bound` times as fast as scikit-learn's.
+
+    If `bound` is 0, the target is that our accuracy is at least as high as scikit-learn's.
+    """
 
     case: str
     bound: float = 0.0

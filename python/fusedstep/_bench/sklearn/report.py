@@ -1,4 +1,4 @@
-"""The estimators' tables and verdicts."""
+"""Print the tables of the estimators, and judge their targets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from .cases import OURS, THEIRS, Target
 from .suite import CaseResult, Line
 
 NOTES = (
-    "Time: a training step, with its share of all else that fit does; of the accuracy cases, the whole "
-    "cross-validation, measured once. The weights after a fit must be scikit-learn's, up to rounding."
+    "In the cases fit/*, the time is the time of a whole fit divided by its number of training steps. After a fit, our "
+    "weights must agree with scikit-learn's weights. In the cases accuracy/*, the time is that of the whole "
+    "cross-validation, which runs once."
 )
-HEADER = ("implementation", "time", "accuracy", "weights from theirs", "time / ours [95%]", VERDICT)
+HEADER = ("implementation", "time", "accuracy", "error of weights", "time / ours [95%]", VERDICT)
 
 
 def print_notes() -> None:
@@ -39,7 +40,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the figures. `met` is None if there is no figure."""
+    """Compare a target with the results. In the returned dict, `met` is None if nothing was measured."""
     entry: dict[str, Any] = {"case": target.case, "target": target.text(), "value": None, "measured": "-", "met": None}
     result = results.get(target.case)
     lines = [result.line(name) if result else None for name in (OURS, THEIRS)]

@@ -1,4 +1,7 @@
-"""Run one case: fit both, compare their weights and time them in turn; or cross-validate both."""
+"""Run one case: fit scikit-learn's estimator and ours, compare the weights, and time the fits in turn.
+
+In a case that compares accuracies, cross-validate both estimators instead.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class CaseResult(Lines[Line]):
 
 
 class Fit:
-    """A fit, ready to be repeated."""
+    """A fit that can be repeated. `harness.measure` calls and times `step`."""
 
     refill = None
 
@@ -55,7 +58,7 @@ class Fit:
 
     def step(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn warns that its fit has not converged
+            warnings.simplefilter("ignore")  # scikit-learn warns that the fit has not converged
             self.model.fit(self.x, self.y)
 
 
@@ -89,7 +92,7 @@ def time_fits(result: CaseResult, plan: Sampling) -> None:
 
 
 def check(line: Line, fits: Mapping[str, Fit]) -> None:
-    """Fit once, and compare the weights with scikit-learn's, so that the same training is timed."""
+    """Fit once, and check that the weights agree with scikit-learn's. Otherwise the line gets the status WRONG."""
     try:
         fits[line.name].step()
     except Exception as problem:
@@ -101,7 +104,7 @@ def check(line: Line, fits: Mapping[str, Fit]) -> None:
     line.error = max(float(np.abs(a - b).max()) for a, b in pairs)
     allowed = ROUNDING[line.name] if fits[THEIRS].x.dtype == np.float64 else ROUNDING[OURS_FLOAT32]
     if not line.error <= allowed * EPOCHS:
-        line.status = f"WRONG: weights {line.error:.2g} from theirs"
+        line.status = f"WRONG: weights differ from scikit-learn's by {line.error:.2g}"
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:

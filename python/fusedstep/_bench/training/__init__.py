@@ -1,1 +1,1 @@
-"""Whole training steps of small networks."""
+"""The suite `training`: whole training steps of small networks."""

@@ -1,23 +1,23 @@
-"""The table of cases: the networks, the rows of a step, and the targets."""
+"""The cases of the suite `training`: the networks, the numbers of rows in a step, and the targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-FEATURES, CLASSES = 64, 10  # those of scikit-learn's digits
+FEATURES, CLASSES = 64, 10  # of scikit-learn's data set digits
 LR = 1e-3
 
 
 @dataclass(frozen=True)
 class Case:
-    """One block of the table: a ReLU network, its softmax loss and Adam."""
+    """A ReLU network with a softmax loss and Adam. Each case has a table of results."""
 
     name: str
     hidden: tuple[int, ...]
-    batch: int = 32
+    batch: int = 32  # rows of a training step
     batches: int = 40  # training steps in one timed pass over the rows
-    quick: bool = False  # part of --quick
+    quick: bool = False  # True if the case is part of --quick
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -30,13 +30,16 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Return the floating-point operations in the products of one step, without the gradient of the input."""
+        """Return the number of floating-point operations in the matrix products of one training step.
+
+        The gradient of the input is not computed.
+        """
         products = [a * b for a, b in pairwise(self.widths)]
         return 2 * self.batch * (3 * sum(products) - products[0])
 
     @property
     def bytes_per_element(self) -> int:
-        """Return the bytes per weight: 28 of Adam and 12 of the three products."""
+        """Return the bytes per weight that are read and written: 28 in Adam, and 4 in each of the three products."""
         return 40
 
     def describe(self) -> str:
@@ -54,7 +57,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Target:
-    """A target: ours is at least `bound` times as fast as the peer."""
+    """A target: our training step is at least `bound` times as fast as the training step of `peer`."""
 
     case: str
     peer: str

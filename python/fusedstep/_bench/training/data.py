@@ -1,4 +1,4 @@
-"""The training rows, and a case with its numbers."""
+"""The training rows, and a job (a case with its arrays)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 1797
 
 
 def digits() -> tuple[Array, Array]:
-    """Return scikit-learn's digits in [0, 1]; without scikit-learn, random numbers of their shape."""
+    """Return scikit-learn's digits, scaled to [0, 1]. Without scikit-learn, return random data of the same shape."""
     if not common.missing(["sklearn"]):
         datasets: Any = importlib.import_module("sklearn.datasets")
         x, y = datasets.load_digits(return_X_y=True)
@@ -31,14 +31,14 @@ def digits() -> tuple[Array, Array]:
 
 @dataclass
 class Job:
-    """A case with its numbers. They are made once; all trainers read them and none writes them."""
+    """A case with its arrays. All trainers read the same arrays, and no trainer writes them."""
 
     case: Case
     threads: int
 
     @cached_property
     def rows(self) -> tuple[Array, Array]:
-        """Return the rows of one pass; rows are repeated if there are too few."""
+        """Return the rows of one pass. If the data set has too few rows, rows are repeated."""
         x, y = digits()
         picked = np.arange(self.case.batch * self.case.batches) % len(x)
         return x[picked], y[picked]
@@ -50,7 +50,7 @@ class Job:
 
     @cached_property
     def start(self) -> list[Array]:
-        """Return weights (in, out) and biases, alternating, with He's scale."""
+        """Return the initial weights of shape (in, out) and biases, alternating. The weights have He's scale."""
         rng = np.random.default_rng(1)
         arrays = []
         for a, b in pairwise(self.case.widths):

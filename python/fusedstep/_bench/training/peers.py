@@ -1,7 +1,8 @@
-"""The trainers: each has the loop that its users write.
+"""The trainers. Each trainer has the training loop that the users of its library write.
 
-All trainers start from the same weights and take the same batches in the same order. Before each pass the first weights
-are restored, untimed: a network that has learnt everything would be timed on gradients of nearly zero.
+All trainers start from the same weights and use the same batches in the same order. Before each pass over the batches,
+the initial weights are restored, and this is not timed. Without the restoring, the network would soon be fully trained,
+and the gradients would be nearly zero.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .reference import NumPyTraining
 
 
 class Trainer:
-    """One implementation. `run(k)` trains on the first k batches."""
+    """Base class of the implementations. `run(k)` trains on the first k batches."""
 
     def __init__(self, job: Job) -> None:
         self.job, (self.x, self.y) = job, job.rows
@@ -38,19 +39,19 @@ class Trainer:
         raise NotImplementedError
 
     def params(self) -> list[Array]:
-        """Return weights (in, out) and biases, alternating."""
+        """Return the weights of shape (in, out) and the biases, alternating."""
         raise NotImplementedError
 
     def step(self) -> None:
         self.run(len(self.job.batches))
 
     def refill(self) -> None:
-        """Restore the first weights."""
+        """Restore the initial weights."""
         for p, start in zip(self.params(), self.job.start, strict=True):
             p[...] = start
 
     def enter(self) -> None:
-        """Prepare for a sample of this trainer; not timed."""
+        """Prepare for a sample of this trainer. This call is not timed."""
 
 
 class Ours(Trainer):
@@ -110,7 +111,7 @@ class Torch(Trainer):
 
 
 class Jax(Trainer):
-    """A step that is one compiled function; parameters and state are donated to it."""
+    """A training step that is one compiled function. The old parameters and states are donated."""
 
     values: list[Any]
     state: Any
@@ -149,13 +150,13 @@ class Jax(Trainer):
 
 
 class ScikitLearn(Trainer):
-    """MLPClassifier's own loop over the batches: one `partial_fit` on all rows of a pass."""
+    """scikit-learn's MLPClassifier. One call of `partial_fit` trains on all batches of a pass."""
 
     def prepare(self) -> None:
         neural: Any = importlib.import_module("sklearn.neural_network")
         case = self.job.case
         options: dict[str, Any] = {"solver": "adam", "alpha": 0.0, "learning_rate_init": LR, "shuffle": False}
-        # Scikit-learn adds epsilon to a root without the bias correction, so torch's 1e-8 is this number there.
+        # scikit-learn adds epsilon to a root without bias correction. There, 4e-10 has the effect of torch's 1e-8.
         self.model = neural.MLPClassifier(case.hidden, batch_size=case.batch, epsilon=4e-10, **options)
         self.classes = np.arange(CLASSES)
         self.run(1)  # creates the weights
@@ -185,7 +186,7 @@ class NumPy(Trainer):
 
 @dataclass(frozen=True)
 class Peer:
-    """A line of the table."""
+    """An implementation that is timed."""
 
     name: str
     build: Callable[[Job], Trainer]
@@ -202,7 +203,7 @@ PEERS = (
     Peer("torch fused", partial(Torch, fused=True), ("torch",)),
     Peer("torch foreach", partial(Torch, foreach=True), ("torch",)),
     Peer("torch default", Torch, ("torch",)),
-    Peer("jax+optax", Jax, ("jax", "optax"), note="the step compiled and donated, batches on the device beforehand"),
+    Peer("jax+optax", Jax, ("jax", "optax"), note="one compiled function; the batches are already JAX arrays"),
     Peer("scikit-learn", ScikitLearn, ("sklearn",), note="MLPClassifier.partial_fit on all batches of a pass"),
-    Peer(YARDSTICK, NumPy, note="the same formulas written in NumPy: the yardstick"),
+    Peer(YARDSTICK, NumPy, note="the yardstick: the same formulas in NumPy"),
 )

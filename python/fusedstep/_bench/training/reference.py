@@ -1,4 +1,7 @@
-"""A network, its loss and Adam in plain NumPy: in float64 for the check, in float32 as a line of the table."""
+"""A network, its loss and Adam in plain NumPy.
+
+In float64, this code gives the right results for the check. In float32, it is the line `numpy` of the printed table.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from ..common import Array
 from .cases import LR
 from .data import Job
 
-CHECKED_STEPS = (
-    3  # in later steps rounding shows, because Adam's first steps have full length even for gradients near 0
-)
-ALLOWED = 0.02  # allowed error of a weight, in units of the learning rate; a step moves most weights by about 1
-MOST = 0.999  # share of the weights whose error must be allowed
+# Adam's first steps change a weight by about the learning rate, even if the gradient is nearly 0. Rounding errors of
+# such gradients would be visible after more steps.
+CHECKED_STEPS = 3
+ALLOWED = 0.02  # allowed error of a weight / learning rate
+MOST = 0.999  # fraction of the weights whose errors must be at most the allowed error
 
 
 class NumPyTraining:
-    """Weights and biases, alternating, and their training."""
+    """A network in NumPy: its weights and biases (alternating), its gradients and Adam's step."""
 
     def __init__(self, job: Job, dtype: type = np.float32) -> None:
         self.p: list[Array] = [a.astype(dtype) for a in job.start]
@@ -26,7 +29,7 @@ class NumPyTraining:
         self.t = 0
 
     def forward(self, x: Array) -> list[Array]:
-        """Return the inputs of every layer, and the logits."""
+        """Return the inputs of all layers, and the logits as the last element."""
         values = [x]
         for i in range(0, len(self.p), 2):
             z = values[-1] @ self.p[i] + self.p[i + 1]
@@ -65,7 +68,7 @@ class NumPyTraining:
 
 
 class Oracle:
-    """The right parameters after the first steps, in float64."""
+    """The right parameters after the first CHECKED_STEPS steps, in float64."""
 
     def __init__(self, job: Job) -> None:
         exact = NumPyTraining(job, np.float64)
@@ -76,13 +79,13 @@ class Oracle:
         self.want, self.exact = exact.p, exact
 
     def error(self, params: list[Array]) -> float:
-        """Return the error of the first steps over the allowed one. At most 1 is right."""
+        """Return the error of the parameters, divided by the allowed error. They are right if this is at most 1."""
         if not all(np.isfinite(p).all() for p in params):
             return math.inf
         errors = np.concatenate([np.abs(p - want).ravel() for p, want in zip(params, self.want, strict=True)])
         return float(np.quantile(errors, MOST)) / (ALLOWED * LR)
 
     def has_learnt(self, params: list[Array]) -> bool:
-        """Return True if the loss on the rows is lower than at the start."""
+        """Return True if the loss on the training rows is lower than with the initial weights."""
         self.exact.p = [p.astype(np.float64) for p in params]
         return self.exact.loss(self.x, self.y) < self.before

@@ -1,4 +1,4 @@
-"""The training steps' tables and verdicts."""
+"""Print the tables of the training steps, and judge their targets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def print_case(result: CaseResult) -> None:
 
 
 def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the figures. `met` is None if there is no figure."""
+    """Compare a target with the results. In the returned dict, `met` is None if nothing was measured."""
     text = f"at least {target.bound:g} x as fast as {target.peer}" if target.bound > 1 else f"as fast as {target.peer}"
     result = results.get(target.case)
     line = result.line(target.peer) if result is not None else None

@@ -1,4 +1,4 @@
-"""Run one case: build every trainer, check it, time it and compare it."""
+"""Run one case: build every trainer, check its results, time it, and compare its time with ours."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Line:
 
     name: str
     status: str = "timed"
-    error: float | None = None  # error against float64, in units of the allowed error
+    error: float | None = None  # error of the weights, divided by the allowed error
     seconds: float | None = None  # time of one training step
-    gflop_s: float | None = None  # speed of the products
+    gflop_s: float | None = None  # billions of floating-point operations per second, in the matrix products
     over_yardstick: Ratio | None = None
     over_ours: Ratio | None = None
     repeats: int = 0
@@ -53,9 +53,9 @@ class CaseResult(Lines[Line]):
 
 
 def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """Run all peers on one case, interleaved.
+    """Time all trainers of one case in interleaved rounds.
 
-    Ours runs on its own threads, as in a process that has not loaded torch's OpenMP.
+    fusedstep uses its own threads, as in a process without torch's OpenMP.
     """
     usual = _core.backend()
     _core.set_backend("threads")
@@ -74,7 +74,7 @@ def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
         line = result.line(name)
         assert line is not None
         if not oracle.has_learnt(trainers[name].params()):
-            line.status = "WRONG: has learnt nothing in the last pass"
+            line.status = "WRONG: the last pass did not reduce the loss"
             continue
         line.samples = (timing.samples / job.case.batches).tolist()
         line.seconds, line.repeats = timing.median / job.case.batches, timing.repeats
@@ -86,7 +86,7 @@ def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
 
 
 def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) -> dict[str, Trainer]:
-    """Make the trainers that are installed and right; every other one also gets a line."""
+    """Return the trainers that are installed and give right results. Append a line for each trainer."""
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         line = Line(peer.name)
@@ -99,7 +99,7 @@ def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) 
 
 
 def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | None:
-    """Return the peer's trainer if its first steps are right; else write the reason into the line."""
+    """Return the trainer if the results of its first steps are right. Otherwise write the reason into the line."""
     try:
         trainer = peer.build(job)
         trainer.enter()
@@ -111,12 +111,12 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | Non
     line.error = error if math.isfinite(error) else None
     if error <= 1:
         return trainer
-    line.status = f"WRONG: {error:.3g} x the error allowed against float64"
+    line.status = f"WRONG: the error is {error:.3g} x the allowed error"
     return None
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the ratios to plain NumPy and to ours, from the same rounds."""
+    """Set the ratios to the time of plain NumPy and to our time in the same rounds."""
     for line in result.lines:
         for other, ratio in ((YARDSTICK, "over_yardstick"), (OURS, "over_ours")):
             base = result.line(other)

@@ -1,4 +1,4 @@
-"""The activations: one file each. `catalogue` lists them, and `registry` by name."""
+"""The activations. `catalogue` lists their classes, and `registry` maps names to classes."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from . import catalogue
 from ._activation import Activation as Activation
 from .catalogue import *  # noqa: F403
 
-#: Name (of an option) -> class of every activation.
+#: Name in the option ``--activation`` -> class, for every activation.
 registry: dict[str, type[Activation]] = {
     kind.name: kind for kind in (getattr(catalogue, name) for name in catalogue.__all__)
 }

@@ -1,7 +1,7 @@
-"""The base class of non-linearities: elementwise, and in place if the neighbours allow it.
+"""The base class of activations: elementwise functions that work in place if the neighbouring layers allow it.
 
-The slopes are written in terms of the output y and as whole-array arithmetic in one dtype: NumPy vectorises
-that, while masks (bool times float, ``where=``) go through a slow path.
+Each slope is computed from the output y with arithmetic on whole arrays of one dtype, because NumPy vectorises such
+arithmetic. NumPy is slower with masks (bool times float, or ``where=``).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .._layer import Layer
 
 
 class Activation(Layer):
-    """An elementwise ``y = f(x)`` whose slope is a function of y: ``dx = dy * f'``.
+    """An elementwise function ``y = f(x)`` whose slope f' is a function of y: ``dx = dy * f'(y)``.
 
-    A subclass writes f in `_apply` and f' in `_slope`.
+    A subclass defines f in `_apply` and f' in `_slope`.
 
     Attributes
     ----------
     name : str
-        Class attribute: its name on the command line and in the estimators.
+        Class attribute: the name of the activation on the command line and in the estimators.
     """
 
     name: ClassVar[str]
 
     works_in_place: ClassVar[bool] = True
-    keeps_output: ClassVar[bool] = True  # memory for the slope
+    keeps_output: ClassVar[bool] = True  # the slope is computed from y
     keeps_dx: ClassVar[bool] = False
 
     @staticmethod

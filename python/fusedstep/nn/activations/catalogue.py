@@ -1,4 +1,4 @@
-"""Every activation of this folder. Written by python/make_catalogue.py."""
+"""Every activation of this folder. python/make_catalogue.py writes this file."""
 
 from .hard_tanh import HardTanh
 from .relu import ReLU

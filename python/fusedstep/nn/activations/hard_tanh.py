@@ -1,4 +1,4 @@
-"""The hyperbolic tangent in straight pieces."""
+"""The hard tanh: a piecewise linear approximation of the hyperbolic tangent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ._activation import Activation
 
 @can_be_saved
 class HardTanh(Activation):
-    """``y = min(max(x, -1), 1)``; slope 1 where -1 < x < 1 and 0 elsewhere (as torch, also at the ends).
+    """``y = min(max(x, -1), 1)``. The slope is 1 where -1 < x < 1, else 0, as in torch.
 
-    Collobert (2004).
+    Source: Collobert (2004).
 
     Examples
     --------

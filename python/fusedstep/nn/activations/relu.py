@@ -12,9 +12,9 @@ from ._activation import Activation
 
 @can_be_saved
 class ReLU(Activation):
-    """``y = max(x, 0)``; slope 1 where x > 0 and 0 elsewhere (as torch, also at 0).
+    """``y = max(x, 0)``. The slope is 1 where x > 0, else 0, as in torch.
 
-    Glorot, Bordes, Bengio (2011).
+    Source: Glorot, Bordes, Bengio (2011).
 
     Examples
     --------
@@ -32,7 +32,7 @@ class ReLU(Activation):
         return init.he()
 
     def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
-        """Return ``max(x + bias, 0)``, with the bias of the layer before in the same pass."""
+        """Return ``max(x + bias, 0)``. The bias belongs to the layer before; None: no bias."""
         x = np.ascontiguousarray(x)
         self._y = y = x if self.over_x else self._outputs[x.shape]
         _core.relu(x, bias, y)

@@ -15,7 +15,9 @@ from ._activation import Activation
 
 @can_be_saved
 class Sigmoid(Activation):
-    """``y = 1 / (1 + exp(-x))``; slope ``y (1 - y)``. As torch; neither overflows nor loses small values.
+    """``y = 1 / (1 + exp(-x))``. The slope is ``y (1 - y)``.
+
+    No input overflows, and small outputs keep their precision. torch's function is the same.
 
     Examples
     --------
@@ -40,7 +42,7 @@ class Sigmoid(Activation):
         dtype: np.dtype[Any],
     ) -> None:
         super().attach(params, grads, buffers, dtype)
-        self._largest = np.array(np.log(np.finfo(dtype).max) - 1, dtype)  # exp of it is finite
+        self._largest = np.array(np.log(np.finfo(dtype).max) - 1, dtype)  # its exponential is finite
 
     def _apply(self, x: Array, y: Array) -> None:
         np.negative(x, out=y)

@@ -11,9 +11,9 @@ from ._activation import Activation
 
 @can_be_saved
 class Tanh(Activation):
-    """``y = tanh(x)``; slope ``1 - y^2``. As torch.
+    """``y = tanh(x)``. The slope is ``1 - y^2``, as in torch.
 
-    LeCun et al. (1998), "Efficient BackProp", section 4.4: outputs around 0 help the next layer to learn.
+    Outputs with a mean near 0 help the next layer to learn: LeCun et al. (1998), "Efficient BackProp", section 4.4.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses on a model's outputs, each with its gradient."""
+"""Losses of a model's outputs. Each loss computes its value and its gradient."""
 
 from typing import TYPE_CHECKING
 

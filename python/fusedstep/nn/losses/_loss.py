@@ -17,17 +17,18 @@ class Loss:
 
         value = sum_i w_i l_i / sum_i w_i,    w_i = 1 without weights
 
-    ``loss(outputs, targets)`` is the value, ``loss.gradient(outputs, targets)`` the gradient with respect to
-    the outputs, and `value_and_gradient` both, in little more time than one. The gradient is in
-    memory that is reused for every batch of the same size, so it is valid until the next call.
+    ``loss(outputs, targets)`` returns the value. ``loss.gradient(outputs, targets)`` returns the gradient with respect
+    to the outputs. `value_and_gradient` returns both and takes little more time than ``loss(outputs, targets)``. The
+    gradient is in memory that is reused for every batch of the same size, so it is valid until the next call.
 
-    A subclass writes `_evaluate`.
+    A subclass defines `_evaluate`.
 
     Attributes
     ----------
     takes : tuple of str
-        Class attribute: the forms of the targets: "numbers", "unit" (numbers from 0 to 1), each of the outputs' shape;
-        "labels", integers of shape (n,); "distributions" over the classes, of the outputs' shape.
+        Class attribute: the kinds of targets that this loss accepts. "numbers", "unit" (numbers from 0 to 1) and
+        "distributions" (probabilities of the classes) have the shape of the outputs. "labels" are integers of shape
+        (n,).
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
@@ -55,22 +56,22 @@ class Loss:
         Parameters
         ----------
         outputs : ndarray, shape (n, k)
-            Outputs of the model: float32 or float64, n >= 1. Not written to.
+            Outputs of the model: float32 or float64, n >= 1. They are not written to.
         targets : ndarray
-            One entry or row per output row; see the class.
+            One number or row per row of the outputs; see the class.
         weights : ndarray, shape (n,), optional
-            How much each row counts: numbers >= 0, not all 0.
+            Weights of the rows: finite numbers >= 0, at least one of them > 0.
 
         Returns
         -------
         value : float
         gradient : ndarray, shape (n, k)
-            In reused memory.
+            In reused memory: valid until the next call.
 
         Raises
         ------
         ValueError
-            If the outputs are not such a matrix, or targets or weights do not fit them.
+            If an argument is not as described, or if targets or weights do not fit the outputs.
         """
         if not is_base_ndarray(outputs) or outputs.dtype.char not in "fd" or outputs.ndim != 2 or not outputs.size:
             raise ValueError(
@@ -86,7 +87,7 @@ class Loss:
         return value, np.multiply(gradient, (n * shares)[:, None], out=gradient)
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """Return the loss of every row, n numbers, and the gradient of their mean."""
+        """Return the losses of the n rows and the gradient of the mean loss."""
         raise NotImplementedError
 
     def _shares(self, weights: Array, outputs: Array) -> Array:
@@ -110,7 +111,7 @@ class Loss:
             return self._memory[name, dtype][shape]
 
     def _like(self, outputs: Array, targets: Array) -> Array:
-        """Convert the targets to the shape and dtype of the outputs; a vector is accepted for one column."""
+        """Convert the targets to the shape and dtype of the outputs. If there is one column, accept a vector too."""
         found = _unmasked(targets)
         if found.ndim == 1 and outputs.shape[1] == 1:
             found = found.reshape(-1, 1)
@@ -122,7 +123,7 @@ class Loss:
         return found.astype(outputs.dtype, copy=False)
 
     def _labels(self, outputs: Array, targets: Array) -> Array:
-        """Return the labels as contiguous int64, without checking that they are classes."""
+        """Return the labels as contiguous int64. Their range is not checked."""
         n = len(outputs)
         labels = _unmasked(targets)
         if labels.shape != (n,) or labels.dtype.kind not in "iu":
@@ -132,7 +133,7 @@ class Loss:
         return np.ascontiguousarray(labels, np.int64)
 
     def _entries(self, outputs: Array, targets: Array) -> Array:
-        """Turn the labels into indices of the flattened outputs, after checking each."""
+        """Check the labels, and return their indices in the flattened outputs."""
         labels, (n, k) = self._labels(outputs, targets), outputs.shape
         wrong = np.flatnonzero((labels < 0) | (labels >= k))
         if wrong.size:
@@ -140,10 +141,10 @@ class Loss:
         return np.arange(0, n * k, k) + labels
 
     def _refuse_label(self, outputs: Array, targets: Array, at: int) -> NoReturn:
-        label = np.asarray(targets)[at]  # the given label, because its int64 form may have wrapped around
+        label = np.asarray(targets)[at]  # not from the int64 copy, in which a uint64 label may overflow
         raise ValueError(f"{type(self).__name__}: targets must be labels from 0 to {outputs.shape[1] - 1}; got {label}")
 
 
 def _unmasked(targets: Any) -> Array:
-    """Return an array, but a masked array as it is, so that the checks refuse it instead of reading masked elements."""
+    """Return the targets as an array. A masked array becomes an object array, which the checks refuse."""
     return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)

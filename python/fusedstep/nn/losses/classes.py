@@ -14,9 +14,10 @@ from ._loss import Loss
 class SoftmaxNLL(Loss):
     """``-mean(log softmax(z)[label])`` on logits z; gradient ``(softmax(z) - onehot(label)) / n``.
 
-    The softmax is part of the loss and is computed from ``z - max(z)``, so nothing overflows. Same as torch's
-    ``CrossEntropyLoss``. Targets: integer labels of shape (n,), or distributions over the classes of shape
-    (n, k) (smoothed or mixed labels), for which the loss is ``-mean(sum(t * log softmax(z)))``.
+    The loss contains the softmax. It is computed from ``z - max(z)``, so that nothing overflows. torch's
+    ``CrossEntropyLoss`` is the same. The targets are integer labels of shape (n,). They can also be distributions t
+    over the classes, of shape (n, k), such as smoothed or mixed labels. Then the loss is
+    ``-mean_i(sum_j t_ij log softmax(z)_ij)``.
 
     Examples
     --------
@@ -57,15 +58,17 @@ class SoftmaxNLL(Loss):
 
 
 class MulticlassHinge(Loss):
-    """``mean over rows of sum over j != label of max(0, z_j - z_label + margin)`` (Weston and Watkins 1999).
+    """``mean_i(sum_j max(0, z_ij - z_il + margin))`` with the label l of row i, for all classes j != l.
 
-    Gradient: 1/n for every class in the margin; for the label, minus the number of these classes over n. torch's
-    ``MultiMarginLoss`` divides by the number of classes as well. Targets: integer labels of shape (n,).
+    The gradient is 1/n for each class j with a term above 0. For the label, it is -m/n, where m is the number of these
+    classes. The targets are integer labels of shape (n,). torch's ``MultiMarginLoss`` also divides by the number of
+    classes. Source: Weston and Watkins (1999).
 
     Parameters
     ----------
     margin : float
-        By how much the score of the label must lead, > 0.
+        A number > 0. If the score of the label is larger than every other score by at least this number, the loss of
+        the row is 0.
 
     Raises
     ------
@@ -106,12 +109,12 @@ class MulticlassHinge(Loss):
 
 
 def softmax(logits: Array) -> Array:
-    """``exp(z - max z) / sum(exp(z - max z))`` of each row, as a new array.
+    """Return ``exp(z - max z) / sum(exp(z - max z))`` for each row z, as a new array.
 
     Parameters
     ----------
     logits : array_like, shape (n, k)
-        A row's scores of k classes.
+        Each row has the scores of k classes.
 
     Returns
     -------

@@ -13,7 +13,8 @@ from ._loss import Loss
 class MeanSquaredError(Loss):
     """``mean((y - t)^2)`` over rows and columns, for a linear output; gradient ``2 (y - t) / (n k)``.
 
-    Same as torch's ``MSELoss``. Targets: numbers of the shape of the outputs, or a vector for a single column.
+    torch's ``MSELoss`` is the same. The targets are numbers of the shape (n, k) of the outputs. If k = 1, they can also
+    have the shape (n,).
 
     Examples
     --------
@@ -34,9 +35,9 @@ class MeanSquaredError(Loss):
 class BinaryCrossEntropy(Loss):
     """``mean(max(z, 0) - z t + log(1 + exp(-|z|)))`` on logits z; gradient ``(sigmoid(z) - t) / (n k)``.
 
-    The sigmoid is part of the loss, which neither overflows nor loses digits for large z of either sign. Same as
-    torch's ``BCEWithLogitsLoss``. Targets: probabilities in [0, 1] (or bools) of the shape of the outputs, or
-    a vector for a single column.
+    The loss contains the sigmoid. So large z of either sign do not overflow and lose no digits. torch's
+    ``BCEWithLogitsLoss`` is the same. The targets are probabilities in [0, 1] or bools, of the shape (n, k) of the
+    outputs. If k = 1, they can also have the shape (n,).
 
     Examples
     --------
@@ -59,7 +60,7 @@ class BinaryCrossEntropy(Loss):
         np.subtract(part, np.multiply(z, t, out=work), out=part)
         np.add(part, np.log1p(small, out=work), out=part)
         losses = np.add.reduce(part, axis=1) / z.shape[1]
-        # sigmoid(z) = s(z) / (1 + exp(-|z|)) with s = 1 for z >= 0 and exp(-|z|) below
+        # sigmoid(z) = s(z) / (1 + exp(-|z|)), where s(z) = 1 if z >= 0, else exp(-|z|)
         np.maximum(np.copysign(1.0, z, out=work), small, out=work)
         np.divide(work, np.add(small, 1, out=small), out=part)
         np.subtract(part, t, out=part)
