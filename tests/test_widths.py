@@ -119,25 +119,36 @@ def assert_equal_to_numpy_reference(opt: fs.optim.Optimizer, tensors: list[Tenso
             assert_same_bits(opt.state[k]["master"], t.full, what, any_nan=True)
 
 
+def assert_three_steps_equal_to_numpy_reference(cls: Any, of_rule: Any, options: dict[str, Any], dtype: Any) -> None:
+    """Step parameters of many lengths three times, and compare them and their states after each step."""
+    params = [draw(n, n, dtype) for n in LENGTHS]
+    opt = cls(params, **{**of_rule, "lr": 0.01}, **options, seed=5)
+    rule = RULES[cls.rule]
+    tensors = [Tensor(p, k, dict(opt.state[k]), {**options, "seed": 5}, rule) for k, p in enumerate(params)]
+    for t in (1, 2, 3):
+        grads = [draw(n, 100 * t + n, dtype) for n in LENGTHS]
+        opt.step(grads)
+        for tensor, g in zip(tensors, grads, strict=True):
+            tensor.step(cls, g, t, opt.groups[0])
+        assert_equal_to_numpy_reference(opt, tensors, (of_rule, t))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @every_class
 def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_reference(
     cls: Any, parameter: str, width: str
 ) -> None:
-    """Three steps of parameters of many lengths are compared, with the first and the last variant of each optimizer."""
-    options, dtype = WIDTHS[width], PARAMETERS[parameter]
+    """The first and the last variant of each optimizer are compared."""
     for of_rule in (variants(cls)[0], variants(cls)[-1]):
-        params = [draw(n, n, dtype) for n in LENGTHS]
-        opt = cls(params, **{**of_rule, "lr": 0.01}, **options, seed=5)
-        rule = RULES[cls.rule]
-        tensors = [Tensor(p, k, dict(opt.state[k]), {**options, "seed": 5}, rule) for k, p in enumerate(params)]
-        for t in (1, 2, 3):
-            grads = [draw(n, 100 * t + n, dtype) for n in LENGTHS]
-            opt.step(grads)
-            for tensor, g in zip(tensors, grads, strict=True):
-                tensor.step(cls, g, t, opt.groups[0])
-            assert_equal_to_numpy_reference(opt, tensors, (of_rule, t))
+        assert_three_steps_equal_to_numpy_reference(cls, of_rule, WIDTHS[width], PARAMETERS[parameter])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_step_with_a_decay_of_0_has_the_bits_of_the_numpy_reference(parameter: str, width: str) -> None:
+    """If a decay is 0, the kernels that are written for these formats are not used."""
+    assert_three_steps_equal_to_numpy_reference(fs.Adam, {"betas": (0.0, 0.9)}, WIDTHS[width], PARAMETERS[parameter])
 
 
 @every_isa
