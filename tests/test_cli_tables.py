@@ -48,7 +48,7 @@ def test_table_with_every_kind_of_column_trains(out: Out) -> None:
     assert main(["train", "--data", "churn.csv", "--target", "left"]) == 0
     said = out()
     assert "column 'customer_id' is left out: identifier" in said
-    assert "class 'paused' has 1 row only" in said
+    assert "class 'paused' has only 1 row" in said
     assert re.search(r"age +number +scaled; missing: the median \d+", said)
     assert re.search(r"since +date +days, month, weekday", said)
     assert re.search(r"trivial baseline: accuracy 0\.\d+, balanced 0\.5", said)

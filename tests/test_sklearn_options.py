@@ -204,7 +204,7 @@ def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None
 def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
     """After the stop, the weights with the best validation score are restored, and another call changes nothing."""
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
-    with pytest.raises(ValueError, match="partial_fit with early_stopping=True needs X_val and y_val"):
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True without X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
     for _ in range(40):
         model.partial_fit(X, y, classes=np.arange(10), X_val=V, y_val=v)

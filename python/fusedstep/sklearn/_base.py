@@ -201,8 +201,8 @@ class BaseMLP(Fitted):
         if self.early_stopping and validation is None:
             if incremental:
                 raise ValueError(
-                    "partial_fit with early_stopping=True needs X_val and y_val, because later calls could train on "
-                    "held-out rows; got X_val=None"
+                    "partial_fit does not support early_stopping=True without X_val and y_val, because a later call "
+                    "could train on held-out rows; got X_val=None"
                 )
             data, validation = self._split(data)
         if not incremental or self._optimizer is None:
