@@ -113,15 +113,34 @@ inline T operator*(Weight<T> weight, T x) {
   return weight.value * x;
 }
 
-/// The zero is a mask and not a comparison: if gcc sees a comparison that is constant in the loop, it makes two loops
-/// and compiles the code after it twice.
+/// All bits of a number if the weight is not 0, and no bit if it is 0. It is a mask and not a comparison: if gcc sees a
+/// comparison that is constant in the loop, it makes two loops and compiles the code after it twice.
+template <class T>
+inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
+  using Bits = BitsOf<T>;
+  const Bits bits = __builtin_bit_cast(Bits, weight.value.value);
+  return Bits(-Bits((bits & ~sign_bit<Bits>) != zero_weight<Bits>));
+}
+
 template <class T>
 inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
   using Bits = BitsOf<T>;
-  const Bits bits = __builtin_bit_cast(Bits, weight.value.value),
-             kept = Bits(-Bits((bits & ~sign_bit<Bits>) != zero_weight<Bits>));
-  return Careful<T>(__builtin_bit_cast(T, Bits(bits & (kept | sign_bit<Bits>))) *
-                    __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & kept)));
+  const Bits bits = __builtin_bit_cast(Bits, weight.value.value), mask = mask_of(weight);
+  return Careful<T>(__builtin_bit_cast(T, Bits(bits & (mask | sign_bit<Bits>))) *
+                    __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & mask)));
+}
+
+/// a, or b if the weight is 0. Plain loops are not used if it is 0.
+template <class T>
+inline T unless_zero(Weight<T>, T a, T) {
+  return a;
+}
+template <class T>
+inline Careful<T> unless_zero(Weight<Careful<T>> weight, Careful<T> a, Careful<T> b) {
+  using Bits = BitsOf<T>;
+  const Bits mask = mask_of(weight);
+  return Careful<T>(__builtin_bit_cast(
+      T, Bits((__builtin_bit_cast(Bits, a.value) & mask) | (__builtin_bit_cast(Bits, b.value) & ~mask))));
 }
 
 /// A number of the size of a float, whose Weight is larger.
@@ -150,15 +169,18 @@ inline bool has_zero_weight(const Coefficients& c) {
   return any;
 }
 
-/// beta average + (1 - beta) x. It starts from the term with the larger weight, as torch's lerp does. So a constant
-/// stays the same, and the result is exactly x if beta is 0 and exactly the average if beta is 1.
+/// beta average + (1 - beta) x. The sum starts from the term with the larger weight, as torch's lerp does. So a
+/// constant stays the same, and the result is exactly x if beta is 0 and exactly the average if beta is 1.
 template <class T>
 struct Ema {
-  T from_x;  // 0 or 1, as a number, because loops over numbers cannot be vectorised with bool
+  Weight<T> from_average;  // 1, or 0 if the sum starts from x
   Weight<T> step;
   Ema() = default;
-  explicit Ema(double beta) : from_x(T(1.0 - beta >= 0.5)), step(from_x != T(0) ? -beta : 1.0 - beta) {}
-  T operator()(T average, T x) const { return choose(from_x != T(0), x, average) + step * (x - average); }
+  explicit Ema(double beta) : Ema(beta, 1.0 - beta < 0.5) {}
+  T operator()(T average, T x) const { return unless_zero(from_average, average, x) + step * (x - average); }
+
+ private:
+  Ema(double beta, bool from) : from_average(from ? 1.0 : 0.0), step(from ? 1.0 - beta : -beta) {}
 };
 
 /// beta average + (1 - beta) x^2. The weight is multiplied by x first, as in torch, so that the result can be finite
