@@ -33,15 +33,15 @@ class Ulps(NamedTuple):
 
 
 def ulps(got: Array, exact: Array) -> float:
-    """Return the largest error in ULPs. An ULP is that of the exact value in the type of `got`."""
+    """Return the largest error of `got`. The unit is one ULP of the exact value, in the type of `got`."""
     return float(np.max(np.abs(got - exact) / np.spacing(np.abs(exact).astype(got.dtype))))
 
 
 def step_errors(cls: Any, options: Options, dtype: np.dtype[Any], seed: int = 0, size: int = SIZE) -> Ulps:
     """Return the errors of the last of five steps. The gradients are between 2^-10 and 2^10 in absolute value.
 
-    All gradients of an element have one sign, so that no sum cancels. Before the last step, the parameter is set to 0,
-    so that the new parameter is minus the step.
+    The gradients of an element have the same sign in all steps, so that no sum cancels. Before the last step, the
+    parameter is set to 0, so that the new parameter is minus the step.
     """
     rng, wide = np.random.default_rng(seed), WIDER[dtype]
     signs = rng.choice([-1.0, 1.0], size)
@@ -69,7 +69,11 @@ def bound(seen: float) -> int:
 
 
 class Moments(NamedTuple):
-    """Largest errors of batch norm: mean (over deviation), 1 / deviation (relative) and y (over the largest |y|)."""
+    """Largest errors of batch norm.
+
+    The error of the mean is divided by the standard deviation. The error of 1 / standard deviation is relative. The
+    error of y is divided by the largest |y|.
+    """
 
     mean: float
     invstd: float
@@ -77,7 +81,10 @@ class Moments(NamedTuple):
 
 
 def batch_norm_errors(dtype: np.dtype[Any], ratio: float, seed: int = 0) -> Moments:
-    """Return the errors for channels with a mean of `ratio` and a deviation of 1. The values are rounded at random."""
+    """Return the errors for channels with the mean `ratio` and the standard deviation 1.
+
+    Before the values are rounded to `dtype`, up to half an ULP is added at random.
+    """
     rng, shape = np.random.default_rng(seed), (64, 3, 500)
     dither = np.spacing(dtype.type(ratio)) * rng.uniform(-0.5, 0.5, shape)
     x = (rng.normal(ratio, 1, shape) + dither).astype(dtype)
