@@ -23,7 +23,7 @@ class Feature(NamedTuple):
     poisoned: bool = False  # True if a gradient gets an inf
     averaged: bool = False
     dtype: str = "float32"
-    inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a scale
+    inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a factor
 
 
 #: Features with narrow states round to nearest. With stochastic rounding, the random bits would depend on the set of
@@ -44,12 +44,16 @@ FEATURES = {
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
 _HOOKS = "the hooks of the parameters run before FSDP1 has summed the gradients of the ranks"
-_LOCAL = "on each rank, the optimizer inside ZeRO updates only some of the parameters"
+_SCALE = (
+    "in an 8-bit state, 256 neighbouring elements share one factor, and FSDP1 may divide these elements between two "
+    "ranks"
+)
+_LOCAL = "on each rank, the fusedstep optimizer inside ZeRO updates only some of the parameters"
 #: (wrapper, feature) -> the reason why fusedstep refuses this pair.
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,
     ("FSDP1", "OffloadedOptimizer"): _HOOKS,
-    ("FSDP1", "state_dtype=uint8"): "FSDP1 may cut a parameter between two of the 256 elements that share a scale",
+    ("FSDP1", "state_dtype=uint8"): _SCALE,
     ("ZeRO", "step_in_backward"): _LOCAL,
     ("ZeRO", "OffloadedOptimizer"): _LOCAL,
 }
