@@ -63,8 +63,8 @@ REASONS = (
         "([decision 11](adr/0011-half-precision.md))",
     ),
 )
-AT_BANDWIDTH = 1.1  # up to this ratio to the yardstick's time, the memory limits the speed
-LIMIT = "Both are as fast as the yardstick, whose speed is limited by the memory"
+AT_BANDWIDTH = 1.1  # if our time / the yardstick's time is at most this number, the memory limits the speed
+LIMIT = "The memory limits the speed of both libraries, as it limits the speed of the yardstick"
 UNKNOWN = "No reason has been found yet"
 
 
