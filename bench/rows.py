@@ -1,8 +1,8 @@
 """Compare our SparseAdam with torch's SparseAdam on a large embedding: ``python -m bench.rows [--quick]``.
 
 The embedding is a table of weights, with one row for each index. Each step changes some of the rows. The two optimizers
-step the same table and the same moments, one after the other. The table and the moments need 7.7 GB for 10 million rows of 64 float32
-numbers, or 77 MB with --quick.
+step the same table and the same moments, one after the other. The table and the moments need 7.7 GB for 10 million rows
+of 64 float32 numbers, or 77 MB with --quick.
 """
 
 from __future__ import annotations

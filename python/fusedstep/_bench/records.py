@@ -39,7 +39,7 @@ class Record:
 
     @property
     def is_faster_than_ours(self) -> bool:
-        """Return True if the library is faster than fusedstep: the whole interval of its ratio is below 1."""
+        """Return True if the library is faster: the whole interval of its time / fusedstep's time is below 1."""
         return self.is_peer and self.over_ours is not None and self.over_ours[2] < 1
 
 

@@ -51,7 +51,7 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio for a target, and the name of what we are compared with. For torch, use the fastest form."""
+    """Return the ratio for a target, and the name of the line that we are compared with. For torch: the fastest."""
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:
         return None
