@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_complete(document: Mapping[str, Any]) -> bool:
-    """Return True if a document has all required fields. For some incomplete documents, raise an error instead."""
+    """Return True if a document has all required fields. For some incomplete documents, an exception is raised."""
     found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
     ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
     return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)

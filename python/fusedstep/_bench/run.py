@@ -72,8 +72,8 @@ class Options:
 def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads.
 
-    The CPU affinity (the cores on which the process may run) limits the threads of every library. XLA, JAX's compiler,
-    has no other limit. BLAS started its threads when NumPy was imported, and is limited by threadpoolctl.
+    The CPU affinity (the cores on which the process may run) limits the threads of every library. For XLA, JAX's
+    compiler, this is the only limit. BLAS started its threads when NumPy was imported. threadpoolctl limits them.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -94,8 +94,8 @@ def core_times() -> dict[int, float]:
     """Return the time of the same work on each core.
 
     If the times of the cores differ too much, measure again, up to ATTEMPTS times, and return the times that differ
-    least. If another process uses a core during one measurement, the next measurement is right. If a core is always
-    slow, all measurements show this.
+    least. If another process uses a core during one measurement, the next measurement may be undisturbed. If a core is
+    always slow, all measurements show this.
     """
     found: list[dict[int, float]] = []
     while len(found) < ATTEMPTS and (not found or distance(found[-1]) > FAR):

@@ -13,8 +13,8 @@ from .suite import CaseResult, Line
 
 NOTES = (
     "The yardstick is the fastest copy of as many bytes into given memory, with the same threads. The column 'x copy' "
-    "compares times per byte. Output: with new, the call allocates memory for the result; with out, the result is "
-    "written into given memory. Times with new are compared with our time with new."
+    "compares times per byte. 'new' means that the call allocates memory for the result. 'out' means that the result "
+    "is written into given memory. Times with 'new' are compared with our time with 'new'."
 )
 
 

@@ -1,8 +1,8 @@
 """The trainers. Each trainer has the training loop that the users of its library write.
 
 All trainers start from the same weights and use the same batches in the same order. Before each pass over the batches,
-the initial weights are restored, and this is not timed. Without the restoring, the network would soon be fully trained,
-and the gradients would be nearly zero.
+the initial weights are restored, which is not timed. Otherwise, the network would soon be fully trained, and the
+gradients would be nearly zero.
 """
 
 from __future__ import annotations
