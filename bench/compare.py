@@ -19,9 +19,10 @@ Key = tuple[str, str, str]  # suite, case, implementation
 
 
 def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
-    """Return "SLOWER" or "faster" if the whole interval of new / old lies beyond the tolerance, and "" otherwise.
+    """Return "SLOWER" or "faster" if the whole interval of new / old is beyond the tolerance, and "" otherwise.
 
-    The interval of the change follows from the intervals of both ratios, whose errors are independent.
+    `old` and `new` are the ratios of fusedstep's time to the time of the yardstick. The interval of new / old is
+    computed from the intervals of `old` and `new`, because the errors of two runs are independent.
     """
     change = new[0] / old[0]
     least = change * math.exp(-math.hypot(math.log(new[0] / new[1]), math.log(old[2] / old[0])))

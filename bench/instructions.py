@@ -1,8 +1,8 @@
 """Count the instructions of fixed small steps with valgrind. Unlike a time, a count hardly differs between two runs.
 
 A child process runs every workload (a step, a layer or a training step) under callgrind, valgrind's tool for counting.
-A few lines of C switch the counting on before each workload and off after it. The child uses one thread and AVX2,
-because valgrind does not run AVX-512.
+A few lines of C switch the counting on before each workload and off after it. The child process uses one thread. It
+uses AVX2, because valgrind does not support AVX-512.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from fusedstep import _core, nn
 from fusedstep._bench import report
 
 CEILINGS = Path(__file__).with_name("instructions.json")
-SLACK = 1.10  # new ceiling / count: larger than the effect of another compiler or Python, smaller than another pass
+# A new ceiling is SLACK times the count. Another compiler or Python changes a count by less than 10%. An additional
+# pass over the arrays changes a count by more than 10%.
+SLACK = 1.10
 REPEATS = 10  # steps in one count
 HELPER = """
 #include <valgrind/callgrind.h>
@@ -143,7 +145,7 @@ def total_of(dump: Path) -> int:
 
 
 def judge(counted: dict[str, int], ceilings: dict[str, int]) -> list[tuple[str, str, str, str]]:
-    """Return rows of (workload, instructions, ceiling, verdict). A workload without a ceiling fails the check."""
+    """Return rows of (workload, instructions, ceiling, verdict). The verdict is empty if the count is low enough."""
     rows = []
     for name, instructions in counted.items():
         ceiling = ceilings.get(name)

@@ -1,6 +1,6 @@
 """Compare our Muon with torch's Muon on the matrices of two models: ``python -m bench.muon``.
 
-Both compute the matrix products in the same dtype: first in float32, then in bfloat16.
+The comparison is made twice. First, both optimizers compute the matrix products in float32, then both in bfloat16.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROUNDS = 4
 
 
 def matrices(shapes: Any) -> list[tuple[int, int]]:
-    """Return each shape of a hidden matrix once. Kernels of convolutions are flattened, and embeddings are left out."""
+    """Return the different shapes of the hidden matrices. Convolution kernels are flattened, embeddings left out."""
     flat = {(shape[0], int(np.prod(shape[1:]))) for shape in shapes if len(shape) > 1}
     return sorted(shape for shape in flat if max(shape) < 30_000)
 

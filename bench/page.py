@@ -20,24 +20,28 @@ MEASURE = """## On your machine
 
 READING = """## How to read the tables below
 
-A case is one task with one size of data. A suite is a group of cases. Each suite has a section, and each case has a
-table. The text above a table describes the case and names the yardstick.
+A case is one task with one size of data, for example a step of Adam for one tensor of 250,000 elements. A suite is a
+group of cases. Each suite has a section, and each case has a table. The text above a table describes the case and names
+the yardstick.
 
 - **time** is the median time of one step or one call.
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
 - **time / yardstick** and **time / time of fusedstep** are ratios with their 95% intervals. The words after the second
   ratio say whether fusedstep is faster, slower or equal within the interval.
-- **roofline** is a kernel with the memory traffic of the step. This kernel only adds the gradient to the other arrays.
-- **copy** is a copy of as many bytes as the layer reads and writes. The fastest copy is the yardstick of the layer.
-- **out** means that the result is written into given memory. **new** means that the call allocates the memory.
+- **roofline** is a compiled loop that reads and writes the same arrays as the step, and only adds the gradient to the
+  other arrays.
+- **copy** is a copy of as many bytes as the layer reads and writes. Several ways to copy are timed. The fastest one is
+  the yardstick.
+- **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2.
-- **bn alone** is fusedstep's batch norm without residual and ReLU.
-- **fused**, **foreach** and **default** are the forms of torch's optimizers.
+- **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has.
+- **fused** and **foreach** are torch's optimizers with this argument, and **default** is without such an argument.
 - **donated** means that JAX may write the result into the memory of an older result.
 - **numpy** is plain NumPy code on one thread.
-- **@2** means that two threads were used.
+- **@2** after a name means that two threads were used.
 - **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
-- **ready after** is the time until the end of the first step, for a library that compiles."""
+- **ready after** is the time until the end of the first step, including compilation. It is given for libraries that
+  compile while the program runs."""
 
 
 def page(document: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def publish(path: Path | None, disturbed: bool = False) -> int:
 
 
 def refuse_disturbed(path: Path, document: Mapping[str, Any]) -> None:
-    """Raise an error with the reasons if the machine was disturbed during the run."""
+    """Raise an error if the machine was disturbed during the run. The error gives the reasons."""
     reasons = document["machine"].get("state", {}).get("disturbed", ["it has no record of that"])
     if reasons:
         raise ValueError(

@@ -1,7 +1,8 @@
 """Compare our SparseAdam with torch's SparseAdam on a large embedding: ``python -m bench.rows [--quick]``.
 
-Each step changes some of the rows. The two optimizers step the same table and the same moments, one after the other.
-The table and the moments need 7.7 GB for 10 million rows of 64 float32 numbers, or 77 MB with --quick.
+The embedding is a table of weights, with one row for each index. Each step changes some of the rows. The two optimizers
+step the same table and the same moments, one after the other. The table and the moments need 7.7 GB for 10 million rows
+of 64 float32 numbers, or 77 MB with --quick.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROWS, QUICK_ROWS, WIDTH, TOUCHED, BATCHES, ROUNDS = 10_000_000, 100_000, 64, 409
 
 
 def gradients(rows: int) -> list[Any]:
-    """Return sparse gradients of an embedding. Each has TOUCHED rows in random order, and some rows occur twice."""
+    """Return sparse gradients of an embedding. Each gradient has TOUCHED rows in random order, some of them twice."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.sparse_coo_tensor(
@@ -47,7 +48,7 @@ def optimizers(rows: int) -> tuple[Any, Any, Any]:
 
 
 def largest_difference(table: Any, ours: Any, theirs: Any, gradient: Any) -> float:
-    """Do our step and torch's step from the same numbers. Return the largest difference of the results."""
+    """Do our step and torch's step, starting with the same numbers. Return the largest difference of the results."""
     rows = gradient._indices()[0].unique()
     tensors = [table.detach(), *(ours.state[table][name] for name in ("exp_avg", "exp_avg_sq"))]
     before, results = [t[rows] for t in tensors], []

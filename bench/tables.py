@@ -63,8 +63,8 @@ REASONS = (
         "([decision 11](adr/0011-half-precision.md))",
     ),
 )
-AT_BANDWIDTH = 1.1  # up to this ratio to the yardstick's time, the memory limits the speed
-LIMIT = "Both are as fast as the yardstick, whose speed is limited by the memory"
+AT_BANDWIDTH = 1.1  # if our time / the yardstick's time is at most this number, the memory limits the speed
+LIMIT = "The memory limits the speed of both libraries, as it limits the speed of the yardstick"
 UNKNOWN = "No reason has been found yet"
 
 
@@ -86,9 +86,9 @@ def page_block(document: Mapping[str, Any]) -> str:
     rows = [row for label, lines in every if (row := table_row(label, lines, columns))]
     text = (
         "The column `yardstick` shows the time of fusedstep divided by the time of a yardstick. A yardstick is simple "
-        "code that does comparable work. The yardstick of optimizers is a kernel that reads and writes the same arrays "
-        "and only adds numbers. The yardstick of layers is a copy of as many bytes. The yardstick of training is the "
-        "same formulas in plain NumPy."
+        "code that does comparable work. For optimizers, the yardstick is a compiled loop that reads and writes the "
+        "same arrays as the step, and only adds numbers. For layers, the yardstick is a copy of as many bytes as the "
+        "layer reads and writes. For training steps, the yardstick is the same formulas in plain NumPy."
     )
     head = header(columns, "yardstick")
     return "\n".join([where(document), "", text, "", *table(head, rows), "", *outcome(everything)])

@@ -11,7 +11,7 @@ BEGIN, END = "<!-- matrix: written by `python docs/make_distributed.py` -->\n", 
 
 
 def table() -> str:
-    """Return the table. A cell contains the result and, in brackets, the parameters of its test."""
+    """Return the table. A cell contains the result and, in brackets, the pytest ID of its test."""
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from support import matrix
 

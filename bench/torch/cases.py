@@ -57,7 +57,7 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A target: fusedstep is `bound` times as fast as the fastest implementation whose name begins with `peer`."""
+    """A target: fusedstep is at least `bound` times as fast as the fastest line whose name begins with `peer`."""
 
     case: str
     peer: str

@@ -1,7 +1,8 @@
-"""Measure the peak memory and the time of a training step, with steps after and in the backward pass.
+"""Measure the peak memory and the time of a training step, for optimizer steps after and in the backward pass.
 
-``python -m bench.torch.memory`` prints the results. Each way of stepping runs in its own process. The peak memory is
-the number that the operating system reports for this process (``ru_maxrss``).
+``python -m bench.torch.memory`` prints the results for several ways, for example AdamW with ``step_in_backward``. Each
+way runs in its own process. The peak memory is the number that the operating system reports for this process
+(``ru_maxrss``).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ SECONDS = 240  # time limit of one way
 
 
 def require_interface() -> None:
-    """Raise an error if this version of torch lacks the tensor interface that the kernels need."""
+    """Raise an error if this version of torch lacks the interface through which fusedstep reads tensors."""
     import torch
 
     if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):

@@ -31,7 +31,10 @@ class Peer:
         return self.optimizer == OURS_MODULE
 
     def suits(self, network: Network) -> bool:
-        """Return True if this implementation differs from all others for this network."""
+        """Return True if this implementation is timed for this network.
+
+        If the network has no dropout and no batch norm, the choice of the layers makes no difference.
+        """
         only_layers_differ = self.is_ours and self.layers != OURS_MODULE
         return network.has_relu if self.relu else network.has_layers or not only_layers_differ
 
@@ -52,7 +55,7 @@ PEERS = (
 
 
 class Trainer:
-    """One implementation of one case. If gradients are clipped, our step clips them; for torch, the loop clips them."""
+    """One implementation of one case. Our optimizer clips gradients in its step. For torch, the loop clips them."""
 
     def __init__(self, case: Case, peer: Peer, p: float = P) -> None:
         self.torch: Any = importlib.import_module("torch")

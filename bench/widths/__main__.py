@@ -17,7 +17,7 @@ KEPT = Path(__file__).parents[1] / "results" / "widths.json"
 
 
 def show(document: dict[str, Any]) -> int:
-    """Print the table. Return 1 if a weak variant is within the margin, because the study then detects too little."""
+    """Print the table. Return 1 if a weak variant is within the margin: the study then fails to detect its errors."""
     too_weak = False
     for what in ("digits", "text"):
         losses = document["losses"][what]

@@ -3,7 +3,8 @@
 A code is a way to store numbers in 8 bits. Each code has a table of absolute values from 0 to 1. If the numbers may be
 negative, one bit is the sign. Each block of 256 elements has a scale: the largest absolute value in the block. The
 scale of our code (csrc/formats/u8.h) is a power of two. All codes round stochastically to one of the two neighbours in
-the table, so that the mean of many roundings is the number. A positive v is never rounded to 0.
+the table, so that the mean of many roundings is the number. Here, m and v are Adam's first and second moments. A
+positive v is never rounded to 0.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def ours(x: Array, positive: bool, rng: np.random.Generator) -> Array:
 
 
 def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
-    """Return a code for the absolute values `sizes` in [0, 1]. For v, which has no sign, use `unsigned` if given."""
+    """Return a code for the absolute values `sizes` in [0, 1]. If `unsigned` is given, these values are used for v."""
 
     def code(x: Array, positive: bool, rng: np.random.Generator) -> Array:
         table = sizes if unsigned is None or not positive else unsigned
@@ -49,9 +50,10 @@ def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
 
 
 def minifloat(exponents: int) -> Array:
-    """Return the absolute values of a format with this number of exponents and 3 bits of mantissa.
+    """Return the absolute values of a floating-point format, divided by the largest value.
 
-    The values with the first exponent are denormals: multiples of one number.
+    The format has `exponents` different exponents and 3 bits of mantissa. The values with the first exponent are
+    denormals: multiples of one number.
     """
     sizes = [2.0 ** max(e, 1) * ((e > 0) + f / 8) for e in range(exponents) for f in range(8)]
     return np.array(sizes, np.float32) / np.float32(sizes[-1])
@@ -60,8 +62,8 @@ def minifloat(exponents: int) -> Array:
 def dynamic_map(decades: int, bits: int) -> Array:
     """Return the absolute values of a dynamic tree (Dettmers et al. 2022).
 
-    Each decade has twice as many values as the decade below it. With a sign, the tree has one value more than 8 bits
-    can store, because positive and negative numbers have the same absolute values here.
+    Each decade has twice as many values as the decade below it. Here, positive and negative numbers have the same
+    absolute values. With a sign, this is one value more than 8 bits can store.
     """
     sizes = [0.0, 1.0]
     for k in range(decades):
@@ -97,8 +99,9 @@ def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps
     -------
     dict
         ``update`` is sum((update - exact)^2) / sum(exact^2). ``wrong`` is the fraction of the elements whose update is
-        less than half or more than twice the exact update. ``longer`` is the relative change of the mean absolute
-        update. Stochastic rounding does not change the mean of v, but changes the mean of 1 / sqrt(v).
+        less than half or more than twice the exact update. ``longer`` is
+        sum(update * sign(exact)) / sum(abs(exact)) - 1. It is not 0, because stochastic rounding preserves the mean of
+        v, but changes the mean of 1 / sqrt(v).
     """
     rng, total = np.random.default_rng(0), np.zeros(6)
     for m, v in moments * repeats:

@@ -95,7 +95,7 @@ def decoded(state: Any, name: str, positive: bool) -> Array:
 def size_of_v(variant: Variant, seed: int, s: Setting) -> float:
     """Return the median over all elements of sqrt(v / w), where w is the second moment after a training in float32."""
     got, exact = (np.concatenate([v for _, v in states_after(of, seed, s)]) for of in (variant, REFERENCE))
-    seen = exact > 1e-24  # if a ReLU is always 0, its weights have no gradient
+    seen = exact > 1e-24  # leaves out weights whose gradient is always 0, because a ReLU is always 0
     return float(np.median(np.sqrt(got[seen] / exact[seen])))
 
 

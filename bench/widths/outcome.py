@@ -26,7 +26,7 @@ class Difference:
 
 
 def difference(losses: Sequence[float], reference: Sequence[float]) -> Difference:
-    """Compare the losses of a variant with float32's losses of the same seeds."""
+    """Compare the losses of a variant with those of float32. Both sequences have one loss for each seed, in order."""
     paired = np.subtract(losses, reference)
     scale = np.mean(reference)
     return Difference(float(paired.mean() / scale), float(paired.std(ddof=1) / np.sqrt(len(paired)) / scale))

@@ -165,10 +165,11 @@ def offloaded(case: WidthCase) -> Step:
 
 @dataclass(frozen=True)
 class Way:
-    """An implementation and a width. Each has a line in the table of a case.
+    """An implementation with a width (a choice of formats). Each way has a line in the table of a case.
 
-    `held` is its memory per element in bytes, with temporary arrays. `moved` is the number of bytes per element that it
-    reads and writes. `like` is the name of our way with the same formats.
+    `held` is the memory of the way per element in bytes, with temporary arrays. `moved` is the number of bytes per
+    element that its step reads and writes. If the way is another library, `like` is the name of our way with the same
+    formats.
     """
 
     name: str
@@ -327,9 +328,10 @@ def print_case(result: WidthResult) -> None:
 
 @dataclass(frozen=True)
 class WidthTarget:
-    """A target: the step `line` takes at most `bound` times as long as our float32 step.
+    """A target: the step of the way `line` takes at most `bound` times as long as our float32 step.
 
-    Without AVX-512, the bound is `without_avx512`. If `like` is not empty, the step is compared with the step `like`.
+    Without AVX-512, the bound is `without_avx512`. If `like` is not empty, the step is compared with the step of the
+    way `like` instead of our float32 step.
     """
 
     case: str

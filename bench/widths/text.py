@@ -46,7 +46,7 @@ class Setting:
 
 
 def docstrings(limit: int | None = None) -> list[str]:
-    """Return the docstrings of the standard library's top-level modules, without characters that the model lacks."""
+    """Return the docstrings of the standard library's top-level modules, without characters outside of CHARACTERS."""
     found = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:limit]:
         for node in ast.walk(ast.parse(path.read_bytes())):

@@ -20,8 +20,8 @@ class Variant:
     options : dict
         Options of the optimizer.
     weak : bool
-        True if rounding to nearest should harm the training. If such a variant is within the margin, the study detects
-        too little.
+        True if the variant must be worse than float32, because it rounds to nearest. If such a variant is within the
+        margin, the study fails to detect errors.
     """
 
     name: str

@@ -21,9 +21,9 @@ class Feature(NamedTuple):
     options: dict[str, Any]
     how: str = "step"  # "step", "in backward" or "offloaded"
     poisoned: bool = False  # True if a gradient gets an inf
-    averaged: bool = False
+    averaged: bool = False  # True if the averages of the parameters are compared too
     dtype: str = "float32"
-    inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a scale
+    inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a factor
 
 
 #: Features with narrow states round to nearest. With stochastic rounding, the random bits would depend on the set of
@@ -44,12 +44,16 @@ FEATURES = {
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
 _HOOKS = "the hooks of the parameters run before FSDP1 has summed the gradients of the ranks"
-_LOCAL = "on each rank, the optimizer inside ZeRO updates only some of the parameters"
+_SCALE = (
+    "in an 8-bit state, 256 neighbouring elements share one factor, and FSDP1 may divide these elements between two "
+    "ranks"
+)
+_LOCAL = "on each rank, the fusedstep optimizer inside ZeRO updates only some of the parameters"
 #: (wrapper, feature) -> the reason why fusedstep refuses this pair.
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,
     ("FSDP1", "OffloadedOptimizer"): _HOOKS,
-    ("FSDP1", "state_dtype=uint8"): "FSDP1 may cut a parameter between two of the 256 elements that share a scale",
+    ("FSDP1", "state_dtype=uint8"): _SCALE,
     ("ZeRO", "step_in_backward"): _LOCAL,
     ("ZeRO", "OffloadedOptimizer"): _LOCAL,
 }
@@ -64,7 +68,7 @@ def network(torch: Any, feature: Feature | None = None) -> Any:
 
 
 def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, Any]:
-    """Return the data of a step. They are equal in every process."""
+    """Return the inputs and the targets of a step, which are equal in every process."""
     generator = torch.Generator().manual_seed(100 + step)
     x = torch.randn(8, feature.inputs if feature else 7, generator=generator)
     y = (x * x).sum(1, keepdim=True)
@@ -131,7 +135,7 @@ def wrap(model: Any, wrapper: str) -> Any:
 
 
 def poison(run: Run, rank: int, wrapper: str) -> None:
-    """Put an inf into one gradient. If the gradient is divided among the ranks, only rank 0 puts in an inf."""
+    """Put an inf into one gradient. If the gradient is divided among the ranks, only the part of rank 0 gets an inf."""
     p = next(p for p in run.model.parameters() if p.grad is not None and p.numel())
     if rank == 0 or wrapper in ("", "DDP", "ZeRO"):
         local = getattr(p.grad, "_local_tensor", p.grad)
@@ -181,8 +185,9 @@ def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
 def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice]:
     """Return the parts of a batch that a process uses.
 
-    A rank uses one part. One process alone uses the whole batch. With narrow formats, it uses the batch in two parts,
-    as two ranks do, because a difference in the last bit of a gradient may change the rounding of a state.
+    A rank uses one part. A training in one process uses the whole batch. With narrow formats, the process uses the
+    batch in two parts, as two ranks do. Otherwise, the last bits of the gradients would differ, and a difference in the
+    last bit of a gradient may change the rounding of a state.
     """
     if wrapper:
         return [slice(rank, None, size)]

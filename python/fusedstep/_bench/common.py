@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 Array = np.ndarray
-BLOCK = (1 << 20) + 7  # large arrays repeat a block of this many random numbers, because this takes less time
+BLOCK = (1 << 20) + 7  # large arrays repeat a block of this many random numbers, because drawing more takes long
 ABSENT = "not installed: "  # start of a status; the rest of the status is the names of the missing modules
 
 
@@ -35,7 +35,10 @@ C = TypeVar("C", bound=AnyCase)
 
 
 def select(cases: Iterable[C], pattern: str | None, quick: bool) -> list[C]:
-    """Return the cases whose names contain or match the pattern. Without a pattern, return all or the quick cases."""
+    """Return the cases whose names contain or match the pattern.
+
+    Without a pattern, return all cases, or only the quick cases if `quick` is True.
+    """
     every = list(cases)
     if pattern is None:
         return [case for case in every if case.quick or not quick]
@@ -50,7 +53,7 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 
 def why(problem: Exception) -> str:
-    """Return a line of text with the reason in `Unavailable`, or with the type and message of another exception."""
+    """Return a line of text: the reason in an `Unavailable`, or the type and message of another exception."""
     if isinstance(problem, Unavailable):
         return f"not available: {problem}"
     return f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"

@@ -12,12 +12,12 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-SAMPLE_S = 100e-6  # shortest sample; the clock's resolution and the variation of a call's time are much shorter
-SHORT_S = 5e-3  # in shorter steps, cold caches and spinning threads of other libraries change the time much
+SAMPLE_S = 100e-6  # a sample (several steps) is at least this long; the clock's resolution is much finer
+SHORT_S = 5e-3  # if a step is shorter, cold caches and spinning threads of other libraries change its time much
 TOO_SLOW = "left out: too slow for the remaining time"
 LEAST_ROUNDS = 3  # fewest rounds, also on a busy machine, where every round takes long
-SETTLE_S = 5e-3  # one wait for idle threads; those of OpenMP spin (wait without sleeping) for some ms
-SETTLE_LIMIT_S = 0.25  # longest wait; idle threads of OpenBLAS spin for 100 ms, and some threads never stop
+SETTLE_S = 5e-3  # one wait until idle threads sleep; those of OpenMP spin (wait without sleeping) for some ms
+SETTLE_LIMIT_S = 0.25  # all waits together; idle threads of OpenBLAS spin for 100 ms, and some threads spin forever
 WARM_S = 3e-3  # after the wait, a core needs this time to reach its full speed and to fill the caches
 
 
@@ -32,7 +32,7 @@ class Runner(Protocol):
 
     @property
     def refill(self) -> Callable[[], None] | None:
-        """A function that is called before each step and is not timed. It restores gradients that a step changes."""
+        """A function that is called before each step and is not timed, or None. It restores what a step changes."""
 
 
 class NamedLine(Protocol):
@@ -62,22 +62,25 @@ class Lines(Generic[L]):
 
 @dataclass(frozen=True)
 class Sampling:
-    """The time and the number of rounds of a case. The number of rounds follows from the time, within two limits."""
+    """The time and the limits for the rounds of a case. In a round, every implementation is timed once.
+
+    The number of rounds is about `budget_s` / (seconds of a round), but at least `min_rounds` and at most `max_rounds`.
+    """
 
     budget_s: float = 4.0  # seconds of all rounds
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
-    short_s: float = SHORT_S  # if a step is shorter, steps run untimed before each sample
-    warm_s: float = WARM_S  # seconds of these untimed steps
-    # After this time, a case ends with LEAST_ROUNDS or more rounds. An implementation is not timed if its own samples
-    # in LEAST_ROUNDS rounds take longer.
+    short_s: float = SHORT_S  # if a step is shorter, some steps are done before each sample without timing
+    warm_s: float = WARM_S  # seconds of these steps without timing
+    # After this time, a case ends as soon as it has LEAST_ROUNDS rounds. If the samples of one implementation in
+    # LEAST_ROUNDS rounds would take longer than this time, the implementation is not timed.
     limit_s: float = math.inf
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds per step in each round, and the number of steps in a sample."""
+    """The seconds per step in each round (`samples`), and the number of steps in a sample (`repeats`)."""
 
     samples: np.ndarray
     repeats: int

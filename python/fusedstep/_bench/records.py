@@ -39,7 +39,7 @@ class Record:
 
     @property
     def is_faster_than_ours(self) -> bool:
-        """Return True if the library is faster than fusedstep: the whole interval of its ratio is below 1."""
+        """Return True if the library is faster: the whole interval of its time / fusedstep's time is below 1."""
         return self.is_peer and self.over_ours is not None and self.over_ours[2] < 1
 
 
@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_complete(document: Mapping[str, Any]) -> bool:
-    """Return True if a document has all required fields. For some incomplete documents, raise an error instead."""
+    """Return True if a document has all required fields. For some incomplete documents, an exception is raised."""
     found = [r for line in records(document) for r in (line.over_yardstick, line.over_ours) if r is not None]
     ratios_are = all(len(r) == 3 and all(0 < x < math.inf for x in r) for r in found)
     return ratios_are and "targets" in document and all(name in document["machine"] for name in MACHINE_FIELDS)

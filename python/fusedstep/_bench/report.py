@@ -15,7 +15,7 @@ import fusedstep as fs
 from .._base.machine import cpu_model
 from .harness import Ratio
 
-OURS = "fusedstep"  # the names of our lines start with this
+OURS = "fusedstep"  # the names of our lines start with this word
 PACKAGES = (
     "fusedstep", "numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "numba", "scikit-learn", "deepspeed",
     "bitsandbytes", "torchao",

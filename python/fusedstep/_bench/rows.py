@@ -16,7 +16,7 @@ COLUMNS = (
     ("bitsandbytes", "bitsandbytes"),
     ("TorchAO", "TorchAO"),
 )
-FLOOR = ("NumPy", "numpy")  # plain NumPy code, as a user writes it
+FLOOR = ("NumPy", "numpy")  # the column of plain NumPy code, as a user writes it
 # End of a line's name -> kind of output. If a case has several kinds, each kind has a row.
 KINDS = {", out": "into given memory", ", new": "into new memory"}
 Row = tuple[str, list[Record]]  # name of the row, and the results that it shows

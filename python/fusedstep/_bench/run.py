@@ -31,14 +31,17 @@ OVERRUN = 4.0  # time limit of a case / its budget
 
 
 class Pace:
-    """Divides the remaining time among the remaining cases. Some time is reserved for cases with compilations."""
+    """The remaining time of a run, and its division among the remaining cases.
+
+    For cases in which a library compiles, some seconds are reserved in addition.
+    """
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = [0.0], 0.0  # seconds that each finished case took beyond its budget, and start time
+        self.spent, self.began = [0.0], 0.0  # by how many seconds each finished case was late; start of this case
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return the plan of the next case. Return None if no time remains. `reserve` is the case's reserved time."""
+        """Return the times for the next case, or None if no time remains. `reserve` is its reserved time in seconds."""
         self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
@@ -69,8 +72,8 @@ class Options:
 def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads.
 
-    The CPU affinity (the cores on which the process may run) limits the threads of every library. XLA, JAX's compiler,
-    has no other limit. BLAS started its threads when NumPy was imported, and is limited by threadpoolctl.
+    The CPU affinity (the cores on which the process may run) limits the threads of every library. For XLA, JAX's
+    compiler, this is the only limit. BLAS started its threads when NumPy was imported. threadpoolctl limits them.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -207,7 +210,7 @@ class Run:
 
 
 def importance(case: Any) -> int:
-    """Return the place of a case in a run: 0 for --quick, 1 for other cases, 2 for cases with a long compilation."""
+    """Return 0 for cases of --quick, 1 for other cases, 2 for cases with a long compilation. Low numbers run first."""
     return 0 if case.quick else 1 if not reserve_of(case) else 2
 
 
@@ -236,7 +239,7 @@ def plan_of(suite: Suite, quick: bool) -> Sampling:
 
 
 def headed(verdict: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the verdicts in lists with headings: one list, or one list for each instruction set."""
+    """Return pairs (heading, verdicts): one pair, or one pair for each instruction set."""
     levels = dict.fromkeys(entry.get("isa", "") for entry in verdict)
     rows = {level: [entry for entry in verdict if entry.get("isa", "") == level] for level in levels}
     return [(f"Targets, isa {level}" if level else "Targets", rows[level]) for level in levels]

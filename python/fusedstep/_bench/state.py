@@ -17,13 +17,13 @@ import numpy as np
 
 from .._base.machine import text_of
 
-FAR = 1.15  # largest (time of the slowest core) / (time of the fastest core); quiet cores differ by a few percent
+FAR = 1.15  # largest (time of the slowest core) / (time of the fastest core); on a quiet machine, a few percent above 1
 BUSY = 0.25  # largest number of CPUs that other processes may use on average; then threads rarely wait for a core
 STOLEN = 0.05  # largest number of CPUs that a hypervisor may give to other virtual machines
 MANY = 0.05  # largest fraction of the measured time that may belong to disturbed cases
 MOST_CORES = 8  # largest number of cores that are measured
 ROUNDS = 15
-ATTEMPTS = 5  # how many times the cores are measured at most, if their times differ too much
+ATTEMPTS = 5  # if the times of the cores differ too much, the cores are measured again, at most this many times
 PROBE = 20_000  # number of elements of the arrays, which fit into the first two levels of cache
 
 
@@ -60,7 +60,7 @@ class Watch:
 
 
 def ticks() -> tuple[int, int] | None:
-    """Return two numbers of clock ticks of this process's CPUs: used by any process, and taken by a hypervisor."""
+    """Return two times in clock ticks, for the CPUs of this process: used by any process; taken by a hypervisor."""
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
     found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]
@@ -94,8 +94,8 @@ def core_times() -> dict[int, float]:
     """Return the time of the same work on each core.
 
     If the times of the cores differ too much, measure again, up to ATTEMPTS times, and return the times that differ
-    least. If another process uses a core during one measurement, the next measurement is right. If a core is always
-    slow, all measurements show this.
+    least. If another process uses a core during one measurement, the next measurement may be undisturbed. If a core is
+    always slow, all measurements show this.
     """
     found: list[dict[int, float]] = []
     while len(found) < ATTEMPTS and (not found or distance(found[-1]) > FAR):
@@ -120,7 +120,7 @@ def times_of_cores() -> dict[int, float]:
 
 
 def seconds_of(work: Callable[[], object], repeats: int = 20) -> float:
-    """Do some work once without timing, then `repeats` times. Return the time of these repetitions."""
+    """Do some work once without timing, then time `repeats` repetitions. Return the time of all these repetitions."""
     work()
     start = time.perf_counter()
     for _ in range(repeats):

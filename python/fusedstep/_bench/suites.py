@@ -22,8 +22,8 @@ from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
 
-# Layers are compared with a copy, and differences of a few percent matter. Threads of other libraries spin for about
-# 5 ms, which changes the times of shorter steps by more than that.
+# Layers are compared with a copy, and a difference of a few percent is important. Threads of other libraries spin for
+# about 5 ms. This changes the times of steps shorter than LAYERS_SHORT_S by more than a few percent.
 LAYERS_SHORT_S = 0.1
 
 

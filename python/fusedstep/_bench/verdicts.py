@@ -30,7 +30,7 @@ def cells(over_ours: Ratio | None, mine: bool, remark: str = "") -> tuple[str, s
 
 
 def held(ratio: Ratio, bound: float, at_most: bool = False) -> dict[str, Any]:
-    """Compare a ratio with the bound of a target. `sure` is True if the bound is outside the interval."""
+    """Compare a ratio with the bound of a target. The entry `sure` is True if the bound is outside the interval."""
     reached = [x <= bound if at_most else x >= bound for x in ratio]
     return {"value": ratio[0], "met": reached[0], "sure": len(set(reached)) == 1}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-P = 0.5  # probability of dropout; then kept elements are multiplied by exactly 2, and can be compared bit for bit
+P = 0.5  # probability of dropout; with 0.5, kept elements are multiplied by exactly 2 and can be compared bit for bit
 EPS, MOMENTUM = 1e-5, 0.1
 # Number of arrays of the input's size that a layer reads or writes.
 STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}
@@ -88,8 +88,8 @@ COPY, TORCH, ALONE = "copy", "torch", "bn alone"
 class Target:
     """A target of one case: a bound for our time.
 
-    If `against` is a copy or batch norm without residual, our time per byte is at most `bound` times as long. If
-    `against` is torch, we are at least `bound` times as fast.
+    If `against` is a copy, or our batch norm without residual, our time per byte is at most `bound` times the time per
+    byte of `against`. If `against` is torch, we are at least `bound` times as fast as torch.
     """
 
     case: str

@@ -16,8 +16,8 @@ from .runner import Call, Job, Runner
 class Copy(Runner):
     """A copy by np.copyto, by np.copyto in several threads, or by torch's copy_. The fastest one is the yardstick.
 
-    A copy reads one array and writes one array. If a layer reads or writes three arrays, the copied array has 1.5 times
-    the size of the input, so that the bytes are equal.
+    A copy reads one array and writes one array. If a layer uses three arrays of the size of its input, the copied array
+    has 1.5 times this size. The copy then moves as many bytes as the layer.
     """
 
     def __init__(self, job: Job, make: Callable[[Array, Array, int], Call]) -> None:

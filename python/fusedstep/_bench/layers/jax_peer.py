@@ -1,4 +1,4 @@
-"""Layers in compiled JAX. With `out`, the last output is donated, so that JAX can use its memory for the new output."""
+"""Layers in compiled JAX. With `out`, the previous output is donated: JAX may write the new output into its memory."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Jax(Runner):
         return self.compiled(function, None, self.own(self.job.x), *self.parameters())
 
     def bn_backward(self) -> Call:
-        """Return a call of the backward pass alone. The forward pass is done before, and JAX keeps its values."""
+        """Return a call of the backward pass alone. The forward pass runs before it, and JAX keeps the values."""
         gamma, beta, *_ = self.parameters()
 
         def forward(x: Any, gamma: Any, beta: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The implementations that are timed. A library has two if the result can be written into given memory."""
+"""The implementations that are timed. A library that can write into given memory has two: with and without it."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ class Oracle:
     def error(self, got: Mapping[str, Array], first: bool = True) -> float:
         """Return the largest error, divided by the allowed error. Results are right if this number is at most 1.
 
-        The running statistics are compared only if `first` is True, because `want` contains those of one call.
+        The running statistics are compared only if `first` is True, because `want` contains the running statistics
+        after one call.
         """
         if not all(np.isfinite(a).all() for a in got.values()):
             return math.inf

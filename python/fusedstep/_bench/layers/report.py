@@ -13,8 +13,8 @@ from .suite import CaseResult, Line
 
 NOTES = (
     "The yardstick is the fastest copy of as many bytes into given memory, with the same threads. The column 'x copy' "
-    "compares times per byte. Output: with new, the call allocates memory for the result; with out, the result is "
-    "written into given memory. Times with new are compared with our time with new."
+    "compares times per byte. 'new' means that the call allocates memory for the result. 'out' means that the result "
+    "is written into given memory. Times with 'new' are compared with our time with 'new'."
 )
 
 
@@ -51,7 +51,7 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio for a target, and the name of what we are compared with. For torch, use the fastest form."""
+    """Return the ratio for a target, and the name of the line that we are compared with. For torch: the fastest."""
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:
         return None

@@ -32,7 +32,7 @@ class Ours(NumPyRunner):
 
 
 class Roofline(NumPyRunner):
-    """A kernel with the memory traffic of a step. The kernel adds one array, which is only read, to other arrays.
+    """A compiled loop with the memory traffic of a step. The loop adds one array, the gradient, to other arrays.
 
     The other arrays stand for the parameter and the states. In the full step, two more arrays stand for the average,
     for the pass that computes the norm, and for zeroing the gradient.

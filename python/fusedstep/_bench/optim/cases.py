@@ -25,8 +25,8 @@ SIZES: dict[str, Shapes] = {
 }
 
 DECAY = {"weight_decay": 0.01}
-# Optimizer -> end of a case's name -> options. An option has its own case if a step then uses one more array.
-# Optimizers that are not listed have their default options.
+# Optimizer -> end of a case's name -> options. If a step uses one more array because of an option, this option has its
+# own case. Optimizers that are not listed have their default options.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
     "AdamW": {"": DECAY},
@@ -124,7 +124,7 @@ SLOW = ("torch.compile", "deepspeed", "bitsandbytes 8-bit", "TorchAO 8-bit")  # 
 
 
 def slow_cases() -> list[Case]:
-    """Return cases of Adam with libraries that compile for seconds or minutes, and with 8-bit states."""
+    """Return cases of Adam: with libraries whose compilation takes seconds or minutes, and with 8-bit states."""
     compiled = ("fusedstep", "roofline", "torch fused", *SLOW[:2])
     reserves = {"mlp": 40.0, "250k": 25.0, "50M": 40.0, "300x1000": 5.0}
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}}

@@ -95,7 +95,8 @@ RULES: dict[str, Rule] = {
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
     """Return the formulas of an optimizer: those above, or those of the optimizer's class (`cls.reference`).
 
-    Return None if there are no suitable formulas: with decay or l1, or if the step of an element depends on others.
+    Return None if there are no suitable formulas: if the options contain a decay or l1, or if the step of an element
+    depends on other elements.
     """
     if name in RULES:
         return RULES[name]
@@ -171,9 +172,9 @@ def error_of(got: Array, want: Array, start: Array) -> float:
 
 
 def narrow_error_of(got: Array, want: Array, start: Array) -> float:
-    """Return the root mean square of the errors, divided by the allowed one. This is the check for 8-bit states.
+    """Return the root mean square of the errors, divided by the allowed root mean square.
 
-    With 8-bit states, the errors of single elements may be large.
+    This check is used for 8-bit states, because the errors of single elements may then be large.
     """
     if not np.isfinite(got).all():
         return math.inf

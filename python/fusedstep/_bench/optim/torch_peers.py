@@ -18,7 +18,7 @@ MOST_COMPILED = 16  # largest number of tensors for torch.compile; the compilati
 class Torch(NumPyRunner):
     """An optimizer of torch.optim in one of its forms: default, foreach or fused.
 
-    The full step also clips, averages and zeroes with torch's foreach functions, which are the fastest.
+    For the full step, clipping, average and zeroing use torch's foreach functions, which are torch's fastest functions.
     """
 
     def __init__(self, job: Job, form: str = "default") -> None:

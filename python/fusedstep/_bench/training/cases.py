@@ -32,7 +32,7 @@ class Case:
     def flops(self) -> int:
         """Return the number of floating-point operations in the matrix products of one training step.
 
-        The gradient of the input is not computed.
+        Each layer has three products, but the first layer has two: the gradient of the network's input is not computed.
         """
         products = [a * b for a, b in pairwise(self.widths)]
         return 2 * self.batch * (3 * sum(products) - products[0])

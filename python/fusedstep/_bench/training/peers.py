@@ -1,8 +1,8 @@
 """The trainers. Each trainer has the training loop that the users of its library write.
 
 All trainers start from the same weights and use the same batches in the same order. Before each pass over the batches,
-the initial weights are restored, and this is not timed. Without the restoring, the network would soon be fully trained,
-and the gradients would be nearly zero.
+the initial weights are restored, which is not timed. Otherwise, the network would soon be fully trained, and the
+gradients would be nearly zero.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class ScikitLearn(Trainer):
         neural: Any = importlib.import_module("sklearn.neural_network")
         case = self.job.case
         options: dict[str, Any] = {"solver": "adam", "alpha": 0.0, "learning_rate_init": LR, "shuffle": False}
-        # scikit-learn adds epsilon to a root without bias correction. There, 4e-10 has the effect of torch's 1e-8.
+        # scikit-learn adds epsilon to the root of v without bias correction. So 4e-10 acts like torch's 1e-8.
         self.model = neural.MLPClassifier(case.hidden, batch_size=case.batch, epsilon=4e-10, **options)
         self.classes = np.arange(CLASSES)
         self.run(1)  # creates the weights
