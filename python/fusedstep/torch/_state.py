@@ -132,7 +132,10 @@ class Binding:
         return None if rows is None else [rows.get(m.param) for m in self.members]
 
     def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
-        """Make all checks of a step, and return the sums of squares of this rank's gradients. None is as in `step`."""
+        """Make all checks of a step, and return the sums of squares of this rank's gradients.
+
+        As in `step`, the result None means that the optimizer needs a new binding.
+        """
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
         arguments = self._rows(rows), classes, zero_grads, num_threads or 0
@@ -241,7 +244,7 @@ def _scalar_dtype() -> torch.dtype:
 
 
 def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
-    """Convert a scalar state to a tensor, as in torch 2.13, and return it. In older checkpoints it may be a number."""
+    """Convert a scalar state to a tensor, as in torch 2.13, and return it. Older checkpoints may have a number."""
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
