@@ -33,9 +33,9 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The peak memory falls by almost the size of all gradients. A program can still call ``optimizer.step()``, because
-    learning rate schedulers expect the call. The call updates the parameters that still have a gradient. Usually no
-    parameter has one.
+    The peak memory falls by almost the size of all gradients. Learning rate schedulers expect a call of
+    ``optimizer.step()``, and a program can still make this call. It updates only the parameters that still have a
+    gradient, which is usually no parameter.
 
     Parameters
     ----------
@@ -53,9 +53,12 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     TypeError
         If the optimizer is not of this package.
     ValueError
-        If `clip_norm` is not None, if the parameters are of FullyShardedDataParallel (FSDP1), if the optimizer is the
-        local optimizer of a ZeroRedundancyOptimizer, or if `skip_nonfinite` is True and each rank has only a part of
-        the gradients.
+        If one of these conditions is true:
+
+        - `clip_norm` is not None.
+        - FullyShardedDataParallel (FSDP1) has wrapped the model.
+        - The optimizer is the local optimizer of a ZeroRedundancyOptimizer.
+        - `skip_nonfinite` is True, and each rank has only a part of the gradients.
 
     Notes
     -----
