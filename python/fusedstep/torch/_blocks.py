@@ -59,7 +59,7 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     ValueError
         The message says how the parameter is divided, and which dtype of states can be used.
     """
-    hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
+    hint = f'if state_dtype is "uint8", because {BLOCK} elements share a scale (or use "bfloat16")'
     if is_of_fsdp1(p):
         raise ValueError(
             f"{where} must not be sharded by FullyShardedDataParallel (FSDP1) {hint}; got a part that may begin inside "

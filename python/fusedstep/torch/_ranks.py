@@ -163,9 +163,9 @@ class Ranks:
         return table.cpu()
 
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
-        """Return the sums of squares of all parts of the gradients with ``self.cuts[k]``.
+        """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        Each part occurs once. The parts are in the order of the ranks.
+        The list has one entry for each part of these gradients, in the order of the ranks. Copies are left out.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):

@@ -162,7 +162,8 @@ class Binding:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
-        # The state may be from torch's optimizer, which has no counter. If it has other states, it has taken a step.
+        # The state may be from an optimizer of torch that does not count steps. If the parameter has other states,
+        # torch's optimizer has taken at least one step.
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":

@@ -76,7 +76,8 @@ def accelerate(
         torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
 
     The layers and the optimizer remain the same objects. Only their classes change, and therefore `forward` and `step`
-    change. Names, parameters, buffers, state, modes and hooks are kept. Learning rate schedules also continue to work.
+    change. Names, parameters, buffers, states, hooks and the mode (training or evaluation) are kept. Learning rate
+    schedules also continue to work.
 
     Parameters
     ----------
@@ -110,6 +111,7 @@ def accelerate(
     - Subclasses of torch's classes, because they may compute something else. Examples are ``SyncBatchNorm``, lazy and
       quantized layers, and your own classes.
     - Layers with parameters or buffers that the kernels do not support.
+    - Optimizers with parameters or options that the new class does not support.
     - Layers to which code has assigned another `forward`.
     - Optimizers to which code has assigned another `step`. A `step` that a learning rate schedule has assigned is
       allowed.

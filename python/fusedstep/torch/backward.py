@@ -66,9 +66,10 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     be used, because its ``step`` finds no gradient and raises an error. Hooks of the optimizer's `step` do not run.
 
     In a process of torch.distributed, parameters are updated at the end of the backward pass, after
-    DistributedDataParallel has reduced the gradients. A pass under DistributedDataParallel's ``no_sync`` takes no step,
-    and its gradients are added to the gradients of the next pass. Wrap the model before the first pass. Sharded
-    parameters (``fully_shard``) are updated as soon as their gradients are reduced.
+    DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's ``no_sync``, no
+    parameter is updated, and the gradients of the next pass are added to the gradients of this pass. Wrap the model in
+    DistributedDataParallel before the first pass. Sharded parameters (``fully_shard``) are updated as soon as their
+    gradients are reduced.
 
     Examples
     --------

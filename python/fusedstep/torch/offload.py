@@ -30,8 +30,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     the new values.
 
     By default, hosts are float32. But with an optimizer of this package, the host of a 16-bit parameter has the dtype
-    of the parameter, and a state contains the missing bits of float32 (``master_weights=True``). So each step gives the
-    same values as a step of float32 parameters. Only the first step allocates memory.
+    of the parameter, and a state contains the missing bits of a float32 master weight (``master_weights=True``). So the
+    steps are as precise as with float32 hosts. Only the first step allocates memory.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     In a process of torch.distributed, gradients are copied to the CPU at the end of the backward pass, after
     DistributedDataParallel has reduced them. In a pass under DistributedDataParallel's ``no_sync``, gradients stay on
-    the device, and the next pass adds its gradients to them there, in the dtype of the gradients. Wrap the model before
-    the first pass. With ``fully_shard``, the master weights and the state are sharded too. FullyShardedDataParallel
-    (FSDP1) and ZeroRedundancyOptimizer are not supported, and cause an error.
+    the device, and the next pass adds its gradients to them there, in the dtype of the gradients. Wrap the model in
+    DistributedDataParallel before the first pass. With ``fully_shard``, the master weights and the state are sharded
+    too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are not supported, and cause an error.
 
     Examples
     --------
