@@ -169,8 +169,8 @@ class FusedOptimizer(torch.optim.Optimizer):
             Evaluates the model again and returns the loss.
         grad_norm : float, optional
             The norm of all gradients, for `clip_norm` and `skip_nonfinite`. If it is given, the step does not compute
-            the norm. For example, if several processes share the gradients, give the norm of the gradients of all
-            processes. With `skip_nonfinite`, the step is skipped if and only if `grad_norm` is inf or nan.
+            the norm. For example, if each process has only a part of the gradients, give the norm of all parts
+            together. With `skip_nonfinite`, the step is skipped if and only if `grad_norm` is inf or nan.
 
         Returns
         -------
@@ -227,8 +227,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
         """Take a step that may need more than one call of `_core.Plan.step`.
 
-        A step may need more calls, for example, if the parameters have changed since the last step, or if several ranks
-        share the gradients.
+        A step may need more calls, for example, if the parameters have changed since the last step, or if each rank has
+        only a part of the gradients.
 
         If `directed` is True, `rows` contains directions that replace gradients; see `DirectedSteps`. In this case, the
         caller computes the norm over all ranks and applies `clip_value` before the call. After the call, the caller

@@ -93,7 +93,7 @@ def dense_strides(x: Tensor) -> tuple[int, ...]:
 
 
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-    """Return x with some elements set to zero.
+    """Return x with dropout: some elements are set to zero, and the others are scaled.
 
     The random numbers are assigned to the elements in the memory order of a dense tensor with these strides.
     """
@@ -135,7 +135,7 @@ dropped: Callable[..., Tensor] = _Drop.apply
 
 @torch.library.custom_op("fusedstep::dropout", mutates_args=())
 def compiled(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
-    """Return x with some elements set to zero. In graphs of torch.compile, this function is one operator."""
+    """Return `drop` of x. In graphs of torch.compile, this function is one operator."""
     return drop(x, (threshold_of("Dropout", p), int(seed.item())), tuple(strides))
 
 
