@@ -1,6 +1,8 @@
 """Training on two ranks of torch.distributed agrees with training in one process, or raises an error.
 
-The tests cover every pair of a wrapper and a feature in tests/support/matrix.py, each with three optimizers.
+The tests cover every pair of a wrapper and a feature in tests/support/matrix.py, each with three optimizers. A wrapper
+is, for example, DistributedDataParallel. A feature is, for example, the option `clip_norm`. The parameter `rule` of a
+test is the name of an optimizer.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ def test_weights_trained_by_skorch_agree_with_torchs(torch: Any, ft: Any) -> Non
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "ema_decay": 0.9}, {"zero_grads": True}])
 @pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
-def test_a_compiled_step_breaks_the_graph_once_and_is_correct(torch: Any, ft: Any, options: dict[str, Any]) -> None:
+def test_step_and_zero_grad_each_break_a_compiled_graph_once(torch: Any, ft: Any, options: dict[str, Any]) -> None:
     from torch._dynamo.utils import counters
 
     x, y = rows(torch)
@@ -261,5 +261,5 @@ def test_a_compiled_step_breaks_the_graph_once_and_is_correct(torch: Any, ft: An
 
     losses, breaks = run(compiled=True)
     assert losses == pytest.approx(run(compiled=False)[0], rel=1e-6)
-    assert breaks == (1 if options.get("zero_grads") else 2)  # `step`, and `zero_grad` if it is called
+    assert breaks == (1 if options.get("zero_grads") else 2)  # one for `step`, and one for `zero_grad` if it is called
     torch._dynamo.reset()

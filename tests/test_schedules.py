@@ -53,7 +53,7 @@ def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, form
     for t in (0, -3):
         with pytest.raises(ValueError, match=f"t must be an integer >= 1; got {t}"):
             schedule(t)
-    with pytest.raises(TypeError, match=r"t must be an integer step counted from 1; got 1\.5"):
+    with pytest.raises(TypeError, match=r"t must be the number of a step, an integer >= 1; got 1\.5"):
         schedule(1.5)
 
 

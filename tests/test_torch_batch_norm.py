@@ -138,7 +138,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: str) -> None:
-    # The expanded batch has equal rows, and so a variance of 0 in some cases. A large eps keeps the results small.
+    # All examples of the expanded batch are equal, so some variances are 0. A large eps keeps the results small.
     theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)
     x, r, dy = (data(torch, kind, "float64").detach() for _ in range(3))
     arrange = LAYOUTS[layout]
@@ -237,7 +237,7 @@ def test_gradient_can_be_computed_twice_and_after_the_output_is_overwritten(torc
     assert torch.equal(first, second)
 
 
-# Calls with the errors and results of torch's layer
+# Inputs and settings for which the layer has the errors and results of torch's layer
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
-def test_torch_computes_calls_on_other_devices_and_under_transformations(torch: Any, ft: Any) -> None:
+def test_torchs_code_runs_on_other_devices_and_under_transformations(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta

@@ -57,9 +57,9 @@ def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
 @pytest.mark.parametrize("size", [1, 2, 12, 1000])
 @every_held
 def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, torch: Any) -> None:
-    """A tensor gets torch's negative bit. After the first step, only the replacement of a state is tested.
+    """A tensor gets torch's negative bit: a parameter or gradient before the first step, or a new state after it.
 
-    Steps after the first step do not detect the bit if the address and the strides of the tensor are unchanged.
+    A later step does not detect the bit of a tensor whose address and strides are unchanged. This case is not tested.
     """
 
     def case(before: bool, assign: bool) -> None:
@@ -283,7 +283,7 @@ def test_steps_are_refused_if_memory_is_replaced_inside_averaged(torch: Any) -> 
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "bfloat16")])
-def test_gradient_of_another_dtype_gives_the_step_of_the_widened_gradient(dtypes: tuple[str, str], torch: Any) -> None:
+def test_gradient_of_another_dtype_gives_the_step_of_its_float32_copy(dtypes: tuple[str, str], torch: Any) -> None:
 
     def case() -> None:
         mine, slopes = (getattr(torch, d) for d in dtypes)

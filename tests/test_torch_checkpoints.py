@@ -190,7 +190,7 @@ def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp
 
 
 def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
-    """AdamW with OneCycleLR takes 6 steps in one library and 6 steps in the other. The losses agree with torch's."""
+    """AdamW takes 6 steps in one library, and then 6 in the other. The losses agree with 12 steps of torch's AdamW."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()
@@ -269,7 +269,7 @@ def test_unsuitable_states_in_a_checkpoint_are_refused_and_nothing_changes(torch
 
 
 def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
-    """A checkpoint of Adam lacks SGD's option `momentum`. Also, good learning rates of Adam and SGD differ."""
+    """A checkpoint of Adam lacks SGD's option `momentum`, and Adam's learning rate would be too small for SGD."""
     model = network()
     adam = theirs("Adam")(model.parameters())
     train(model, adam, batches(2))

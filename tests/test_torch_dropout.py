@@ -165,15 +165,15 @@ def test_dropout_in_place_of_a_strided_view_does_not_change_other_elements(torch
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()
 
 
-# Calls that torch's layer computes
+# Calls in which the code of torch's layer runs
 
 
-def test_torchs_layer_computes_other_dtypes(torch: Any, ft: Any) -> None:
+def test_unsupported_dtypes_give_torchs_error(torch: Any, ft: Any) -> None:
     with pytest.raises(NotImplementedError, match="ComplexFloat"):
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
 
-def test_torchs_layer_computes_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
+def test_torchs_code_runs_for_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
     assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
     mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
     assert mirrored.is_neg()
@@ -187,7 +187,7 @@ def test_torchs_layer_computes_other_devices_negative_views_and_subclasses(torch
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode uses torch.jit, which warns
-def test_torchs_layer_computes_under_transformations(torch: Any, ft: Any) -> None:
+def test_torchs_code_runs_under_transformations(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.ones(6, 50)
     assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
     assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape

@@ -112,9 +112,10 @@ def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str
 @every_half
 @every_shared_optimizer
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
-    """Three trainings have these losses: ours in 16 bits, torch's in 16 bits, and torch's in float32.
+    """A model is trained three times: by our optimizer in 16 bits, by torch's in 16 bits, and by torch's in float32.
 
-    The bound is the difference between torch's two trainings. Our losses may not differ more from either of the two.
+    The difference between the losses of torch's two trainings is the bound, except for a few units of rounding. The
+    difference between our losses and the losses of each training of torch must be within this bound.
     """
     dtype = getattr(torch, half)
     unit = torch.finfo(dtype).eps / 2  # the distance between neighbours, for losses from 0.5 to 1
@@ -140,7 +141,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: 
 
 @every_half
 def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
-    """Torch's fused Adam also computes in float32. So the losses have the same 16 bits."""
+    """Torch's fused Adam also computes in float32. So the losses have the same bits."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []
@@ -151,8 +152,8 @@ def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
 
 
 @every_half
-def test_torchs_fused_sgd_does_not_update_all_elements(half: str, torch: Any) -> None:
-    """See pytorch#191763. torch's step changes none of 64 elements."""
+def test_torchs_fused_sgd_leaves_elements_of_16_bit_tensors_unchanged(half: str, torch: Any) -> None:
+    """See pytorch#191763. In a tensor of 64 elements, torch's step leaves all elements unchanged."""
     moved = {}
     for cls, form in ((ours, {}), (theirs, {"fused": True})):
         p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)

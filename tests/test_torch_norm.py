@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_clip_norm_is_right_if_squares_overflow_beside_16_bit_gradients(torch: ModuleType, half: str) -> None:
-    """The squares of the float64 gradient overflow, but the norm is finite. The 16-bit gradient is scaled to 0."""
+def test_clip_norm_of_float64_and_16_bit_gradients_is_right_if_squares_overflow(torch: ModuleType, half: str) -> None:
+    """The squares of the float64 gradient overflow, but its norm is finite. Clipping makes the 16-bit gradient 0."""
     import fusedstep.torch as ft
 
     wide, narrow = torch.ones(3, dtype=torch.float64), torch.ones(1000, dtype=getattr(torch, half))

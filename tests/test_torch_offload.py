@@ -240,7 +240,7 @@ def test_hooks_of_a_step_run_once_before_and_after_the_whole_step(side: Any) -> 
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
-    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # with this instance, torch wraps the step of the class
+    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # now torch has wrapped the method `step` of this class
     optimizer = OffloadedOptimizer(side("SGD"), model, lr=1.0)
     seen = []
 

@@ -1,4 +1,4 @@
-"""torch's own test inputs for its optimizers. Valid options give torch's results, and mistakes give torch's errors."""
+"""With torch's own test inputs, our optimizers have the results and the errors of torch's optimizers."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
-    # With the learning rate of the other optimizers, NAdam is nearly unstable. Some steps double a rounding error.
+    # With the learning rate of the other optimizers, NAdam is nearly unstable: in some steps, rounding errors double.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
@@ -214,7 +214,10 @@ def test_losses_with_a_scheduler_agree_with_torchs(name: str, torch: Any) -> Non
 def test_momentum_that_a_scheduler_changes_is_used_without_a_new_binding(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OneCycleLR changes betas or momentum before every step. A new `Binding` would take longer than the step."""
+    """OneCycleLR changes betas or momentum before every step.
+
+    A `Binding` prepares all parameters and states for the kernel. A new `Binding` would take longer than the step.
+    """
     from fusedstep.torch import _base
 
     made = []
@@ -447,7 +450,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
     torch.testing.assert_close(before - model[1].weight, torch.full((2, 2), 0.5))
 
 
-def test_step_raises_the_version_counters_of_autograd(torch: Any) -> None:
+def test_step_increments_the_version_counters_of_autograd(torch: Any) -> None:
     """If a graph has saved the old values, its backward pass must raise an error, because gradients would be wrong."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)

@@ -191,7 +191,8 @@ DURING: list[Act] = [
     swaps_tensors,
     collects,
 ]
-# After these actions, the optimizer cannot step, because memory has been freed or replaced.
+# After these actions, the optimizer cannot step. Memory has been freed or replaced, or the averages are in the
+# parameters.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
@@ -228,7 +229,7 @@ def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, pla
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
-    """A replaced `torch.full_like` runs the action, as if another thread ran it at this moment."""
+    """The test replaces `torch.full_like`. The replacement runs the action, as another thread could at this moment."""
 
     def case() -> None:
         w = World()

@@ -46,7 +46,10 @@ SHAPES: dict[str, Callable[[Any], list[Any]]] = {
 
 
 class Case(NamedTuple):
-    """torch's test inputs for one of its optimizers, one set of options and its description, and a dtype."""
+    """A test of one optimizer with one set of options and one dtype.
+
+    `info` contains torch's test inputs for the optimizer. `about` describes the options.
+    """
 
     info: Any
     options: dict[str, Any]
@@ -83,7 +86,10 @@ def name_of(value: Any) -> str:
 
 
 def over(*more: Any, names: str = "case") -> Any:
-    """Parametrize a test over the product of CASES and other parameters, or over every eighth element of it."""
+    """Parametrize a test over the product of CASES and other parameters, or over every eighth element of the product.
+
+    See `sliced`.
+    """
     crossed = [x[0] if len(x) == 1 else x for x in itertools.product(CASES, *more)]
     return pytest.mark.parametrize(names, sliced(crossed), ids=name_of)
 

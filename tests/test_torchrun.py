@@ -1,4 +1,4 @@
-"""Under torchrun, fusedstep warns if CPUs stay idle because of the number of threads."""
+"""Under torchrun, fusedstep warns if CPUs stay idle because OMP_NUM_THREADS is too small."""
 
 from __future__ import annotations
 

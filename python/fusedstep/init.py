@@ -9,11 +9,11 @@ sigma^2.
 
 ::
 
-    fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): keeps variances in the forward pass
-    glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): in both passes, roughly
-    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU, which halves the variance
-    zeros     0                                                for biases and output weights
-    constant  value                                            for biases
+    fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): outputs have the inputs' variance
+    glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): for tanh units
+    he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU units
+    zeros     all elements are 0                               for biases and output weights
+    constant  all elements have the same value                 for biases
 
 The numbers are drawn in float64 and then rounded to the dtype. So a float32 model and a float64 model with the same
 seed start from the same weights, up to rounding.
@@ -123,7 +123,7 @@ def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
     inputs and fan_out the number of outputs of the layer. The source is Glorot and Bengio (2010), eq. 16, for tanh
     units. The distribution "uniform" is U(-r, r) with ``r = scale * sqrt(6 / (fan_in + fan_out))``. For sigmoid units,
-    Bengio (2012) recommends weights that are four times as large: ``scale=4``.
+    Bengio (2012) recommends ``scale=4``.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def zeros() -> Constant:
 def constant(value: float) -> Constant:
     """Return an initializer that gives all elements the same value.
 
-    For example, with a negative bias few ReLU units are active at the start of the training.
+    For example, negative biases have the effect that few ReLU units are active at the start of the training.
 
     Parameters
     ----------

@@ -17,9 +17,9 @@ __all__ = ["EarlyStopping"]
 class EarlyStopping:
     """Keep the weights of the best validation metric, and stop the training if the metric no longer improves.
 
-    The training loop passes each metric to `observe`. With mode "min", an observation is better if ``metric < best``.
-    Then `best` becomes this metric, and the current weights are copied. An observation is an improvement if it is
-    better by more than `tol`. The training should stop after `patience` observations in a row without improvement.
+    The training loop passes each metric to `observe`. If the metric is better than `best`, `best` becomes this metric,
+    and the current weights are copied. If the metric is better than the previous `best` by more than `tol`, it is an
+    improvement. After `patience` metrics in a row without improvement, `observe` returns True.
 
     Parameters
     ----------
@@ -27,21 +27,21 @@ class EarlyStopping:
         The weights to keep and to restore. A model is an object with the methods ``state_dict`` and
         ``load_state_dict``. Arrays must be writeable, and float32 or float64.
     patience : int or None
-        Number of observations in a row without improvement that stops the training, at least 1. With None the training
-        never stops, and the best weights are still kept.
+        The training should stop after this number of metrics in a row without improvement. It is at least 1. With None,
+        the training is never stopped, but the best weights are still kept.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     tol : float
-        An improvement must be larger than this number. It is at least 0, in the units of the metric.
+        A metric is an improvement only if it is better than `best` by more than this number, >= 0.
 
     Attributes
     ----------
     best : float or None
         The best metric so far, or None before the first metric. nan is never the best.
     best_at : int
-        Number of the observation with the best metric, counted from 1. It is 0 if there is no best metric.
+        Number of the call of `observe` with the best metric, counted from 1. It is 0 if there is no best metric.
     observations : int
-        Number of all observations.
+        Number of all calls of `observe`.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class EarlyStopping:
     Notes
     -----
     Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. `patience` and `tol` correspond to
-    ``n_iter_no_change`` and ``tol`` of scikit-learn. With the same values, scikit-learn stops one observation later.
+    ``n_iter_no_change`` and ``tol`` of scikit-learn. With the same values, scikit-learn stops one epoch later.
 
     Examples
     --------
@@ -107,23 +107,23 @@ class EarlyStopping:
 
     @property
     def is_best(self) -> bool:
-        """True if the last observation is the best so far."""
+        """True if the last metric is the best so far."""
         return 0 < self.best_at == self.observations
 
     @property
     def stop(self) -> bool:
-        """True if the last `patience` observations were no improvements."""
+        """True if none of the last `patience` metrics was an improvement."""
         return self.patience is not None and self._waited >= self.patience
 
     def wait_anew(self) -> None:
-        """Count the observations without improvement from 0 again, for example after the learning rate was lowered.
+        """Count the metrics without improvement from 0 again, for example after the learning rate was lowered.
 
         The best metric and its weights do not change.
         """
         self._waited = 0
 
     def restore(self) -> None:
-        """Write the best weights back, in place. If there is no best metric, write the weights from the start."""
+        """Write the best weights back, in place. Before the first best metric, write the weights from the start."""
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
     @property

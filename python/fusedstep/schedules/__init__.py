@@ -11,9 +11,9 @@ compare and pickle. Pass a schedule as ``lr`` to any optimizer. You can also pas
     inverse_time      eta(t) = lr / (1 + decay * (t - 1))
     bengio            eta(t) = lr * tau / max(t, tau)
     cosine            eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))
-    cosine_restarts   the cosine in cycles, whose length can grow; ends_cycle(t) is True in the last step of a cycle
+    cosine_restarts   cycles that can grow; in each cycle, the rate falls from lr towards min_lr as a cosine
     warmup            a linear increase before another schedule
-    ReduceOnPlateau   lowers the rate if the metrics that it gets no longer improve
+    ReduceOnPlateau   lowers the rate if a metric, such as the validation loss, no longer improves
     named             one of these schedules by its name, for a given number of steps
 
 eta(t) is the learning rate of step t, and T is the argument total_steps.

@@ -13,7 +13,7 @@ def step_number(t: int) -> int:
     try:
         n = operator.index(t)
     except TypeError:
-        raise TypeError(f"schedule: t must be an integer step counted from 1; got {t!r}") from None
+        raise TypeError(f"schedule: t must be the number of a step, an integer >= 1; got {t!r}") from None
     if n < 1:
         raise ValueError(f"schedule: t must be an integer >= 1; got {n}")
     return n

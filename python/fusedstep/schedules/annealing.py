@@ -78,7 +78,7 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Return the cycle of step t and the position in it. The integers are exact for every t."""
+        """Return the cycle of step t and the position of step t in the cycle. The integers are exact for every t."""
         position, length, number = step_number(t) - 1, self.cycle_steps, 0
         if self.multiplier == 1:
             number, position = divmod(position, length)
@@ -120,11 +120,12 @@ class Warmup:
 
 
 def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
-    """Return a schedule that falls from ``lr`` to ``min_lr`` as half a cosine and then stays at ``min_lr``.
+    """Return a schedule whose rate falls from ``lr`` to ``min_lr`` as half a cosine and then stays at ``min_lr``.
 
     The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is
-    ``total_steps`` (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle). In step T the rate is still above ``min_lr``,
-    as in torch's ``CosineAnnealingLR``. After step T the rate is ``min_lr``, but the rate of torch's class rises again.
+    ``total_steps`` (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle). In step T, the rate is still above ``min_lr``.
+    In all later steps, it is ``min_lr``. Up to step T + 1, torch's ``CosineAnnealingLR`` has the same rates, but its
+    rate rises again afterwards.
 
     Parameters
     ----------
@@ -150,14 +151,15 @@ def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
 
 
 def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: float = 0.0) -> CosineRestarts:
-    """Return a schedule with cycles: in each cycle the rate falls as a cosine, and then it jumps back to ``lr``.
+    """Return a schedule with cycles. In each cycle, the rate falls as a cosine. The next cycle starts at ``lr`` again.
 
     The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))``. Here i is the number of the
     cycle, counted from 0. T_i is the length of the cycle, ``cycle_steps * multiplier ** i``. p is the number of earlier
     steps in this cycle. The source is Loshchilov and Hutter (2017), SGDR.
 
-    The schedule has two methods. ``ends_cycle(t)`` is True for the last step of a cycle. ``cycle(t)`` returns the
-    position of a step. Snapshot ensembles (Huang et al. 2017) use ``ends_cycle``.
+    The schedule has two methods. ``ends_cycle(t)`` returns True if step t is the last step of its cycle. ``cycle(t)``
+    returns the number of the cycle, the position of step t in the cycle, and the length of the cycle. Snapshot
+    ensembles (Huang et al. 2017) copy the weights when ``ends_cycle(t)`` is True.
 
     Parameters
     ----------
@@ -166,9 +168,9 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     cycle_steps : int
         Length of the first cycle in steps, >= 1.
     multiplier : int
-        Length of a cycle divided by the length of the cycle before, >= 1.
+        Factor of the length from one cycle to the next, >= 1.
     min_lr : float
-        Lower limit of the rate, in [0, lr]. A cycle ends just above it.
+        Lower limit of the rate, in [0, lr]. The last rate of a cycle is slightly above this limit.
 
     Raises
     ------
@@ -187,7 +189,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
 
 
 def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
-    """Return a schedule that rises linearly to the first rate of ``schedule``, and then follows ``schedule``.
+    """Return a schedule whose rate rises linearly to the first rate of ``schedule``, and then follows ``schedule``.
 
     The rate of step t is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards. So
     the rate of step 1 is above 0, and step ``steps + 1`` is the first with the full rate (Goyal et al. 2017).

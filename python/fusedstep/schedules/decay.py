@@ -115,7 +115,8 @@ def step(lr: float, step_size: int, gamma: float = 0.1) -> Step:
     lr : float
         Rate of the first ``step_size`` steps, >= 0.
     step_size : int
-        Number of optimizer steps between two changes of the rate, >= 1. torch's ``StepLR`` counts its own calls.
+        Number of optimizer steps between two changes of the rate, >= 1. torch's ``StepLR`` counts the calls of its
+        method ``step`` instead.
     gamma : float
         Factor of the rate, in (0, 1].
 
@@ -159,8 +160,8 @@ def exponential(lr: float, gamma: float) -> Exponential:
 def inverse_time(lr: float, decay: float) -> InverseTime:
     """Return a schedule whose rate falls as 1 / t: ``eta(t) = lr / (1 + decay * (t - 1))`` for step t.
 
-    It has the form of Robbins and Monro (1951). The sum of all rates is infinite, and the sum of their squares is
-    finite. So stochastic gradient descent converges.
+    With decay > 0, the rates have the two properties that Robbins and Monro (1951) require for the convergence of
+    stochastic gradient descent: their sum is infinite, and the sum of their squares is finite.
 
     Parameters
     ----------
@@ -183,9 +184,9 @@ def inverse_time(lr: float, decay: float) -> InverseTime:
 
 
 def bengio(lr: float, tau: float) -> Bengio:
-    """Return a schedule that is constant for ``tau`` steps and then falls as 1 / t: ``lr * tau / max(t, tau)``.
+    """Return a schedule whose rate is constant for ``tau`` steps and then falls as 1 / t: ``lr * tau / max(t, tau)``.
 
-    Bengio (2012), "Practical recommendations for gradient-based training of deep architectures", eq. 10.
+    The source is Bengio (2012), "Practical recommendations for gradient-based training of deep architectures", eq. 10.
 
     Parameters
     ----------

@@ -31,12 +31,12 @@ def named(name: str, lr: float, steps: int) -> Schedule:
 
         constant           the rate is always lr
         step               the rate is divided by 10 after one third and after two thirds of the steps
-        exponential        the rate falls to lr / 100
-        inverse_time       the rate falls to lr / 10
+        exponential        the rate falls to lr / 100, by the same factor in every step
+        inverse_time       the rate falls to lr / 10, as 1 / t
         bengio             the rate is constant for a quarter of the steps, and then falls to lr / 4
         cosine             the rate falls to 0
         cosine_restarts    three cycles of 1/7, 2/7 and 4/7 of the steps; in each the rate falls from lr towards 0
-        plateau            the rate is multiplied by 0.3 after 6 observations in a row without improvement
+        plateau            the rate is multiplied by 0.3 after 6 validation metrics in a row without improvement
 
     Parameters
     ----------

@@ -10,16 +10,18 @@ from ._check import integer, positive, real, step_number
 
 
 class ReduceOnPlateau:
-    """Schedule that lowers the rate after more than ``patience`` observations in a row without improvement.
+    """Schedule that lowers the rate after more than ``patience`` metrics in a row without improvement.
 
     This schedule has a state. The training loop passes the validation metric to `observe`, usually once per epoch. The
-    optimizer calls the schedule in every step and gets the current rate. An observation is an improvement if it is
-    below ``best - threshold * |best|`` with mode "min", or above ``best + threshold * |best|`` with mode "max". Here
-    best is the last improvement. nan is never an improvement.
+    optimizer calls the schedule in every step and gets the current rate.
 
-    For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau`` and a relative threshold. They
-    differ for negative metrics, such as a log-likelihood. torch then takes slightly worse values for improvements, and
-    may never lower the rate.
+    With mode "min", a metric is an improvement if it is below ``best - threshold * |best|``. With mode "max", it is an
+    improvement if it is above ``best + threshold * |best|``. Here, best is the metric of the last improvement. Before
+    the first improvement, every finite metric is an improvement. nan is never an improvement.
+
+    For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau`` and a relative threshold. For
+    negative metrics, such as a log-likelihood, the rates differ: torch's class also counts slightly worse metrics as
+    improvements, and may never lower the rate.
 
     Parameters
     ----------
@@ -28,14 +30,14 @@ class ReduceOnPlateau:
     factor : float
         The rate is multiplied by this number, in (0, 1].
     patience : int
-        Number of observations in a row without improvement that leave the rate as it is, >= 0. The next observation
-        without improvement lowers the rate.
+        Number of metrics in a row without improvement that do not yet change the rate, >= 0. The next metric without
+        improvement lowers the rate.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     threshold : float
-        Smallest relative improvement, >= 0.
+        The relative change that an improvement must exceed, >= 0.
     cooldown : int
-        Number of observations after a change of the rate that are not counted for `patience`, >= 0.
+        Number of metrics after a change of the rate that are not counted for `patience`, >= 0.
     min_lr : float
         Lower limit of the rate, in [0, lr].
 
@@ -95,7 +97,7 @@ class ReduceOnPlateau:
         return self.lr
 
     def observe(self, metric: float) -> float:
-        """Record a metric, usually once per epoch, and return the rate, which may be lower than before."""
+        """Record a metric, usually once per epoch. Return the new rate, which may be lower than before."""
         metric = observed("ReduceOnPlateau.observe: metric", metric)
         if self._improves(metric):
             self.best, self._bad = metric, 0
@@ -122,7 +124,7 @@ class ReduceOnPlateau:
         Raises
         ------
         ValueError
-            If an entry is missing, unknown or outside its range. Then nothing changes.
+            If an entry is missing, unknown or outside its range. The call has then changed nothing.
         """
         name = "ReduceOnPlateau.load_state_dict"
         if set(state) != {"lr", "best", "bad", "cooling"}:

@@ -31,8 +31,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     kernel: ClassVar[type[optim.Optimizer]]
     #: True if the state of each parameter always contains a counter of steps. torch's SGD, for example, has none.
     counts_steps: ClassVar[bool]
-    #: Names of the options of a parameter group that torch's optimizer does not have. A group contains such an option
-    #: only if the user gave it.
+    #: Names of options that the parameter groups of torch's optimizer do not have. A group contains such an option only
+    #: if the user gave it.
     extras: ClassVar[tuple[str, ...]]
     # Default options. They are needed if `accelerate` changes the class of torch's optimizer, because then __init__ of
     # this class has not run.
@@ -49,8 +49,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     _extras: Mapping[str, Any] = {}
 
     _zero: Any = None  # a weak reference to the ZeroRedundancyOptimizer that has made this optimizer
-    _binding: Binding | None = None
-    _plan: _core.Plan | None = None  # the binding's plan; None if the next step needs `_step_with_care`
+    _binding: Binding | None = None  # all parameters and states, prepared for the kernel
+    _plan: _core.Plan | None = None  # the binding's plan, which takes steps; None if a step needs `_step_with_care`
     _swapped: _core.Plan | None = None  # the plan whose parameters are swapped, inside `averaged` or `lookahead`
     _info: StepInfo | None = None  # the result of the last step
     _steps_rows: bool = False  # True after a step with sparse gradients
@@ -118,8 +118,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def grad_norm(self) -> float | None:
         """The norm of all gradients in the last step, before clipping.
 
-        A step computes the norm if `clip_norm` or `skip_nonfinite` is used. If the step did not compute the norm, and
-        the user did not give it, the value is None.
+        A step computes the norm if `clip_norm` or `skip_nonfinite` is used. If the step did not compute the norm and
+        did not get it as the argument `grad_norm`, the value is None.
         """
         return None if self._info is None else self._info.grad_norm
 
@@ -168,9 +168,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         closure : callable, optional
             Evaluates the model again and returns the loss.
         grad_norm : float, optional
-            The norm for `clip_norm`. If it is given, the step does not compute the norm. For example, give the norm
-            over the gradients of all processes. With `skip_nonfinite`, the step is skipped if and only if `grad_norm`
-            is inf or nan.
+            The norm of all gradients, for `clip_norm` and `skip_nonfinite`. If it is given, the step does not compute
+            the norm. For example, if each process has only a part of the gradients, give the norm of all parts
+            together. With `skip_nonfinite`, the step is skipped if and only if `grad_norm` is inf or nan.
 
         Returns
         -------
@@ -225,12 +225,14 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @_uncompiled
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
-        """Take a step that needs more than one call of `_core.Plan.step`.
+        """Take a step that may need more than one call of `_core.Plan.step`.
 
-        For example, the parameters have changed since the last step, or several ranks share the gradients.
+        A step may need more calls, for example, if the parameters have changed since the last step, or if each rank has
+        only a part of the gradients.
 
-        If `directed` is True, `rows` contains directions that replace gradients; see `DirectedSteps`. The caller has
-        then already computed the norm over all ranks and applied `clip_value`, and the caller applies `zero_grads`.
+        If `directed` is True, `rows` contains directions that replace gradients; see `DirectedSteps`. In this case, the
+        caller computes the norm over all ranks and applies `clip_value` before the call. After the call, the caller
+        applies `zero_grads`.
         """
         self._require_own("step")
         found_inf = self._found_inf()
@@ -251,7 +253,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             _ranks.zero_gradients_of_others(self)
 
     def _grad_scale(self) -> float:
-        """Return the scale that a `GradScaler` has set, by which the step divides the gradients. The default is 1."""
+        """Return the number by which the step divides the gradients. A `GradScaler` sets it. The default is 1."""
         scale = self.__dict__.get("grad_scale")
         return 1.0 if scale is None else float(scale)
 
@@ -273,9 +275,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
-        """Run an action with the binding. If the action returns None, run it again with a new binding.
+        """Call the action with the binding. If the result is None, call the action again with a new binding.
 
-        None means that the optimizer has changed since the binding was made.
+        The result None means that the optimizer has changed since the binding was made.
         """
         for _ in range(2):
             binding = self._bound()
@@ -337,8 +339,9 @@ class FusedOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return a dict with the format of torch's optimizer of this name.
 
-        If several ranks each have a part of a parameter, the dict does not contain ``"low_sum"``. These checksums are
-        computed again after a load.
+        With `master_weights`, the states of bfloat16 parameters contain checksums, ``"low_sum"``. If this rank has only
+        a part of a parameter, the dict does not contain the checksums of this parameter. After a load, they are
+        computed again.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 

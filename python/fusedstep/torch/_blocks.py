@@ -16,7 +16,8 @@ from ._ranks import is_of_fsdp1, is_shard, local_of, placement_of
 
 Tensor = torch.Tensor
 
-#: First block number for random bits, for parts that begin in the middle of a block. No tensor has so many blocks.
+#: If a rank's part begins in the middle of a block, `first_block` returns a multiple of this number. No tensor has so
+#: many blocks.
 _APART = 1 << 40
 
 
@@ -47,7 +48,7 @@ def refuse_parts(where: str, p: Tensor) -> None:
     cut = is_shard(p) and _cuts(p)
     if cut or is_of_fsdp1(p):
         got = placement_of(p) if cut else "a part that FullyShardedDataParallel (FSDP1) has made"
-        raise ValueError(f"{where} must be whole on every rank for a rule with norms of whole tensors; got {got}")
+        raise ValueError(f"{where} must be whole on every rank, because a step needs norms of whole tensors; got {got}")
 
 
 def refuse_cut_blocks(where: str, p: Tensor) -> None:
@@ -58,7 +59,7 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     ValueError
         The message says how the parameter is divided, and which dtype of states can be used.
     """
-    hint = f'for states of "uint8", in which {BLOCK} elements share a scale ("bfloat16" works)'
+    hint = f'if state_dtype is "uint8", because {BLOCK} elements share a scale (or use "bfloat16")'
     if is_of_fsdp1(p):
         raise ValueError(
             f"{where} must not be sharded by FullyShardedDataParallel (FSDP1) {hint}; got a part that may begin inside "
@@ -126,9 +127,9 @@ def _together(p: Tensor) -> tuple[int, int]:
 
 
 def _is_regular(p: Tensor) -> bool:
-    """Return True if the blocks of a tensor form a table, with one line of blocks for each set of rows.
+    """Return True if the blocks of a tensor form a table. Each line of the table has the blocks of one set of rows.
 
-    `_together` gives the number of rows in a set and the number of blocks in a line.
+    `_together` returns the number of rows in a set and the number of blocks in a line.
     """
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0

@@ -22,7 +22,7 @@ from .rows import has_storage, prepared
 
 
 class Moved(NamedTuple):
-    """A change of a parameter's state: the index `where` of the elements, and the new value if the step is taken."""
+    """A change of the state `name` of a parameter. If the step is taken, the elements `where` get the value `value`."""
 
     param: Tensor
     name: str
@@ -31,9 +31,10 @@ class Moved(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """The gradient of a parameter, with the position of the parameter and the options of its group.
+    """The gradient of a parameter, and the options of the parameter's group.
 
-    If the gradient is sparse, `rows` has the indices of its rows, and `values` has only these rows.
+    `place` is the index of the parameter among all parameters of the optimizer. If the gradient is sparse, `rows` has
+    the indices of its rows, and `values` has only these rows. Otherwise `rows` is None.
     """
 
     place: int
@@ -114,7 +115,7 @@ class DirectedSteps(FusedOptimizer):
 
     @torch.no_grad()
     def _raw(self) -> dict[Tensor, Raw]:
-        """Return the suitable gradients. For other gradients, the kernel's step raises an error."""
+        """Return the gradients that a step supports. For all other gradients, the kernel's step raises an error."""
         found, k = {}, 0
         for n, group in enumerate(self.param_groups):
             options = self._options_of(n, group)

@@ -48,9 +48,9 @@ class Hosts:
         self._after = AfterReduction(label)
 
     def of(self, p: Any) -> Any:
-        """Return the host of a parameter. Make the host in the first call.
+        """Return the host of a parameter. The first call for a parameter creates the host.
 
-        Return any other object itself. torch's optimizer then raises an error for this object.
+        If the argument is not a tensor, return the argument. torch's optimizer then raises an error for it.
         """
         if not isinstance(p, Tensor):
             return p
@@ -82,7 +82,7 @@ class Hosts:
                 hook.remove()
 
     def _watch(self, host: Tensor, p: Tensor) -> Any:
-        """Add the hook for a parameter's gradients, also to a frozen parameter. It may be trained later."""
+        """Add the hook for a parameter's gradients. A frozen parameter gets it too, because it may be trained later."""
         reference = weakref.ref(self)  # weak, so that a hook in the model does not keep the optimizer in memory
 
         def widen(_: Tensor) -> None:
@@ -139,15 +139,15 @@ class Hosts:
             self._arriving[host] = self._buffer(host, grad.dtype).copy_(grad, non_blocking=True)
 
     def wait(self) -> None:
-        """Wait for all copies from a device."""
+        """Wait until all gradients have been copied from the device."""
         if self._stream is not None:
             self._stream.synchronize()
 
     def give_gradients(self) -> None:
         """For each host that is a copy, set `grad` to the gradient of the parameter, without a copy of the memory.
 
-        So a change of the host's gradient (for example, by ``GradScaler.unscale_``) also changes the gradient of a
-        parameter in the CPU's memory, and vice versa.
+        If the parameter is in the CPU's memory, its gradient and the host's gradient then share their memory. So a
+        change of one gradient, for example by ``GradScaler.unscale_``, also changes the other gradient.
         """
         if self._copies:
             self.wait()

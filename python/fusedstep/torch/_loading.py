@@ -1,6 +1,6 @@
 """Additions to torch's `state_dict` and `load_state_dict`.
 
-They are for options of parameter groups that torch does not have, and for states with another dtype than the parameter.
+They are for options that torch's parameter groups do not have, and for states whose dtype is not the parameter's dtype.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Remove the checksums "low_sum" that were not in the state dict.
+    """Remove the checksums "low_sum" that do not come from the state dict.
 
-    The next step computes them. By then, the model has been loaded too.
+    The next step computes them again. Before this step, the user loads the parameters of the model too.
     """
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
@@ -65,7 +65,7 @@ def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]
 
 
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Restore the options of groups that torch does not have, if the state dict lacks them.
+    """Restore the options that torch's parameter groups do not have, if the state dict lacks them.
 
     The option ``state_dtype`` always keeps the value of the optimizer. States that were saved in another dtype are
     converted.

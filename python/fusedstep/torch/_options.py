@@ -55,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 
 def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the options of a group of torch's, and return them. Options that the group lacks get their defaults."""
+    """Check the options of a torch optimizer's group, and return them. Missing options get their defaults."""
     for name, reason in _REFUSED.items():
         if group.get(name):
             raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
@@ -71,7 +71,7 @@ def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: st
 def settings(
     kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str, dtypes: Iterable[torch.dtype]
 ) -> Settings:
-    """Return the options of a group for the kernels. `dtypes` are the dtypes of the group's parameters."""
+    """Return the options of a group in the kernels' format. `dtypes` are the dtypes of the group's parameters."""
     values, dtypes = values_of(kernel, group, where), set(dtypes)
     if "eps" in values:
         checks.survives(f"{where}eps", values["eps"], (str(d).removeprefix("torch.") for d in dtypes))

@@ -163,9 +163,9 @@ class Ranks:
         return table.cpu()
 
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
-        """Return the sums of squares of all parts of the gradients with ``self.cuts[k]``.
+        """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        Each part occurs once. The parts are in the order of the ranks.
+        The list has one entry for each part of these gradients, in the order of the ranks. Copies are left out.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):
@@ -189,9 +189,9 @@ class Ranks:
         if len(set(brought)) < len(brought):
             raise ValueError(
                 f"{self.label}: process_group must be a group whose processes have different parts of the gradients; "
-                f"got a group with the sums of squares {sums}. Under DistributedDataParallel leave process_group None. "
-                "In a grid of processes give the group along which parameters are sharded. In all other cases give "
-                "step its grad_norm"
+                f"got equal sums of squares on different processes: {sums}. Under DistributedDataParallel, leave "
+                "process_group None. In a grid of processes, give the group along which parameters are sharded. In all "
+                "other cases, pass grad_norm to step"
             )
 
     def _raise_everywhere(self, error: BaseException | None) -> None:
@@ -217,7 +217,7 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the square root of the total of all sums. If the total is out of range, the scaled sums are used."""
+    """Return the square root of the total of all sums. If the total is too large or too small, use the scaled sums."""
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:
         total, lowered, raised, finite = total + one, lowered + low, raised + high, finite and bool(is_finite)
@@ -291,9 +291,9 @@ def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
 
 
 def zero_gradients_of_others(optimizer: Any) -> None:
-    """Set gradients of parameters that other ranks step to zero, under a ZeroRedundancyOptimizer.
+    """Under a ZeroRedundancyOptimizer, set the gradients of those parameters to zero that other ranks update.
 
-    The other ranks have used the same gradients, and each rank has copies of all gradients.
+    Each rank has all gradients, but updates only some parameters.
     """
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is None:

@@ -132,7 +132,10 @@ class Binding:
         return None if rows is None else [rows.get(m.param) for m in self.members]
 
     def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
-        """Make all checks of a step, and return the sums of squares of this rank's gradients. None is as in `step`."""
+        """Make all checks of a step, and return the sums of squares of this rank's gradients.
+
+        As in `step`, the result None means that the optimizer needs a new binding.
+        """
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
         arguments = self._rows(rows), classes, zero_grads, num_threads or 0
@@ -159,7 +162,8 @@ class Binding:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
-        # The state may be from torch's optimizer, which has no counter. If it has other states, it has taken a step.
+        # The state may be from an optimizer of torch that does not count steps. If the parameter has other states,
+        # torch's optimizer has taken at least one step.
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":
@@ -241,7 +245,7 @@ def _scalar_dtype() -> torch.dtype:
 
 
 def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
-    """Convert a scalar state to a tensor, as in torch 2.13, and return it. In older checkpoints it may be a number."""
+    """Convert a scalar state to a tensor, as in torch 2.13, and return it. Older checkpoints may have a number."""
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):

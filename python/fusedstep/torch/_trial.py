@@ -16,7 +16,7 @@ SECONDS, LEAST = 0.3, 7  # least time and least number of rounds of one comparis
 
 
 class Trial(NamedTuple):
-    """The result of a trial: our time, torch's time, and the reason against our class, or "" for no reason."""
+    """The result of a trial: our time, torch's time, and the reason not to use our class, or "" to use our class."""
 
     ours: float
     theirs: float
@@ -24,7 +24,7 @@ class Trial(NamedTuple):
 
 
 def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Module], Any]) -> Trial:
-    """Compare two copies of a model, one with our layers.
+    """Compare two copies of a model: one with torch's layers, and one with our layers.
 
     The gradients are compared without dropout. The times of a forward and backward pass are measured with dropout.
     """
@@ -36,7 +36,7 @@ def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Mod
 
 
 def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
-    """Compare the results and the times of a step, for two copies of an optimizer, one with our class.
+    """Compare a step of two copies of an optimizer: the results and the times. One copy has our class.
 
     Parameters without a gradient get random gradients.
     """

@@ -154,9 +154,9 @@ def _lies_like(t: Tensor, p: Tensor) -> bool:
 
 
 def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
-    """Check a state with this shape, which the kernel does not use, and return it. Create it if it is None.
+    """Check a state that the kernel does not use, and return it. If `value` is None, create the state.
 
-    `dtype` is the dtype of the parameter.
+    `shape` is the shape of the state, and `dtype` is the dtype of the parameter.
     """
     wide = torch.promote_types(dtype, torch.float32)
     if value is None:

@@ -1,4 +1,4 @@
-"""Replaces torch's layers in a model, and torch's optimizer, by fusedstep's, in place."""
+"""Replaces the classes of torch's layers and of torch's optimizer by fusedstep's classes, in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import FusedOptimizer
 from ._memory import known
 from ._trial import Trial, try_layers, try_optimizer
 
-#: torch's class -> our class, which has the same state. It has more options, and by default all of them are off.
+#: torch's class -> our class. Our class has the same state. It has more options, and by default all of them are off.
 OURS: dict[type[Module], type[Module]] = {
     torch.nn.Dropout: dropout.Dropout,
     torch.nn.BatchNorm1d: batch_norm.BatchNorm1d,
@@ -36,8 +36,8 @@ class Acceleration:
     optimizer : str
         The class name of the optimizer if it was replaced, else empty.
     seconds : dict of (float, float)
-        For each trial, the median times with fusedstep's classes and with torch's classes. The key "layers" is for a
-        forward and backward pass of the model. The key "optimizer" is for a step.
+        Two median times in seconds: first with fusedstep's classes, then with torch's classes. The times with the key
+        "layers" are for a forward and backward pass of the model. The times with the key "optimizer" are for a step.
     left : dict of str
         The reasons why classes were not replaced. The keys are "layers" and "optimizer".
     """
@@ -68,7 +68,7 @@ def _microseconds(seconds: float) -> str:
 def accelerate(
     model: Module, optimizer: torch.optim.Optimizer | None = None, loss: Callable[[Any], torch.Tensor] | None = None
 ) -> Acceleration:
-    r"""Replace a model's dropout and batch normalisation layers, and its optimizer, by fusedstep's, in place.
+    r"""Replace the classes of a model's dropout and batch norm layers, and of its optimizer, by fusedstep's classes.
 
     ::
 
@@ -76,18 +76,19 @@ def accelerate(
         torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
 
     The layers and the optimizer remain the same objects. Only their classes change, and therefore `forward` and `step`
-    change. Names, parameters, buffers, state, modes and hooks are kept. Learning rate schedules also continue to work.
+    change. Names, parameters, buffers, states, hooks and the mode (training or evaluation) are kept. Learning rate
+    schedules also continue to work.
 
     Parameters
     ----------
     model : torch.nn.Module
         Any model, or one layer.
     optimizer : torch.optim.Optimizer, optional
-        An optimizer of torch. A trial first compares a step of torch's class with a step of fusedstep's class, on
+        An optimizer of torch. `accelerate` first compares a step of torch's class with a step of fusedstep's class, on
         copies. The class is replaced if the new class gives the same step in less time.
     loss : function of a model, optional
         Returns the loss of a batch, for example ``lambda model: criterion(model(x), y)``. Each call must use the same
-        batch. If `loss` is given, a trial first compares the layers, on copies. The layers are replaced if the new
+        batch. If `loss` is given, `accelerate` first compares the layers, on copies. The layers are replaced if the new
         layers give the same gradients in less time. Without `loss`, all supported layers are replaced.
 
     Returns
@@ -103,19 +104,21 @@ def accelerate(
 
     Notes
     -----
-    The model computes the same as before, except for rounding and except for the dropout masks of a seed.
+    Except for rounding, the model computes the same as before. But a seed gives other dropout masks.
 
     These layers and optimizers are not replaced:
 
     - Subclasses of torch's classes, because they may compute something else. Examples are ``SyncBatchNorm``, lazy and
       quantized layers, and your own classes.
     - Layers with parameters or buffers that the kernels do not support.
-    - Layers whose instance has its own `forward`, and optimizers whose instance has its own `step`. But optimizers are
-      replaced if a learning rate schedule has set this `step`.
+    - Optimizers with parameters or options that the new class does not support.
+    - Layers to which code has assigned another `forward`.
+    - Optimizers to which code has assigned another `step`. A `step` that a learning rate schedule has assigned is
+      allowed.
 
     If `loss` raises an error, `accelerate` raises this error and changes nothing. Call `accelerate` before
-    ``torch.compile``. A second call changes nothing. The trials need memory for two more copies of the model and of
-    the optimizer.
+    ``torch.compile``. A second call of `accelerate` changes nothing. The comparisons need memory for two more copies of
+    the model and of the optimizer.
 
     Examples
     --------
@@ -184,7 +187,7 @@ def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
 
 
 def why_left(optimizer: torch.optim.Optimizer) -> str:
-    """Return the reason why the class of an optimizer cannot be replaced. The text is empty if it can be replaced."""
+    """Return the reason why the class of an optimizer cannot be replaced. If it can, return an empty text."""
     if isinstance(optimizer, FusedOptimizer):
         return "its class is already fusedstep's"
     ours = our_class(optimizer)

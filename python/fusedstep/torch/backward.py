@@ -33,9 +33,9 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The peak memory falls by almost the size of all gradients. A program can still call ``optimizer.step()``, because
-    learning rate schedulers expect the call. The call updates the parameters that still have a gradient. Usually no
-    parameter has one.
+    The peak memory falls by almost the size of all gradients. Learning rate schedulers expect a call of
+    ``optimizer.step()``, and a program can still make this call. It updates only the parameters that still have a
+    gradient, which is usually no parameter.
 
     Parameters
     ----------
@@ -53,9 +53,12 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     TypeError
         If the optimizer is not of this package.
     ValueError
-        If `clip_norm` is not None, if the parameters are of FullyShardedDataParallel (FSDP1), if the optimizer is the
-        local optimizer of a ZeroRedundancyOptimizer, or if `skip_nonfinite` is True and each rank has only a part of
-        the gradients.
+        If one of these conditions is true:
+
+        - `clip_norm` is not None.
+        - FullyShardedDataParallel (FSDP1) has wrapped the model.
+        - The optimizer is the local optimizer of a ZeroRedundancyOptimizer.
+        - `skip_nonfinite` is True, and each rank has only a part of the gradients.
 
     Notes
     -----
@@ -63,9 +66,10 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     be used, because its ``step`` finds no gradient and raises an error. Hooks of the optimizer's `step` do not run.
 
     In a process of torch.distributed, parameters are updated at the end of the backward pass, after
-    DistributedDataParallel has reduced the gradients. A pass under DistributedDataParallel's ``no_sync`` takes no step,
-    and its gradients are added to the gradients of the next pass. Wrap the model before the first pass. Sharded
-    parameters (``fully_shard``) are updated as soon as their gradients are reduced.
+    DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's ``no_sync``, no
+    parameter is updated, and the gradients of the next pass are added to the gradients of this pass. Wrap the model in
+    DistributedDataParallel before the first pass. Sharded parameters (``fully_shard``) are updated as soon as their
+    gradients are reduced.
 
     Examples
     --------

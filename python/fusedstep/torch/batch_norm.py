@@ -37,8 +37,8 @@ class _Kept(NamedTuple):
 class _Unconvertible:
     """A descriptor that raises AttributeError, because torch's layers do not have the attribute ``qconfig``.
 
-    torch's `convert_sync_batchnorm` looks for ``qconfig``. If the layer has a ReLU, the conversion gets a TypeError,
-    because torch's new layer would lack the ReLU.
+    torch's `convert_sync_batchnorm` looks for ``qconfig``. If `convert_sync_batchnorm` converts a layer with a ReLU,
+    this class raises a TypeError instead, because torch's new layer would lack the ReLU.
     """
 
     def __get__(self, layer: Any, owner: Any) -> Any:
@@ -105,7 +105,7 @@ class _Normalization(_BatchNorm):
     def _serves(self, x: Tensor, residual: Tensor | None) -> bool:
         """Return True if the kernel supports the dtypes and devices of all tensors.
 
-        Parameters and buffers must have x's dtype. If x has 16 bits, they may be float32.
+        Parameters and buffers must have x's dtype. If the elements of x have 16 bits, they may be float32.
         """
         given = [t for t in (self.weight, self.bias, self.running_mean, self.running_var) if t is not None]
         if not given or given[0].dtype is x.dtype:
@@ -140,9 +140,12 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
         running = (1 - momentum) * running + momentum * (mean, var n / (n - 1))   (in training)
 
-    In training, mean and var are the statistics of the batch. Let n be the number of values per channel. y uses the
-    biased variance, with the divisor n. The running variance uses the unbiased variance, with the divisor n - 1. In
-    evaluation, mean and var are the running statistics.
+    x is the input, and y is the output. running is the pair (running_mean, running_var). n is the number of values per
+    channel.
+
+    In training, mean and var are the mean and the variance of the batch. For y, the variance is biased: its divisor is
+    n. For running_var, the variance is unbiased: its divisor is n - 1. In evaluation, mean is running_mean, and var is
+    running_var.
 
     Parameters
     ----------
@@ -159,10 +162,10 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     Raises
     ------
     TypeError
-        If relu is not True or False.
+        If `relu` is not a bool.
     ValueError
-        In ``layer(x)`` and ``layer(x, residual)``, if the residual does not have x's shape. torch's errors are raised
-        if the number of axes is wrong. In training, they are also raised for one value per channel and for eps <= 0.
+        In ``layer(x)`` and ``layer(x, residual)``, if x has a wrong number of axes, or if the residual does not have
+        x's shape. In training, also if there is only one value per channel, or if eps <= 0.
 
     Notes
     -----
@@ -175,17 +178,18 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     copied.
 
     The kernel supports float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
-    input's dtype. If the input has 16 bits, they may be float32. For 16-bit inputs, the kernel computes in float32 up
-    to the ReLU, and rounds the result once, to nearest even.
+    input's dtype. With a bfloat16 or float16 input, they may also be float32. For such an input, the kernel computes
+    everything, including the ReLU, in float32. Then it rounds the result once, to nearest even.
 
-    torch's operators compute all other calls, including the residual and the ReLU. They also compute all calls under
-    ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation, and all gradients that will be
-    differentiated again (``create_graph=True``).
+    If the kernel does not support a call, the layer uses torch's operators, also for the residual and the ReLU. It also
+    uses torch's operators under ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation, and for
+    gradients that will be differentiated again (``create_graph=True``).
 
-    Differences from torch's layer: torch's layer has no `relu` and no residual. Results of this layer are more precise
-    if a mean is large. Some programs fold a layer into a convolution, with the layer's parameters and buffers. If the
-    layer has ``relu=True``, such a program must apply the ReLU itself. torch's ``SyncBatchNorm.convert_sync_batchnorm``
-    refuses a layer with ``relu=True``. The method of this name in `fusedstep.torch.SyncBatchNorm` keeps the ReLU.
+    Differences from torch's layer: torch's layer has no `relu` and no residual. If a mean is large, the results of this
+    layer are more precise. Some programs fold a layer into a convolution, with the layer's parameters and buffers. If
+    the layer has ``relu=True``, such a program must apply the ReLU itself. For a layer with ``relu=True``, torch's
+    ``SyncBatchNorm.convert_sync_batchnorm`` raises a TypeError. Use the method of this name in
+    `fusedstep.torch.SyncBatchNorm`, which keeps the ReLU.
 
     Examples
     --------
@@ -213,7 +217,7 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return y, and the values that the computation of the gradient needs, except x."""
+    """Return the output of the layer, and the values that the computation of the gradient needs, except x."""
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     strides = x.stride() if last else None
     y = empty(x.shape, strides, x.dtype)
@@ -239,7 +243,7 @@ def normalize(
 
 
 def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
-    """Return the gradients of x, gamma, beta and the residual."""
+    """Return the gradients of x, gamma, beta and the residual. dy is the gradient of the layer's output."""
     saved, strides, relu, has_residual = kept
     last = strides is not None
     dx = empty(x.shape, strides, x.dtype)
@@ -255,7 +259,7 @@ def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
 def differentiable_gradients(
     dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, kept: _Kept, training: bool, eps: float
 ) -> tuple[Tensor | None, ...]:
-    """Return the same gradients, computed by torch's operators, so that they can be differentiated again."""
+    """Return the results of `gradients`, computed by torch's operators, so that they can be differentiated again."""
     mean = var = None
     if not training:
         invstd = torch.from_numpy(kept.saved.invstd)

@@ -11,12 +11,12 @@ from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 
 
 class CheckpointWriter(FileSystemWriter):
-    r"""Replace a checkpoint of torch.distributed. The old checkpoint can be loaded until the new one is complete.
+    r"""Write checkpoints of torch.distributed. An old checkpoint can be loaded until the new checkpoint is complete.
 
-    torch's own writer overwrites the files of the old checkpoint. If a process is killed during a save, both the old
-    and the new state are lost. This class writes new files instead. At the end of a save, a new file is renamed to
-    ``.metadata``. With this rename, the new files become the checkpoint. After the rename, all other files of
-    checkpoints are removed, including files of interrupted saves.
+    torch's own writer overwrites the files of the old checkpoint. If a process is killed during a save with torch's
+    writer, both the old and the new state are lost. This class writes new files instead. At the end of a save, it
+    renames a new file to ``.metadata``. With this rename, the new files become the checkpoint. Then it removes the
+    files of the old checkpoint and of interrupted saves.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class CheckpointWriter(FileSystemWriter):
     Notes
     -----
     To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``. Do not run two saves into a folder at the
-    same time. Do not load while a save ends.
+    same time. Do not load a checkpoint at the end of a save, because the save then removes the old files.
 
     Examples
     --------

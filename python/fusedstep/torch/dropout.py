@@ -23,7 +23,9 @@ class Dropout(torch.nn.Dropout):
 
         y_i = m_i x_i / (1 - p),   P(m_i = 1) = 1 - p       (training)
         y_i = x_i                                           (evaluation)
-        dx_i = m_i dy_i / (1 - p)
+        dx_i = m_i dy_i / (1 - p)                           (training)
+
+    x is the input, y is the output, and m is the mask. dx and dy are the gradients with respect to x and y.
 
     Parameters
     ----------
@@ -45,9 +47,10 @@ class Dropout(torch.nn.Dropout):
     ``torch.manual_seed`` gives the same masks, for any number of threads. If ``torch.utils.checkpoint`` computes a pass
     again, the mask is the same, too.
 
-    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, in any layout. torch's layer computes
-    all other tensors, and all calls under tracing, ``torch.func`` and forward-mode differentiation. Under
-    ``torch.compile``, a call of the kernel is one operator of the graph, and torch's layer computes in-place calls.
+    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, in any layout. For all other tensors,
+    the code of torch's layer runs. It also runs under tracing, ``torch.func`` and forward-mode differentiation. Under
+    ``torch.compile``, a call of the kernel is one operator of the graph. With ``inplace=True``, the code of torch's
+    layer is compiled instead.
 
     Differences from ``torch.nn.Dropout``: A seed gives other masks. A dropped element is +0 even if x is infinite, nan
     or negative. p is rounded to a multiple of 1/65536.
@@ -70,7 +73,7 @@ class Dropout(torch.nn.Dropout):
             return compiled(input, torch.randint(SEEDS, (), device="cpu"), float(self.p), dense_strides(input))
         with_graph = input.requires_grad and torch.is_grad_enabled()
         if not served(input) or (self.inplace and with_graph and (input.is_leaf or input._is_view())):
-            return super().forward(input)  # torch raises an error for leaves, and supports views
+            return super().forward(input)  # if in place, torch raises an error for leaves, and supports views
         how = threshold_of("Dropout", float(self.p)), draw()
         if with_graph:
             return dropped(input, how, dense_strides(input), self.inplace)
@@ -85,12 +88,12 @@ def draw() -> int:
 
 
 def dense_strides(x: Tensor) -> tuple[int, ...]:
-    """Return the strides of a dense tensor with x's shape, and with x's order of axes."""
+    """Return the strides of a dense tensor with x's shape and with x's order of axes in memory."""
     return x.stride() if x.is_contiguous() else torch.empty_like(x).stride()
 
 
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
-    """Return x with some elements set to zero.
+    """Return x with dropout: some elements are set to zero, and the others are scaled.
 
     The random numbers are assigned to the elements in the memory order of a dense tensor with these strides.
     """
@@ -132,7 +135,7 @@ dropped: Callable[..., Tensor] = _Drop.apply
 
 @torch.library.custom_op("fusedstep::dropout", mutates_args=())
 def compiled(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
-    """Return x with some elements set to zero. In graphs of torch.compile, this function is one operator."""
+    """Return `drop` of x. In graphs of torch.compile, this function is one operator."""
     return drop(x, (threshold_of("Dropout", p), int(seed.item())), tuple(strides))
 
 

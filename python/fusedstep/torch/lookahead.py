@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def lookahead(self: FusedOptimizer) -> Iterator[None]:
     """Return a context in which the parameters have the values of their look-ahead points.
 
-    Compute the gradients inside the context, and take the step outside. See `fusedstep.NAG`. The points are swapped
-    into the parameters in place. At the end of the context, the parameters get back their old values, bit for bit.
+    The look-ahead point of a parameter p is ``p - lr * momentum * momentum_buffer``; see `fusedstep.NAG`. Compute the
+    gradients inside the context, and take the step outside. The points are swapped into the parameters in place. At the
+    end of the context, the parameters get back their old values, bit for bit.
 
     Raises
     ------

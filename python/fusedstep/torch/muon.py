@@ -14,9 +14,9 @@ from ._state import Tensor
 
 
 class CheckedOptions(torch.optim.Muon):
-    """torch's Muon without the check of the number of axes.
+    """torch's Muon, without torch's check that each parameter has two axes.
 
-    A group can have options for parameters that do not have two axes: ``flatten`` and ``adamw``.
+    With the options ``flatten`` and ``adamw``, a group can have parameters with other numbers of axes.
     """
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
@@ -29,7 +29,7 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 
 
 class OrthogonalSteps(DirectedSteps):
-    """The part of Muon's step before the kernel: it computes the directions."""
+    """The part of Muon's step that runs before the kernel. It computes the directions."""
 
     #: Options of a group that `fusedstep.Muon`, the optimizer for arrays, does not have.
     own_extras = ("flatten", "ns_dtype")
@@ -37,7 +37,7 @@ class OrthogonalSteps(DirectedSteps):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise an error if a parameter is not a whole matrix, and the group has no option for such a parameter."""
+        """Raise an error if a parameter is not a whole matrix, except if the options of the group allow it."""
         group, label = optimizer.param_groups[k], cls.__name__
         flatten = _checks.flag(f"{label}: param_groups[{k}]: flatten", group.get("flatten", False))
         dtype = group.get("ns_dtype")
@@ -60,7 +60,7 @@ class OrthogonalSteps(DirectedSteps):
 
 
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
-    """Raise an error if a parameter is not a matrix. With `flatten`, more than two axes are allowed."""
+    """Raise an error if a parameter does not have two axes. With `flatten`, it may have more than two axes."""
     if p.ndim != 2 and not (flatten and p.ndim > 2):
         hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
         raise ValueError(

@@ -20,9 +20,9 @@ from ._wrapped import refuse_wrapped
 class OffloadedOptimizer(torch.optim.Optimizer):
     r"""Keep the optimizer's state and the master weights in the CPU's memory, and the model on its device.
 
-    Each parameter of the model has a *host*: a tensor in the CPU's memory that the optimizer steps. The host of a
-    parameter on another device is a copy of the parameter. A parameter in the CPU's memory is its own host, and is
-    stepped in place, if it has the dtype of hosts. Otherwise its host is a copy too.
+    Each parameter of the model has a *host*: a tensor in the CPU's memory that the optimizer steps. If a parameter is
+    in the CPU's memory and has the dtype of its host, it is its own host, and the optimizer steps it in place. All
+    other hosts are copies of their parameters.
 
     When the backward pass has completed a gradient on a device, a separate stream copies the gradient to pinned memory
     of the CPU. Then the gradient on the device is freed. The backward pass continues during the copy. After the step,
@@ -30,8 +30,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     the new values.
 
     By default, hosts are float32. But with an optimizer of this package, the host of a 16-bit parameter has the dtype
-    of the parameter, and a state contains the missing bits of float32 (``master_weights=True``). So each step gives the
-    same values as a step of float32 parameters. Only the first step allocates memory.
+    of the parameter, and a state contains the missing bits of a float32 master weight (``master_weights=True``). So the
+    steps are as precise as with float32 hosts. Only the first step allocates memory.
 
     Parameters
     ----------
@@ -53,12 +53,13 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     Notes
     -----
     ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients. If other
-    code has changed a parameter of the model, and its host is a copy, the host gets the new values before the step.
-    Hooks of `step` run before and after the whole step. `averaged` and `lookahead` change both the hosts and the model.
+    code has changed a parameter of the model, and its host is a copy, the next step first copies the new values into
+    the host. Hooks of `step` run before and after the whole step. `averaged` and `lookahead` change both the hosts and
+    the model.
 
-    If there is one backward pass before a step, its gradients are used in their own dtype. If there are several passes,
-    the gradients of 16-bit parameters are added in float32. A step removes the gradients after it has used them. So the
-    next pass starts from zero, even if a program only calls ``model.zero_grad()``.
+    If there is one backward pass before a step, the step uses the gradients in their own dtype. If there are several
+    passes, the gradients of 16-bit parameters are added in float32. After a step has used the gradients, it removes
+    them. So the next pass starts from zero, even if a program only calls ``model.zero_grad()``.
 
     For a parameter in the CPU's memory, the gradient stays in ``p.grad`` until the step. So
     ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips this gradient. For a parameter on another device,
@@ -67,9 +68,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     In a process of torch.distributed, gradients are copied to the CPU at the end of the backward pass, after
     DistributedDataParallel has reduced them. In a pass under DistributedDataParallel's ``no_sync``, gradients stay on
-    the device. There, they are added to the next gradients in their own dtype. Wrap the model before the first pass.
-    With ``fully_shard``, the master weights and the state are sharded too. FullyShardedDataParallel (FSDP1) and
-    ZeroRedundancyOptimizer are refused.
+    the device, and the next pass adds its gradients to them there, in the dtype of the gradients. Wrap the model in
+    DistributedDataParallel before the first pass. With ``fully_shard``, the master weights and the state are sharded
+    too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are not supported, and cause an error.
 
     Examples
     --------
@@ -183,7 +184,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step_theirs(self, options: dict[str, Any]) -> None:
-        """Call the step of torch's optimizer without its hooks, after the division by a GradScaler's scale."""
+        """Divide the gradients by a GradScaler's scale, and call the step of torch's optimizer without its hooks."""
         scaled: dict[str, Any] = {
             name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
         }
@@ -243,8 +244,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         Raises
         ------
         ValueError
-            If a master weight does not have the shape of its parameter, or if `optimizer_class` refuses the state dict.
-            In both cases nothing is changed.
+            If a master weight does not have the shape of its parameter, or if the state dict is not valid for
+            `optimizer_class`. The call has then changed nothing.
         """
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         hosts = [p for group in self.param_groups for p in group["params"]]

@@ -56,11 +56,12 @@ master_weights : bool
 seed : int
     Seed of stochastic rounding.
 process_group : torch.distributed.ProcessGroup, optional
-    The processes among which the gradients are divided. `clip_norm` and `skip_nonfinite` need the group. Give the group
-    for FSDP1 and for tensors that you divide yourself. For DTensors and ``ZeroRedundancyOptimizer``, the optimizer
-    finds the group. With DDP, leave it None, because every process has all gradients.
+    The group of processes, if each process has only a shard of the gradients. `clip_norm` and `skip_nonfinite` need the
+    group. Give the group for FSDP1 and for tensors that you shard yourself. For DTensors and
+    ``ZeroRedundancyOptimizer``, the optimizer finds the group. With DDP, leave it None, because every process has all
+    gradients.
 {extras}
-    As in `fusedstep.{name}`. A parameter group can have its own values.
+    As in `fusedstep.{name}`. {own}A parameter group can have its own values.
 
 Raises
 ------
@@ -119,6 +120,16 @@ _BASES: dict[str, tuple[type, ...]] = {
 }
 
 
+#: Sentences about the options that only the optimizer for torch has.
+_OWN = {
+    "Muon": """But only this class has the options ``flatten`` and ``ns_dtype``.
+    With ``flatten=True``, a parameter may have more than two axes. A step then treats it as a matrix with one row for
+    each index of the first axis. ``ns_dtype`` is the dtype of the matrix products. By default, it is float64 for
+    float64 parameters and float32 for all others.
+    """
+}
+
+
 def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     theirs = getattr(torch.optim, name) if kernel.in_torch else None
     arguments = _arguments(theirs or kernel)
@@ -140,6 +151,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
             arguments=", ".join(known),
             source=f"torch.optim.{name}" if theirs else f"fusedstep.{name}",
             extras=", ".join(extras),
+            own=_OWN.get(name, ""),
         ),
         "__module__": __name__,
         "__signature__": inspect.Signature([*arguments, *(_keyword(n, v) for n, v in ours.items())]),

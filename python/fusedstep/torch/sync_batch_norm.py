@@ -25,8 +25,9 @@ class SyncBatchNorm(_Normalization):
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
         running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))   (in training)
 
-    All processes together have N values per channel. In training, mean and var are the statistics of these N values. In
-    evaluation, and without torch.distributed, the layer computes the same as `BatchNorm1d`, for any number of axes.
+    x is the input, and y is the output. running is the pair (running_mean, running_var). All processes together have N
+    values per channel. In training, mean and var are the mean and the biased variance of these N values. In evaluation,
+    and without torch.distributed, the layer computes the same as `BatchNorm1d`, for any number of axes.
 
     Parameters
     ----------
@@ -48,15 +49,16 @@ class SyncBatchNorm(_Normalization):
 
     Notes
     -----
-    Every process gathers three statistics of each process in float64: the number of values, the mean and the sum of
-    squared deviations. It merges them in the order of the ranks (Chan, Golub and LeVeque, 1979). So the statistics and
-    the running statistics have the same bits on all ranks. The batches may have different sizes, and some may be empty.
+    Each process computes three statistics of its batch in float64: the number of values, the mean and the sum of
+    squared deviations. Then each process gathers the statistics of all processes, and merges them in the order of the
+    ranks (Chan, Golub and LeVeque, 1979). So the merged statistics and the running statistics have the same bits on all
+    ranks. The batches may have different sizes, and some may be empty.
 
     As in torch, each process computes the gradients of the weight and the bias from its own batch, and
     DistributedDataParallel reduces these gradients. Gradients cannot be differentiated again.
 
-    Differences from ``torch.nn.SyncBatchNorm``: torch's layer refuses tensors on the CPU. It has no ReLU and no
-    residual. It rounds the statistics to the input's dtype.
+    Differences from ``torch.nn.SyncBatchNorm``: torch's layer does not support tensors on the CPU. torch's layer has no
+    ReLU and no residual, and rounds the statistics to the input's dtype.
 
     Examples
     --------
@@ -87,7 +89,7 @@ class SyncBatchNorm(_Normalization):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
-        """Replace all batch normalisation layers in a model, torch's and ours, by layers of this class.
+        """Replace all batch normalisation layers of torch and of this package in a model by layers of this class.
 
         The new layers keep the parameters, buffers, mode (training or evaluation) and ReLU of the old layers.
 
@@ -101,7 +103,8 @@ class SyncBatchNorm(_Normalization):
         Returns
         -------
         torch.nn.Module
-            The model, which is changed in place. If `module` is a batch normalisation layer, the new layer.
+            The same model, changed in place. If `module` itself is a batch normalisation layer, the result is the new
+            layer.
         """
         made = module
         if isinstance(module, _BatchNorm):
@@ -247,8 +250,8 @@ def _through_statistics(
 ) -> None:
     """Add the gradient through mean and variance to dx: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
 
-    This expression is a linear function of x in each channel. So a batch normalisation in evaluation computes it. Its
-    residual is dx.
+    xhat is (x - mean) * invstd, and dz is the gradient of gamma * xhat + beta. In each channel, the expression is a
+    linear function of x. So a batch normalisation in evaluation can compute it, with dx as the residual.
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]
