@@ -1,7 +1,7 @@
 """Declarations of hyperparameters.
 
-An `Option` in the body of a class declares an argument of the constructor, its check, the option of the groups and the
-text in the docstring.
+An `Option` in the body of an optimizer's class declares a hyperparameter. From it, the class gets an argument of the
+constructor, the check of this argument, an option of the groups, and a text in the docstring.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS: dict[Check, tuple[str, str]] = {
 RAISES = """Raises
 ------
 TypeError, ValueError
-    If an argument is not as described. The message names the argument, what it must be and what it was.
+    If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
 """
 
 
@@ -106,11 +106,11 @@ class Option:
         return None if value is None and self.default is None else self.check(what, value)
 
     def kind(self) -> str:
-        """Return its type for the docstring."""
+        """Return the option's type for the docstring."""
         return KINDS.get(self.check, ("float", ""))[0] + " or None" * (self.default is None)
 
     def annotation(self) -> str:
-        """Return its type annotation."""
+        """Return the option's type annotation."""
         return KINDS.get(self.check, ("", "float"))[1] + " | None" * (self.default is None)
 
 
