@@ -31,7 +31,10 @@ class Line(NamedTuple):
 
     @property
     def curvature(self) -> Vector:
-        """Second differences at the inner points: ``(f_-1 - 2 f_0 + f_1) / h^2``, shape (points - 2,)."""
+        """Second differences at all points except the first and the last, as an array of shape (points - 2,).
+
+        At point i, it is ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``, where h is the distance of the points.
+        """
         h = self.at[1] - self.at[0]
         return np.diff(self.values, 2) / h**2
 
@@ -75,16 +78,19 @@ class Plane(NamedTuple):
 
 
 def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
-    r"""Return a random direction whose part for each unit of a network has the norm of this unit's weights.
+    r"""Return a random direction with the norms of a network's weights.
 
     ::
 
-        d ~ N(0, I);    d_j = d_j / |d_j| |theta_j|    for the weights theta_j into unit j;  0 for biases, gamma, beta
+        v_j = r_j / |r_j| * |theta_j|,    r ~ N(0, I)
+
+    theta_j contains the weights of all inputs of unit j of a layer. v_j and r_j are the elements of the direction v and
+    of the random vector r for the same weights. For biases, and for gamma and beta of a normalisation, v is 0.
 
     Parameters
     ----------
     f : Objective
-        The result of `objective`. The direction has the size d of its weights.
+        The result of `objective`, for a network with d weights.
     key : Key
         The same key gives the same direction.
     theta : array_like, shape (d,), optional
@@ -101,9 +107,10 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
     Notes
     -----
-    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without these norms, the loss
-    of a network with large weights would look flat, because a step of length 1 hardly changes the network. But in a
-    ReLU network, the scale of the weights is arbitrary.
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Along a direction without
+    these norms, the loss of a network with large weights looks flat, because a step of length 1 hardly changes such a
+    network. But the scale of the weights is arbitrary: in a ReLU network, one layer can be multiplied by 10 and the next
+    layer's weights by 1/10, and the outputs stay the same.
 
     Examples
     --------
@@ -149,7 +156,8 @@ def line(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     direction : array_like, shape (d,)
-        For example a `random_direction`. Or ``theta_2 - theta``: then a = 0 is theta, and a = 1 is theta_2.
+        For example the result of `random_direction`. With the direction ``theta_2 - theta``, a = 0 is the point theta,
+        and a = 1 is the point theta_2.
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     span : pair of float

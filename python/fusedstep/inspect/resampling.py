@@ -60,12 +60,12 @@ def bias_variance(
 
         squared     E (y - f)^2  =  (y - E f)^2  +  E (f - E f)^2
         zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m = most frequent f
-        for the prediction f of a model, the target y, and the mean E over the training sets
+        f: prediction of a model,    y: target,    E: mean over the training sets,    [...]: 1 if true, else 0
 
     Parameters
     ----------
     fit : function of (X, y)
-        Trains on these rows. Returns a model with ``predict(X)``, or a function of X.
+        It trains a model on these rows. It returns an object with the method ``predict(X)``, or a function of X.
     X, y : array_like, n rows
         Each training set has n of these rows, drawn with replacement.
     X_test, y_test : array_like
@@ -75,7 +75,7 @@ def bias_variance(
     loss : {"squared", "zero_one"}
         "squared" for numbers, "zero_one" for labels.
     key : Key, optional
-        Draws the training sets. The training set number r is drawn with ``key.fold(r)``.
+        The key of the random training sets. Training set r is drawn with ``key.fold(r)``.
 
     Returns
     -------
