@@ -28,7 +28,7 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
 
 
 class Rule(NamedTuple):
-    """The formula of an optimizer, called a rule. The fields contain the names that its header in csrc/rules declares."""
+    """The formula of an optimizer, called a rule. The fields are the names that its header in csrc/rules declares."""
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]

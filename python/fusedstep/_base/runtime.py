@@ -43,8 +43,8 @@ def num_threads() -> int:
     """Return the number of threads that the step of a large model would use now.
 
     The number is the least of four limits: the limit of `set_num_threads`, OpenMP's limit, the number of CPUs in the
-    affinity of the process, and the CPU quota of the container in which the process runs. ``torch.set_num_threads`` and threadpoolctl change OpenMP's
-    limit. In a forked child process, the number is 1.
+    affinity of the process, and the CPU quota of the container in which the process runs.
+    ``torch.set_num_threads`` and threadpoolctl change OpenMP's limit. In a forked child process, the number is 1.
     """
     return _core.num_threads()
 

@@ -109,8 +109,8 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
     -----
     Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Along a direction without
     these norms, the loss of a network with large weights looks flat, because a step of length 1 hardly changes such a
-    network. But the scale of the weights is arbitrary: in a ReLU network, one layer can be multiplied by 10 and the next
-    layer's weights by 1/10, and the outputs stay the same.
+    network. But the scale of the weights is arbitrary: in a ReLU network, the outputs stay the same if the weights and
+    biases of one layer are multiplied by 10, and the weights of the next layer by 1/10.
 
     Examples
     --------

@@ -180,7 +180,7 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
         raise ValueError(
-            f"{label}: groups[{k}] must have the same True and False options as this optimizer's group; got {values}"
+            f"{label}: groups[{k}] must select the same variant of the update formula as this optimizer; got {values}"
         )
     return values, lr_state
 
