@@ -251,7 +251,7 @@ def plane(
 def _steps(call: str, span: tuple[float, float], points: int) -> Vector:
     low, high = (number(f"{call}: span[{i}]", end) for i, end in enumerate(span))
     if not low < high:
-        raise ValueError(f"{call}: span must be a pair of rising numbers; got {span!r}")
+        raise ValueError(f"{call}: span must be two numbers, the first below the second; got {span!r}")
     count = whole_number(f"{call}: points", points, 2**31)
     if count < 3:
         raise ValueError(f"{call}: points must be at least 3; got {count}")

@@ -26,7 +26,7 @@ Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
-_ONE = 1.0  # a default value; an argument that `is _ONE` needs no check
+_ONE = 1.0  # the default value of two arguments of `step`; an argument that `is _ONE` needs no check
 
 
 # Attributes of torch's optimizers that this class does not have. The values are hints for the error message.

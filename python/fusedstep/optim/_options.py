@@ -46,7 +46,7 @@ TypeError, ValueError
 
 
 def under_its_name(name: str, group: Group) -> dict[str, Any]:
-    """Return the kernel's arguments of an option: a number keeps its name, and ``betas`` become ``beta1``, ``beta2``...
+    """Return the kernel's arguments for an option: a number under its name, and ``betas`` as ``beta1``, ``beta2``...
 
     A flag gives no argument, because it selects a variant of the kernel.
     """
@@ -139,7 +139,10 @@ def taken(cls: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[s
     label, options = cls.__name__, cls.options
     places = [name for name, option in options.items() if not option.by_name]
     if len(arguments) > len(places):
-        raise TypeError(f"{label}: takes at most params and {', '.join(places)} by position; got {len(arguments)} more")
+        raise TypeError(
+            f"{label}: arguments by position must be at most params and {', '.join(places)}; "
+            f"got params and {len(arguments)} other arguments by position"
+        )
     given = dict(zip(places, arguments, strict=False))
     for name in named:
         if name not in options:
