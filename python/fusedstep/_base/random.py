@@ -47,7 +47,7 @@ class Key:
         object.__setattr__(self, "stream", whole_number("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
-        """Return the derived key with this index. Its random numbers are independent of the numbers of this key.
+        """Return a new key, which depends on this key and on an index. The random numbers of both are independent.
 
         ::
 

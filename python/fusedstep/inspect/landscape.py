@@ -21,9 +21,9 @@ class Line(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        The steps a along the direction.
+        The values of a: the positions along the direction.
     values : ndarray, shape (points,)
-        The values f(theta + a direction).
+        The values f(theta + a * direction).
     """
 
     at: Vector
@@ -44,7 +44,7 @@ class Line(NamedTuple):
         return bool((np.diff(self.values, 2) >= least).all())
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
-        """Draw the values over the steps. Return the axes. If `ax` is None, a new figure is made."""
+        """Draw the values over the positions. Return the axes. If `ax` is None, a new figure is made."""
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
         ax.set(xlabel="step along the direction", ylabel="loss")
@@ -57,9 +57,9 @@ class Plane(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        The steps along each of the two directions.
+        The positions along the first direction. The positions along the second direction are the same numbers.
     values : ndarray, shape (points, points)
-        ``values[i, j] = f(theta + at[j] first + at[i] second)``
+        ``values[i, j] = f(theta + at[j] * first + at[i] * second)``
     """
 
     at: Vector
@@ -149,7 +149,7 @@ def line(
 
     ::
 
-        f(theta + a direction),    a from span[0] to span[1]
+        f(theta + a * direction),    a from span[0] to span[1]
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def line(
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     span : pair of float
-        The smallest and the largest a.
+        The smallest and the largest value of a.
     points : int
         Number of points, at least 3.
 
@@ -206,7 +206,7 @@ def plane(
 
     ::
 
-        f(theta + a first + b second),    a and b from span[0] to span[1]
+        f(theta + a * first + b * second),    a and b from span[0] to span[1]
 
     Parameters
     ----------

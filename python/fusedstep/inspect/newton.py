@@ -23,7 +23,7 @@ def newton_step(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which the step starts. By default the weights of the objective.
     damping : float
         A number of at least 0. It is added to each eigenvalue of H. If all eigenvalues of H + damping I are above 0,
         the step goes downhill. Otherwise, the step may go towards a saddle.

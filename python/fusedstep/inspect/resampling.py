@@ -28,7 +28,7 @@ class BiasVariance(NamedTuple):
         Mean loss of the main predictions. The main prediction of a row is the mean of its predictions (loss "squared")
         or its most frequent prediction (loss "zero_one"). The bias includes the noise of the test targets.
     variance : float
-        Mean loss of the predictions if the main predictions are the targets.
+        Mean loss of the predictions, with the main predictions in place of the targets.
     net_variance : float
         ``loss - bias``: the amount that the variance adds to the loss. With "squared", it is equal to ``variance``.
         With "zero_one", it can be smaller, because variance reduces the loss of rows whose main prediction is wrong.

@@ -136,7 +136,7 @@ def dropout_backward(
     Raises
     ------
     TypeError, ValueError
-        As for `dropout`.
+        In the same cases as in `dropout`.
 
     Notes
     -----
@@ -174,7 +174,7 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
     Raises
     ------
     TypeError, ValueError
-        As for `dropout`.
+        In the same cases as in `dropout`.
 
     Notes
     -----

@@ -17,7 +17,7 @@ from ._reference import average, power, square_ema
 
 
 class Muon(Directed):
-    r"""Muon: steps in the direction of the orthogonalised momentum for matrices, and AdamW for other parameters.
+    r"""Muon updates matrices by their orthogonalised momentum, and other parameters by AdamW.
 
     ::
 
