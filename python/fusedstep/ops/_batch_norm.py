@@ -76,7 +76,8 @@ def batch_norm(
         True uses the statistics of the batch, and updates the running statistics.
     momentum : float from 0 to 1, or None
         Weight of this batch in the running statistics. With None, the running statistics are the mean over all batches
-        so far. Then the weight is 1 / (number of batches), and `num_batches` must be given.
+        so far. Then the weight is 1 / (number of batches). To update the running statistics in this way, `num_batches`
+        must be given.
     eps : float
         Added to the variance.
     axis : int
