@@ -3,8 +3,8 @@
     python python/make_catalogue.py
 
 Run this script after you add a file to python/fusedstep/optim or python/fusedstep/nn/activations. The script writes
-the stubs of `fusedstep.torch` only if torch is installed. A test in tests/test_options.py fails if a file is not up to
-date.
+the stubs of `fusedstep.torch` only if torch is installed. A test in tests/test_options.py fails if one of the written
+files is not up to date.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def _classes(folder: Path) -> Iterator[tuple[str, tuple[str, ast.ClassDef]]]:
 
 
 def _constructor(cls: Any, kernel: Any = None) -> str:
-    """Return the stub of a constructor. If `kernel` is given, the annotations are those of the kernel's options."""
+    """Return the stub of a constructor.
+
+    For an optimizer for torch, `kernel` is the NumPy optimizer with the same name. It determines the annotations.
+    """
     lines, by_name = ["    def __init__("], False
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY and not by_name:

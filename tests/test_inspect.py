@@ -242,7 +242,7 @@ MODEL, ROWS, LABELS = network()
         (
             lambda: inspect.line(F, [1, 0], [0, 0], span=(1, 1)),
             ValueError,
-            r"line: span must be a pair of rising numbers",
+            r"line: span must be two numbers, the first below the second",
         ),
         (lambda: inspect.line(F, [1, 0], [0, 0], points=2), ValueError, r"line: points must be at least 3; got 2"),
         (

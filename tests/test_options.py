@@ -73,7 +73,9 @@ def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
     with assert_refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
         opt.groups[0]["start"] = 2.0
     with assert_refused(
-        TypeError, "Halved: takes at most params and lr, momentum, weight_decay by position; got 4 more"
+        TypeError,
+        "Halved: arguments by position must be at most params and lr, momentum, weight_decay; "
+        "got params and 4 other arguments by position",
     ):
         Halved([w], 0.1, 0.2, 0.3, 0.4)
     with assert_refused(TypeError, "Halved: lr is given twice, by position and by name"):

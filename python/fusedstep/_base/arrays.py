@@ -45,7 +45,7 @@ def real_numbers(what: str, value: Any) -> Array:
 
 
 def axes_of(a: Array) -> list[int]:
-    """Return the axes of a dense array from the widest stride to the narrowest."""
+    """Return the axes of a dense array, from the largest stride to the smallest."""
     return sorted(range(a.ndim), key=lambda d: (a.shape[d] == 1, -a.strides[d], d))
 
 
@@ -55,7 +55,7 @@ def flat(a: Array) -> Array:
 
 
 def shaped(elements: Array, like: Array) -> Array:
-    """Return an array with the shape and the memory order of `like` from its elements in memory order."""
+    """Return an array with the shape and the memory order of `like`. `elements` is flat, in this memory order."""
     axes = axes_of(like)
     return elements.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else elements.reshape(())
 

@@ -97,7 +97,7 @@ def betas(what: str, value: Any) -> tuple[float, float]:
 
 
 def betas_of_interpolation(what: str, value: Any) -> tuple[float, float]:
-    """Return two numbers below 1, the first above 0 and the second at least 0."""
+    """Return two numbers below 1. The first is above 0, and the second is at least 0."""
     first, second = _tuple(what, value, 2)
     return open_fraction(f"{what}[0]", first), fraction(f"{what}[1]", second)
 
@@ -159,7 +159,7 @@ def factors_around_one(what: str, value: Any) -> tuple[float, float]:
 
 
 def bounds(what: str, value: Any) -> tuple[float, float]:
-    """Return two numbers of at least 0, the first at most the second."""
+    """Return two numbers of at least 0. The first is at most the second."""
     low, high = (non_negative(f"{what}[{k}]", bound) for k, bound in enumerate(_tuple(what, value, 2)))
     if low > high:
         raise ValueError(f"{what}[0] must be at most {what.rpartition(' ')[2]}[1]; got {value!r}")

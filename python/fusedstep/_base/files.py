@@ -23,7 +23,7 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
     OSError
         If the file is missing, cannot be read or is a folder.
     ValueError
-        If it is a pipe, a terminal or another special file, because reading it could wait for ever.
+        If the file is a pipe, a terminal or another special file, because reading such a file could wait for ever.
     """
     name = os.fsdecode(path)
     if not stat.S_ISREG(os.stat(name).st_mode) and not os.path.isdir(name):
@@ -38,7 +38,7 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     Raises
     ------
     OSError, ValueError
-        If it is not such a file.
+        If the file cannot be read, or is not a safetensors file with this key.
     MemoryError
         If there is too little memory for its tensors.
     """
@@ -46,7 +46,7 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
 
     name = existing(call, path)
     # The file is mapped, and its tensors are copied. If there is too little memory for both, safetensors panics and may
-    # never return. This allocation raises MemoryError before.
+    # never return. In this case, this allocation raises MemoryError first.
     np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
     try:
         with safe_open(name, framework="numpy") as file:

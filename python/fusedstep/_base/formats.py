@@ -9,7 +9,7 @@ import numpy as np
 from .arrays import Array
 from .optional import MissingPackage
 
-#: Number of neighbouring elements that share a scale: a block.
+#: Number of elements of a block. The elements of a block are neighbours in memory, and have one common scale.
 BLOCK = 256
 #: The values of `state_dtype`.
 STATE_DTYPES = ("float32", "bfloat16", "uint8")
@@ -28,7 +28,8 @@ def block_count(size: int) -> int:
 def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
     """Decode 8-bit codes into float32 numbers. Both are flat, in memory order.
 
-    Code c is ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If not `positive`, the eighth bit is the sign.
+    Code c is the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is False, c has only seven bits,
+    and the eighth bit is the sign.
     """
     c = codes.astype(np.uint32)
     size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)
@@ -85,7 +86,7 @@ def halves_of(numbers: Array) -> tuple[Array, Array]:
 
 
 def low_sums(items: Array) -> Array:
-    """Return a checksum of each block of a bfloat16 parameter. It changes if other code writes the parameter.
+    """Return a checksum of each block of a bfloat16 parameter. If other code changes the parameter, the sums differ.
 
     `items` are the 16-bit items as a flat array in memory order.
     """

@@ -30,7 +30,7 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
         ):
             sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
             if len(sizes) == 2:  # fewer numbers: the limit is "max", or the control group has the other version
-                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel frees this memory
+                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel can free this memory
                 found.append(max(0, sizes[0] - sizes[1] + unused))
     return min(found, default=None)
 

@@ -26,7 +26,7 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
 def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
     """Return arrays of zeros with the same shapes and memory orders, in one block, each aligned to 64 bytes.
 
-    The given arrays must be dense. If `dtypes` is given, the new arrays have these dtypes, else the same dtypes.
+    The given arrays must be dense. If `dtypes` is None, the new arrays have the dtypes of the given arrays.
     """
     dtypes = [a.dtype for a in arrays] if dtypes is None else dtypes
     offsets = [0]

@@ -23,8 +23,8 @@ def shown(
     names : sequence of str, optional
         The public names. By default, all names of the module except modules and names that begin with an underscore.
     homes : mapping, optional
-        For names that are imported at their first use: the module that defines the name, as a relative import. If the
-        name is that of the module, the name stands for the module itself.
+        For each name that is imported at its first use: the module that defines the name, such as ".adam". The key
+        "adam" with the value ".adam" stands for the module itself.
     """
     module = namespace["__name__"]
     named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))

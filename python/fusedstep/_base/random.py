@@ -9,7 +9,7 @@ from .. import _core
 from .checks import up_to_one, whole_number
 
 LIMIT = 2**64
-#: Elements use the Philox blocks below 2**63. `Key.fold` uses the other blocks.
+#: The random numbers of elements are in Philox blocks with numbers below 2**63. `Key.fold` uses the other blocks.
 _FOLDS = 2**63
 #: Dropout uses 16 random bits for each element. So its probabilities are multiples of 1 / STEPS.
 STEPS = 65536
@@ -30,7 +30,7 @@ class Key:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not such a number.
+        If an argument is not a whole number in this range.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Key:
         object.__setattr__(self, "stream", whole_number("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
-        """Return the derived key with this index. Its random numbers are independent of the numbers of this key.
+        """Return a new key, which depends on this key and on an index. The random numbers of both are independent.
 
         ::
 
@@ -68,7 +68,7 @@ class Key:
         Raises
         ------
         TypeError, ValueError
-            If the index is not such a number.
+            If the index is not a whole number in this range.
 
         Notes
         -----
@@ -116,7 +116,10 @@ def threshold_of(call: str, p: Any) -> int:
 
 
 def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return the threshold of `threshold_of`, or 0 outside training, and the factor of kept elements."""
+    """Return the threshold below which elements are dropped, and the factor of kept elements.
+
+    `threshold` is the result of `threshold_of`. Outside training, no element is dropped, so the threshold is 0.
+    """
     kept = STEPS - threshold
     if training:
         return threshold, STEPS / kept if mode == "inverted" and kept else 1.0

@@ -28,7 +28,7 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
 
 
 class Rule(NamedTuple):
-    """The names that the header of a rule in csrc/rules declares."""
+    """The formula of an optimizer, called a rule. The fields are the names that its header in csrc/rules declares."""
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]
@@ -64,7 +64,7 @@ def adjustment(name: str | None, rows: int, columns: int) -> float:
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse a gradient of rows if the optimizer or its options would also change rows without a gradient."""
+    """Refuse gradients of rows if the optimizer or its options would also change the rows without a gradient."""
     names = ("weight_decay", "l1", "momentum", "state_dtype")
     wanted = {name: group[name] for name in names if group.get(name)}
     if has_averages:

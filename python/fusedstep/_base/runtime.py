@@ -11,7 +11,7 @@ from .threads import idle_under_torchrun, machine_limit
 
 
 def isa() -> str:
-    """Return the current instruction set: "v2", "v3" or "v4" on x86-64 (its levels), "generic" on other CPUs.
+    """Return the current instruction set: "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs.
 
     Examples
     --------
@@ -28,8 +28,8 @@ def set_isa(name: str) -> None:
     Parameters
     ----------
     name : str
-        "v2", "v3" or "v4" on x86-64 (its levels), "generic" on other CPUs. When the package is imported, the
-        environment variable ``FUSEDSTEP_ISA`` chooses the instruction set.
+        "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs. The environment variable ``FUSEDSTEP_ISA``
+        has the same values. It chooses the instruction set when the package is imported.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def num_threads() -> int:
     """Return the number of threads that the step of a large model would use now.
 
     The number is the least of four limits: the limit of `set_num_threads`, OpenMP's limit, the number of CPUs in the
-    process's affinity, and the CPU quota of its container. ``torch.set_num_threads`` and threadpoolctl change OpenMP's
-    limit. In a forked child process, the number is 1.
+    affinity of the process, and the CPU quota of the container in which the process runs.
+    ``torch.set_num_threads`` and threadpoolctl change OpenMP's limit. In a forked child process, the number is 1.
     """
     return _core.num_threads()
 
@@ -53,7 +53,7 @@ _warned = False
 
 
 def warn_of_idle_cores() -> None:
-    """Warn, once in a process, if the OMP_NUM_THREADS=1 that torchrun sets makes steps slow."""
+    """Warn if torchrun has set OMP_NUM_THREADS=1, which makes steps slow. Warn only once in a process."""
     global _warned
     if not _warned and (text := idle_under_torchrun(num_threads())):
         _warned = True
@@ -73,7 +73,7 @@ def set_num_threads(n: int | None) -> None:
     Raises
     ------
     TypeError, ValueError
-        If n is not a whole number from 1 to 65536.
+        If n is neither a whole number from 1 to 65536 nor None.
     """
     if n is None:
         _core.set_num_threads(0)

@@ -62,12 +62,12 @@ def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> 
 
 
 def control_groups(controller: str, root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[str]:
-    """Yield the folder of every control group (version 1 and 2) that contains this process. It may not exist."""
+    """Yield the folder of every control group (version 1 and 2) that contains this process. A folder may not exist."""
     for line in _read(cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        # Inside a container, this may be the path on the host. Then the folder of the container is the last one: root.
+        # Inside a container, `path` may be the path on the host. Then the container's own folder is yielded last: root.
         group = path.strip("/")
         while True:
             yield os.path.join(root, controller if controllers else "", group)

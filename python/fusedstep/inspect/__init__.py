@@ -1,15 +1,16 @@
 """Analyse a loss as a function of the weights: gradients, curvature, landscapes, bias and variance.
 
-Most functions take ``f`` and ``theta``. ``f`` is a function of one vector, and returns its value and its gradient, as
-functions for scipy's ``jac=True`` do. ``theta`` is the vector at which ``f`` is analysed. `objective` makes both from a
-network, a loss and data.
+Most functions have the arguments ``f`` and ``theta``. ``f`` is a function of one vector. It returns the pair
+(value, gradient), like a function for ``scipy.optimize.minimize`` with ``jac=True``. ``theta`` is the vector at which
+``f`` is analysed. `objective` creates ``f`` from a network, a loss and data, and ``f.theta`` from the weights.
 
 - `check_gradient` compares the gradient of each parameter with central differences.
 - `hessian_vector_product`, `hessian` and `extreme_eigenvalues` compute the curvature from differences of gradients.
-- `critical_point` classifies a point as minimum, maximum, saddle or plateau, by the gradient and extreme eigenvalues.
+- `critical_point` classifies a point as minimum, maximum, saddle or plateau, by the gradient and the eigenvalues of the
+  Hessian.
 - `sharpness` computes how much the loss can grow in a small box around theta.
 - `line` and `plane` evaluate and draw the loss along one and two directions.
-- `random_direction` draws a direction whose parts have the norms of the weights.
+- `random_direction` draws a direction with the norms of a network's weights.
 - `newton_step` computes theta - rate (H + damping I)^-1 g, with the gradient g and the Hessian H.
 - `bias_variance` decomposes the expected loss, by bootstrap.
 - `memory` computes the bytes per parameter that an optimizer needs, now and with other options.

@@ -16,7 +16,7 @@ Function = Callable[[Vector], tuple[float, npt.NDArray[Any]]]
 
 
 def scipy(module: str) -> Any:
-    """Import a module of scipy, or raise an error that says how to install it."""
+    """Import a module of scipy. If scipy is missing, raise an error that says how to install scipy."""
     return need(f"scipy.{module}", "scipy", extra="inspect")
 
 

@@ -62,9 +62,9 @@ def critical_point(
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     gradient_tol : float
-        Largest norm of a gradient that is treated as zero, at least 0.
+        A gradient is treated as zero if its norm is at most this number. At least 0.
     curvature_tol : float
-        Largest absolute value of an eigenvalue that is treated as zero, at least 0.
+        An eigenvalue is treated as zero if its absolute value is at most this number. At least 0.
     key : Key, optional
         See `extreme_eigenvalues`.
 
@@ -83,8 +83,9 @@ def critical_point(
     Notes
     -----
     Source: Dauphin et al. (2014). A "flat" minimum or maximum has directions without curvature. In these directions,
-    the eigenvalues do not show whether the point is a minimum, a maximum or a saddle, such as t = 0 of t^3. If a
-    network has more weights than the data determine, its minima are flat.
+    the eigenvalues do not show whether the point is a minimum, a maximum or neither. For example, t^2 + s^3 has a "flat
+    minimum" at (0, 0), although it falls for s < 0. If a network has more weights than the data determine, its minima
+    are flat.
 
     Examples
     --------
@@ -130,12 +131,12 @@ def sharpness(
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     epsilon : float
-        Size of the box, above 0.
+        Size of the box; see the formula. It must be above 0.
     iterations : int
         Iterations of the search for the maximum, at least 1.
     key : Key, optional
-        Draws the start of the search in the box. The search does not start at theta, because the gradient is zero at a
-        minimum.
+        The key of the random point in the box at which the search starts. The search does not start at theta, because
+        theta is usually a minimum, where the gradient is zero.
 
     Returns
     -------
@@ -151,9 +152,9 @@ def sharpness(
 
     Notes
     -----
-    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space. They use
-    L-BFGS-B too. The sharpness depends on the scale of the weights (Dinh et al. 2017), so compare only networks of one
-    architecture.
+    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space. As in
+    this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights (Dinh et al.
+    2017). So compare only networks with the same architecture.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def plot_curves(
     ax : matplotlib axes, optional
         Axes to draw in. By default, a new figure is made.
     best : str, optional
-        Name of the curve whose smallest value is marked. Early stopping restores the weights of that epoch.
+        Name of a curve. The epoch of its smallest value is marked. Early stopping restores the weights of this epoch.
     xlabel, ylabel : str
         Labels of the axes.
     log : bool

@@ -20,12 +20,15 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "uint8": 1}
 class Bytes:
     """Bytes per parameter for one group or one setting, as returned by `memory`.
 
+    Here, a parameter is one number of a parameter array. A setting is a value of `state_dtype` together with a value of
+    `master_weights`.
+
     Attributes
     ----------
     name : str
         Name of the group, or the setting.
     parameters : int
-        Number of parameters.
+        Number of parameters: the sum of the sizes of the parameter arrays.
     weights, gradients, states, averages : float
         Bytes per parameter of the weights, their gradients, the optimizer's states and the averages of the weights.
     kept_bits : float
@@ -46,7 +49,7 @@ class Bytes:
 
     @property
     def total(self) -> float:
-        """The sum of all parts."""
+        """Bytes per parameter of all these parts together."""
         return sum(getattr(self, part) for part in PARTS)
 
 
@@ -57,9 +60,9 @@ class Memory:
     Attributes
     ----------
     groups : tuple of Bytes
-        One for each group, with its present options.
+        One `Bytes` for each group, with the present options of the group.
     settings : tuple of Bytes
-        One for each possible setting of all groups.
+        One `Bytes` for each possible choice of `state_dtype` and `master_weights`, if all groups had this choice.
     """
 
     groups: tuple[Bytes, ...]
@@ -88,7 +91,7 @@ class _Tensor(NamedTuple):
     gradient: int
     is_bfloat16: bool
     shape: tuple[int, ...]
-    own: int  # numbers in states whose shape differs from the parameter's
+    own: int  # number of elements of the states whose shapes differ from the parameter's shape
     states: int
     state_dtype: str | None
     averaged: bool
@@ -98,8 +101,8 @@ class _Tensor(NamedTuple):
 def memory(optimizer: Any) -> Memory:
     """Return the bytes per parameter that a training with an optimizer needs, now and with other options.
 
-    Step counters are not included. If a gradient does not exist yet, its parameter's dtype is used. States that do not
-    exist before the first step are included.
+    Here, a parameter is one number of a parameter array. Step counters are not included. If a gradient does not exist
+    yet, it is assumed to have the dtype of its parameter. States that do not exist before the first step are included.
 
     Parameters
     ----------

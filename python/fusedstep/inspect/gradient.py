@@ -22,7 +22,7 @@ SMALLEST = 1e-3  # the floor of `check_gradient`, relative to the largest gradie
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of `check_gradient`. As a bool, it is True if every error is below the tolerance.
+    """The result of `check_gradient`. ``bool(result)`` is True if every error is below the tolerance.
 
     Attributes
     ----------
@@ -31,8 +31,8 @@ class GradientCheck:
     tol : float
         The tolerance of the errors.
     worst : str
-        A text that gives the parameter and the element with the largest error. It also gives the gradient of this
-        element and its central difference.
+        A text about the element with the largest error. It contains the name of the parameter, the index of the
+        element, its gradient and its central difference.
     """
 
     errors: dict[str, float]
@@ -79,17 +79,17 @@ def check_gradient(
     tol : float
         The check succeeds if all relative errors are below this number.
     step : float
-        Step of the differences, above 0.
+        Relative step of the differences; see the formula of h_i. It must be above 0.
     coordinates : int, optional
         Number of elements to check in each parameter. By default all elements are checked. Each element needs two
         evaluations of f.
     key : Key, optional
-        Draws the elements that are checked.
+        The key for the random choice of elements, if `coordinates` is given.
 
     Returns
     -------
     GradientCheck
-        Use it as a bool, or print it.
+        In an ``if``, it is True if the check succeeds. If you print it, you see the error of every parameter.
 
     Raises
     ------
@@ -98,9 +98,9 @@ def check_gradient(
 
     Notes
     -----
-    If f has a kink within a step, as a ReLU has at zero, the central differences are wrong although the gradient is
-    right. In this case, check the gradient at another theta. torch's ``gradcheck`` compares each element with an
-    absolute and a relative tolerance.
+    A ReLU has a kink at zero. If f has a kink between theta - h_i e_i and theta + h_i e_i, the central difference is
+    wrong although the gradient is right. In this case, check the gradient at another theta. torch's ``gradcheck``
+    compares each element with an absolute and a relative tolerance.
 
     Examples
     --------
@@ -135,10 +135,10 @@ def check_gradient(
 def central_differences(
     f: Callable[[], float], array: npt.NDArray[Any], where: Iterable[int] | None = None, step: float = STEP
 ) -> Vector:
-    """Return central differences of f with respect to elements of `array`, which f must use.
+    """Return central differences of f with respect to elements of `array`. The value of f must depend on `array`.
 
-    ``where`` has the indices of these elements in C order. If it is None, all elements are used, and the result has the
-    shape of the array.
+    ``where`` has the indices of these elements in C order. If it is None, the differences of all elements are returned,
+    in the shape of the array.
     """
     indices = range(array.size) if where is None else where
     slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)

@@ -27,7 +27,7 @@ class Spectrum(NamedTuple):
     smallest, largest : ndarray, shape (k,)
         The k smallest and the k largest eigenvalues, in ascending order.
     smallest_vectors, largest_vectors : ndarray, shape (d, k)
-        Their eigenvectors as columns. Each has the norm 1.
+        The eigenvectors of these eigenvalues, as columns. Each column has the norm 1.
     """
 
     smallest: Vector
@@ -54,12 +54,12 @@ def hessian_vector_product(
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     step : float
-        Step of the difference, above 0.
+        Relative step of the difference; see the formula of h. It must be above 0.
 
     Returns
     -------
     ndarray of float64, shape (d,)
-        The product H v. It costs two gradients. For a smooth f, about nine digits are right.
+        The product H v. f is called twice. If f is smooth, about nine digits are right.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STE
 
 
 def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """Return the whole Hessian as a symmetric matrix. This costs 2 d gradients, and memory for d * d numbers.
+    """Return the whole Hessian as a symmetric matrix. For d weights, it needs 2 d calls of f, and d * d numbers.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def extreme_eigenvalues(
     tol : float
         Tolerance of the eigenvalues, relative to the largest absolute eigenvalue.
     key : Key, optional
-        Draws the start vector. The same key gives the same result.
+        The key of the random start vector. The same key gives the same result.
 
     Returns
     -------
@@ -163,8 +163,8 @@ def extreme_eigenvalues(
 
     Notes
     -----
-    The method is Lanczos, in ``scipy.sparse.linalg.eigsh``. For k = 1, it costs about 60 Hessian-vector products. If
-    d <= max(64, 4 k), the whole matrix is computed instead.
+    The eigenvalues are computed with the Lanczos method, by ``scipy.sparse.linalg.eigsh``. For k = 1, this needs about
+    60 Hessian-vector products. If d <= max(64, 4 k), the whole Hessian is computed instead.
 
     Examples
     --------

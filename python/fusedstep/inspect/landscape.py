@@ -21,9 +21,9 @@ class Line(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        The steps a along the direction.
+        The values of a: the positions along the direction.
     values : ndarray, shape (points,)
-        The values f(theta + a direction).
+        The values f(theta + a * direction).
     """
 
     at: Vector
@@ -31,7 +31,10 @@ class Line(NamedTuple):
 
     @property
     def curvature(self) -> Vector:
-        """Second differences at the inner points: ``(f_-1 - 2 f_0 + f_1) / h^2``, shape (points - 2,)."""
+        """Second differences at all points except the first and the last, as an array of shape (points - 2,).
+
+        At point i, it is ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``, where h is the distance of the points.
+        """
         h = self.at[1] - self.at[0]
         return np.diff(self.values, 2) / h**2
 
@@ -41,7 +44,7 @@ class Line(NamedTuple):
         return bool((np.diff(self.values, 2) >= least).all())
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
-        """Draw the values over the steps. Return the axes. If `ax` is None, a new figure is made."""
+        """Draw the values over the positions. Return the axes. If `ax` is None, a new figure is made."""
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
         ax.set(xlabel="step along the direction", ylabel="loss")
@@ -54,9 +57,9 @@ class Plane(NamedTuple):
     Attributes
     ----------
     at : ndarray, shape (points,)
-        The steps along each of the two directions.
+        The positions along the first direction. The positions along the second direction are the same numbers.
     values : ndarray, shape (points, points)
-        ``values[i, j] = f(theta + at[j] first + at[i] second)``
+        ``values[i, j] = f(theta + at[j] * first + at[i] * second)``
     """
 
     at: Vector
@@ -75,16 +78,19 @@ class Plane(NamedTuple):
 
 
 def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
-    r"""Return a random direction whose part for each unit of a network has the norm of this unit's weights.
+    r"""Return a random direction with the norms of a network's weights.
 
     ::
 
-        d ~ N(0, I);    d_j = d_j / |d_j| |theta_j|    for the weights theta_j into unit j;  0 for biases, gamma, beta
+        v_j = r_j / |r_j| * |theta_j|,    r ~ N(0, I)
+
+    theta_j contains the weights of all inputs of unit j of a layer. v_j and r_j are the elements of the direction v and
+    of the random vector r for the same weights. For biases, and for gamma and beta of a normalisation, v is 0.
 
     Parameters
     ----------
     f : Objective
-        The result of `objective`. The direction has the size d of its weights.
+        The result of `objective`, for a network with d weights.
     key : Key
         The same key gives the same direction.
     theta : array_like, shape (d,), optional
@@ -101,9 +107,10 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
     Notes
     -----
-    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Without these norms, the loss
-    of a network with large weights would look flat, because a step of length 1 hardly changes the network. But in a
-    ReLU network, the scale of the weights is arbitrary.
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Along a direction without
+    these norms, the loss of a network with large weights looks flat, because a step of length 1 hardly changes such a
+    network. But the scale of the weights is arbitrary: in a ReLU network, the outputs stay the same if the weights and
+    biases of one layer are multiplied by 10, and the weights of the next layer by 1/10.
 
     Examples
     --------
@@ -142,18 +149,19 @@ def line(
 
     ::
 
-        f(theta + a direction),    a from span[0] to span[1]
+        f(theta + a * direction),    a from span[0] to span[1]
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     direction : array_like, shape (d,)
-        For example a `random_direction`. Or ``theta_2 - theta``: then a = 0 is theta, and a = 1 is theta_2.
+        For example the result of `random_direction`. With the direction ``theta_2 - theta``, a = 0 is the point theta,
+        and a = 1 is the point theta_2.
     theta : array_like, shape (d,), optional
         The point at which f is analysed. By default the weights of the objective.
     span : pair of float
-        The smallest and the largest a.
+        The smallest and the largest value of a.
     points : int
         Number of points, at least 3.
 
@@ -198,7 +206,7 @@ def plane(
 
     ::
 
-        f(theta + a first + b second),    a and b from span[0] to span[1]
+        f(theta + a * first + b * second),    a and b from span[0] to span[1]
 
     Parameters
     ----------
@@ -243,7 +251,7 @@ def plane(
 def _steps(call: str, span: tuple[float, float], points: int) -> Vector:
     low, high = (number(f"{call}: span[{i}]", end) for i, end in enumerate(span))
     if not low < high:
-        raise ValueError(f"{call}: span must be a pair of rising numbers; got {span!r}")
+        raise ValueError(f"{call}: span must be two numbers, the first below the second; got {span!r}")
     count = whole_number(f"{call}: points", points, 2**31)
     if count < 3:
         raise ValueError(f"{call}: points must be at least 3; got {count}")

@@ -23,10 +23,10 @@ def newton_step(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which the step starts. By default the weights of the objective.
     damping : float
-        Number that is added to each eigenvalue of H, at least 0. If all sums are above 0, the step goes downhill. Else
-        the step may go towards a saddle.
+        A number of at least 0. It is added to each eigenvalue of H. If all eigenvalues of H + damping I are above 0,
+        the step goes downhill. Otherwise, the step may go towards a saddle.
     rate : float
         Factor of the step, above 0.
     tol : float
@@ -41,7 +41,7 @@ def newton_step(
     TypeError, ValueError
         If an argument is not as described.
     RuntimeError
-        If the linear system cannot be solved to this tolerance, because H + damping I is nearly singular.
+        If the linear system cannot be solved to the tolerance `tol`, because H + damping I is nearly singular.
     ImportError
         If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 

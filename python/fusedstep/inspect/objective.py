@@ -26,7 +26,7 @@ class Objective:
     theta : ndarray of float64, shape (d,)
         The weights that the network had when `objective` was called.
     shapes : dict of str to tuple
-        Names and shapes of the parameters, in the order in which theta holds them.
+        Names and shapes of the parameters, in the order of their weights in theta.
     """
 
     def __init__(self, model: Sequential, loss: Loss, x: Array, targets: Any, training: bool, key: Key) -> None:
@@ -53,7 +53,7 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Split a vector such as theta. Return views of its parts, with the names and shapes of the parameters."""
+        """Split a vector with the size of theta. Return one view for each parameter, by name and in its shape."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -83,9 +83,10 @@ def objective(
     targets : array_like
         The targets of the loss.
     training : bool
-        If True, batch normalisation uses the batch's statistics, dropout is active, and penalties are added.
+        If True, batch normalisation uses the statistics of the rows x, dropout is active, and the penalties on
+        activations are added.
     key : Key, optional
-        Draws the dropout masks in training. Every call of f uses the same masks.
+        The key of the dropout masks in training. Every call of f uses the same masks.
 
     Returns
     -------

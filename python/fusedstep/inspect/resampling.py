@@ -28,7 +28,7 @@ class BiasVariance(NamedTuple):
         Mean loss of the main predictions. The main prediction of a row is the mean of its predictions (loss "squared")
         or its most frequent prediction (loss "zero_one"). The bias includes the noise of the test targets.
     variance : float
-        Mean loss of the predictions if the main predictions are the targets.
+        Mean loss of the predictions, with the main predictions in place of the targets.
     net_variance : float
         ``loss - bias``: the amount that the variance adds to the loss. With "squared", it is equal to ``variance``.
         With "zero_one", it can be smaller, because variance reduces the loss of rows whose main prediction is wrong.
@@ -60,12 +60,12 @@ def bias_variance(
 
         squared     E (y - f)^2  =  (y - E f)^2  +  E (f - E f)^2
         zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m = most frequent f
-        for the prediction f of a model, the target y, and the mean E over the training sets
+        f: prediction of a model,    y: target,    E: mean over the training sets,    [...]: 1 if true, else 0
 
     Parameters
     ----------
     fit : function of (X, y)
-        Trains on these rows. Returns a model with ``predict(X)``, or a function of X.
+        It trains a model on these rows. It returns an object with the method ``predict(X)``, or a function of X.
     X, y : array_like, n rows
         Each training set has n of these rows, drawn with replacement.
     X_test, y_test : array_like
@@ -75,7 +75,7 @@ def bias_variance(
     loss : {"squared", "zero_one"}
         "squared" for numbers, "zero_one" for labels.
     key : Key, optional
-        Draws the training sets. The training set number r is drawn with ``key.fold(r)``.
+        The key of the random training sets. Training set r is drawn with ``key.fold(r)``.
 
     Returns
     -------

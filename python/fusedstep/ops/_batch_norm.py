@@ -23,7 +23,8 @@ class BatchNormGrads(NamedTuple):
         Gradients of gamma and beta. C is the number of channels. A gradient is None if `batch_norm` got None for its
         parameter.
     dresidual : ndarray like x, or None
-        Gradient of the residual. Without a ReLU, it is the array dy itself. Without a residual, it is None.
+        None if there is no residual. Otherwise the gradient of the residual. If there is no ReLU, this is the array dy
+        that `batch_norm_backward` got, not a copy.
     """
 
     dx: Array
@@ -74,8 +75,9 @@ def batch_norm(
     training : bool
         True uses the statistics of the batch, and updates the running statistics.
     momentum : float from 0 to 1, or None
-        Weight of this batch in the running statistics. With None they are the average over all batches, so the weight
-        is 1 / (number of batches). `num_batches` counts the batches.
+        Weight of this batch in the running statistics. With None, the running statistics are the mean over all batches
+        so far. Then the weight is 1 / (number of batches). To update the running statistics in this way, `num_batches`
+        must be given.
     eps : float
         Added to the variance.
     axis : int
@@ -94,23 +96,25 @@ def batch_norm(
     -------
     y : ndarray like x
     saved : BatchNormSaved
-        The second argument of `batch_norm_backward`. ``saved.mean`` and ``saved.invstd``, which is 1 / sqrt(var + eps),
-        are float64 arrays of shape (C,). The object keeps a reference to x. Do not change x before the gradient is
-        computed. You can change y. If there are a residual and a ReLU, the object also keeps one bit per element.
+        The second argument of `batch_norm_backward`. ``saved.mean`` is mean, and ``saved.invstd`` is
+        1 / sqrt(var + eps). Both are float64 arrays of shape (C,). The object keeps a reference to x. Do not change x
+        before the gradient is computed. You can change y. If there are a residual and a ReLU, the object also stores
+        one bit per element of x.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or x is empty or has one value per channel in training. Then nothing is
-        written.
+        If an argument is not as described, if x is empty, or if x has only one value per channel in training. If an
+        error is raised, no array has changed.
 
     Notes
     -----
     Ioffe and Szegedy, "Batch normalization" (2015), algorithm 1. The statistics are computed from blocks of 1,024
-    values per channel. The values of a block are shifted by the mean of its first 32 values, and added in 32 lanes. The
-    statistics of the blocks are merged in float64 (Chan, Golub and LeVeque, 1979). So digits do not cancel if the mean
-    is large. For float32 values with mean 1e4 and standard deviation 1e-2, the error of y is 1e-6. For float64 values,
-    the error of y is about ``2e-16 * mean / deviation``, which is 2e-8 for mean / deviation = 1e8.
+    values per channel. The mean of the first 32 values of a block is subtracted from all values of the block. Then the
+    values are added into 32 partial sums. The statistics of the blocks are merged in float64 (Chan, Golub and LeVeque,
+    1979). So no digits cancel if the mean is much larger than the standard deviation. For float32 values with mean 1e4
+    and standard deviation 1e-2, the error of y is 1e-6. For float64 values with mean m and standard deviation s, the
+    error of y is about ``2e-16 * m / s``. For m / s = 1e8, this is 2e-8.
 
     The results have the same bits for any number of threads and any instruction set. They also have the same bits for
     all layouts of the same values: (N, C, H, W), (N, H, W, C) and (N * H * W, C). If x has 16 bits, everything is
@@ -167,10 +171,11 @@ def batch_norm_backward(
 
         dz     = 0 where the argument of the ReLU was at most 0, else dy        (without a ReLU: dz = dy)
         dbeta  = sum(dz)                    dgamma = sum(dz * xhat)             xhat = (x - mean) * invstd
-        dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (batch statistics)
-        dx     = gamma * invstd * dz                                            (running statistics)
+        dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (if `training` was True)
+        dx     = gamma * invstd * dz                                            (if `training` was False)
 
-    The sums are over the n values of a channel. invstd is 1 / sqrt(var + eps).
+    x, gamma, mean, var, eps, `training` and the ReLU are those of the call of `batch_norm`. The sums are over the n
+    values of a channel. invstd is 1 / sqrt(var + eps).
 
     Parameters
     ----------
@@ -179,9 +184,9 @@ def batch_norm_backward(
     saved : BatchNormSaved
         The second result of `batch_norm`. You can use it more than once.
     out : ndarray like x, (dx, dresidual), or None
-        The array for dx. If there are a residual and a ReLU, it can be a pair of arrays for dx and dresidual. The array
-        for dx may be dy (in place). But with a residual and without a ReLU it must not be dy, because dy is then
-        dresidual.
+        The array for dx. If `batch_norm` got a residual and applied a ReLU, `out` can be a pair of arrays. The second
+        array is for dresidual, the gradient of the residual. The array for dx may be dy (in place), with one exception.
+        With a residual and without a ReLU, it must not be dy, because the result dresidual is then the array dy itself.
 
     Returns
     -------
@@ -191,7 +196,8 @@ def batch_norm_backward(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or `batch_norm` has overwritten x. Then nothing is written.
+        If an argument is not as described, or if `saved` is from a call of `batch_norm` with ``out=x``. If an error is
+        raised, no array has changed.
 
     Notes
     -----

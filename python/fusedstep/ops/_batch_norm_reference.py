@@ -16,7 +16,7 @@ def channels_first(x: Array, axis: int) -> Array:
 
 
 def like(values: Array, x: Array, axis: int) -> Array:
-    """Return (C, n) values in the layout of x. It is the inverse of `channels_first`."""
+    """Return (C, n) values in the layout of x. This function is the inverse of `channels_first`."""
     moved = np.moveaxis(x, axis, 0).shape
     return np.ascontiguousarray(np.moveaxis(values.reshape(moved), 0, axis))
 
@@ -30,7 +30,7 @@ def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float
 def backward(
     v: Array, dz: Array, gamma: Any, mean: Array, var: Array, eps: float, frozen: bool
 ) -> tuple[Array, Array, Array]:
-    """Return dx, dgamma, dbeta of (C, n) values."""
+    """Return dx, dgamma, dbeta of (C, n) values. If `frozen`, mean and var are constants (the running statistics)."""
     invstd = 1 / np.sqrt(var + eps)
     xhat, n = (v - mean[:, None]) * invstd[:, None], v.shape[1]
     dbeta, dgamma = dz.sum(1), (dz * xhat).sum(1)

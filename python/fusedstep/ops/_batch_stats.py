@@ -20,9 +20,10 @@ class BatchStats:
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    a and b are two sets of values, n their number, and M2 the sum of squared deviations from the mean. Use this class
-    for the statistics of several mini-batches (gradient accumulation), or of a memory-mapped file that is larger than
-    the memory. Objects of this class can be pickled. So you can also merge the statistics of several processes.
+    a and b are two sets of values. n_a and n_b are the numbers of their values. M2 is the sum of squared deviations
+    from the mean. Use this class for the statistics of several mini-batches (gradient accumulation), or of a
+    memory-mapped file that is larger than the memory. Objects of this class can be pickled. So you can also merge the
+    statistics of several processes.
 
     Notes
     -----
@@ -60,17 +61,18 @@ class BatchStats:
         Raises
         ------
         TypeError, ValueError
-            If x is empty or not as described, or x has another number of channels than earlier arrays.
+            If x is empty, if an argument is not as described, or if x and the earlier arrays have different numbers of
+            channels.
         """
         self._moments.update(x, axis_of("BatchStats.update", axis))
 
     def merge(self, other: BatchStats) -> None:
-        """Add the values of other statistics. The other statistics do not change.
+        """Add the statistics of `other` to this object. `other` does not change.
 
         Raises
         ------
         TypeError, ValueError
-            If `other` is not a BatchStats, or has another number of channels.
+            If `other` is not a BatchStats, or its number of channels differs from that of this object.
         """
         if not isinstance(other, BatchStats):
             raise TypeError(f"BatchStats.merge: other must be a BatchStats; got {type(other).__name__}")

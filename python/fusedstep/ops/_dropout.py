@@ -50,15 +50,15 @@ def dropout(
         The key of the random numbers. Use a new key for every call: create ``rng = Philox(seed)`` once, and pass
         ``rng.key()``. `dropout_backward` needs the same key, offset and shape.
     mode : {"inverted", "vanilla"}
-        "inverted" scales the elements in training, as usual. "vanilla" scales them in prediction, as in the first
-        paper.
+        "inverted" scales the elements in training, as usual. "vanilla" scales them in prediction, as in the paper by
+        Srivastava et al. (2014).
     offset : int
         Index i of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the mask's
-        shape, for any layout in memory. So a call with the second half of x and ``offset=x.size // 2`` drops the same
-        elements as a call with x.
+        shape, for any layout in memory. So you can process a long array in parts. A call with ``x[k:]`` of a flat array
+        and ``offset=k`` drops the same elements of this part as a call with x.
     out : array, optional
-        The array for the result, with x's shape and dtype. It is x itself (in place), or it shares no memory with x.
-        Default: a new array in C order.
+        The array for the result, with x's shape and dtype. It must be x itself (in place), or share no memory with x.
+        By default, the result is a new array in C order.
     training : bool
         False is for prediction. Then no element is dropped, and the key is not used.
     shape : tuple of int, optional
@@ -74,19 +74,19 @@ def dropout(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. The message names the argument, what it must be and what it was. Then
-        nothing is written.
+        If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
+        If an error is raised, no array has changed.
 
     Notes
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The random numbers are those of Philox4x32-10, with
     the key's seed as Philox's key and the counter (block, stream). The first half of a block is the low half of word 0.
-    The results have the same bits for every instruction set and number of threads. Numbers of 16 bits (bfloat16 is that
-    of ml_dtypes) are multiplied in float32 and rounded to nearest even.
+    The results have the same bits for every instruction set and number of threads. 16-bit numbers are multiplied in
+    float32, and the products are rounded to nearest even. bfloat16 is the dtype of the package ml_dtypes.
 
-    This function differs from ``torch.nn.functional.dropout``. A key replaces the global generator. p is rounded to a
-    multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies x by 0 instead,
-    which gives nan if x is infinite or nan, and -0 if x is negative.
+    This function differs from ``torch.nn.functional.dropout``. It has a key instead of a global generator. p is rounded
+    to a multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies x by 0. The
+    product is nan if x is infinite or nan, and -0 if x is negative.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def dropout_backward(
     Raises
     ------
     TypeError, ValueError
-        As for `dropout`.
+        In the same cases as in `dropout`.
 
     Notes
     -----
@@ -174,12 +174,12 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
     Raises
     ------
     TypeError, ValueError
-        As for `dropout`.
+        In the same cases as in `dropout`.
 
     Notes
     -----
-    h_i are the random numbers of `dropout`. Use the mask for inspection and tests. Training does not need it. torch and
-    JAX have no such function.
+    h_i is the 16-bit random number of element i, as in `dropout`. Use the mask for inspection and tests. Training does
+    not need the mask. torch and JAX have no such function.
 
     Examples
     --------

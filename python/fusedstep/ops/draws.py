@@ -17,7 +17,7 @@ from .philox import Key
 Array = NDArray[Any]
 
 LONGEST = 2**31  # elements of one draw
-_GAMMA_ROUNDS = 64  # a round accepts more than 95% of the elements; all 64 reject an element with probability < 1e-83
+_GAMMA_ROUNDS = 64  # a round accepts an element with probability > 0.95; all 64 reject it with probability < 1e-83
 
 
 def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[np.float64]:
@@ -34,9 +34,9 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     shape : int or tuple of int
         Shape of the result.
     key : Key
-        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
+        The key of the random numbers. Use a new key for every call, because the same key gives the same numbers.
     offset : int
-        Index i of the first number, at least 0 and below 2**63. With it, you can draw a part of a longer array.
+        Index i of the first number, at least 0 and below 2**63. With `offset`, you can draw a part of a longer array.
 
     Returns
     -------
@@ -66,7 +66,9 @@ def _uniform(key: Key, first: int, n: int) -> NDArray[np.float64]:
 
 
 def permutation(n: int, key: Key) -> NDArray[np.intp]:
-    """Return the numbers 0 ... n - 1 in random order, which is the order that sorts n random 64-bit numbers.
+    """Return the numbers 0 ... n - 1 in random order.
+
+    n random 64-bit numbers are drawn. The result is the order that sorts them.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ class Moments(NamedTuple):
     Attributes
     ----------
     mean, variance : ndarray of float64
-        Mean and variance of each element.
+        Mean and variance of each element of the output.
     draws : int
         Number of draws.
     """
@@ -53,8 +53,8 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Returns
     -------
     Moments
-        ``mean`` and ``variance`` are float64 arrays with the shape of the output, and ``draws`` is k. For any k, the
-        function needs memory for these two arrays only.
+        ``mean`` and ``variance`` are float64 arrays with the shape of the output, and ``draws`` is k. The k outputs are
+        not stored.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
     Notes
     -----
-    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. The method of
-    Welford (1962) computes the variance, and is precise even if the variance is much smaller than the mean. torch has
-    no such function.
+    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. The variance is
+    computed with the method of Welford (1962). It is precise even if the variance is much smaller than the mean. torch
+    has no such function.
 
     Examples
     --------
@@ -88,7 +88,10 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
 
 def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of at least one array, and the sum of squared deviations from the mean. Read each array once."""
+    """Return the mean of the arrays `draws`, and the sum of squared deviations from it. Iterate only once.
+
+    There must be at least one array.
+    """
     mean = squares = np.empty(0)
     for j, draw in enumerate(draws):
         y = real_numbers(f"{what} must return", draw)

@@ -41,13 +41,13 @@ def gaussian_noise(
     std : float
         Standard deviation of the noise, at least 0.
     key : Key
-        The key of the random numbers. Use a new key for every call, because each key has only one sequence of words.
+        The key of the random numbers. Use a new key for every call, because the same key gives the same numbers.
     offset : int
         Index i of the first element, at least 0 and below 2**63. Elements are counted in C order, for any layout in
         memory.
     out : array, optional
-        The array for the result, with x's shape and dtype. It is x itself (in place), or it shares no memory with x. If
-        x is a shape, `out` must be None.
+        The array for the result, with x's shape and dtype. It must be x itself (in place), or share no memory with x.
+        If x is a shape, `out` must be None.
     dtype : dtype
         The dtype of the result if x is a shape: float32 or float64.
 
@@ -59,15 +59,15 @@ def gaussian_noise(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. The message names the argument, what it must be and what it was. Then
-        nothing is written.
+        If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
+        If an error is raised, no array has changed.
 
     Notes
     -----
     Box and Muller (1958). This package computes the logarithm, sine and cosine by its own series, so that the bits are
-    the same on every machine. u has 32 bits for both dtypes. So the largest absolute value of z is 6.8, and float64
-    noise is float32 noise with more digits. The noise is a function of the key and the index. So you can draw a part of
-    a longer array, unlike with ``torch.randn``.
+    the same on every machine. u has 32 random bits for both dtypes. So the largest absolute value of z is 6.8, and the
+    float64 noise of a key is its float32 noise with more digits. Each number is a function of the key and the index. So
+    you can draw a part of a longer array. ``torch.randn`` cannot do this.
 
     Examples
     --------

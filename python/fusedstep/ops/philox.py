@@ -23,7 +23,7 @@ class Philox:
     Raises
     ------
     TypeError, ValueError
-        If the seed is not such a number.
+        If the seed is not a whole number in this range.
 
     Notes
     -----
@@ -73,7 +73,7 @@ class Philox:
             return {"seed": self._seed, "stream": self._next}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue with the next key of a saved generator.
+        """Restore the state of a saved generator. The next key is then the next key of that generator.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Philox:
         Raises
         ------
         TypeError, ValueError
-            If it is not such a state. Then this object does not change.
+            If `state` is not a result of `state_dict`. If an error is raised, this object has not changed.
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
             raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')

@@ -73,7 +73,7 @@ def _restore(opt: Any, saved: Mapping[str, Any], label: str) -> None:
 
 
 def _copy_like(target: Any, source: Any) -> Any:
-    """Return a copy of the source with the target's memory order. The source itself may be another target."""
+    """Return a copy of the source in the target's memory order. It is a copy, because a source may also be a target."""
     copy = np.empty_like(target)
     copy[...] = source
     return copy
@@ -180,13 +180,13 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
         raise ValueError(
-            f"{label}: groups[{k}] must select the same variant of the rule as this optimizer; got {values}"
+            f"{label}: groups[{k}] must select the same variant of the update formula as this optimizer; got {values}"
         )
     return values, lr_state
 
 
 def write(opt: Any, path: str | os.PathLike[str]) -> None:
-    """Save to a temporary file beside `path`, then rename it."""
+    """Save the optimizer's state to a temporary file in the folder of `path`. Then rename this file to `path`."""
     safetensors = _safetensors(f"{type(opt).__name__}.save")
     from safetensors import SafetensorError
 
@@ -207,7 +207,7 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
     import json  # imported here, because only saving needs it
 
-    # One entry, because safetensors does not keep the order of several.
+    # The metadata have only one entry, because safetensors does not keep the order of several entries.
     metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
     with replacing(path) as temporary:
         try:
@@ -255,7 +255,7 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
 
 
 def _laid(what: str, stored: Any, axes: Any) -> Any:
-    """Return a stored array with the axes that it had before it was saved. `axes` is their order in memory."""
+    """Return a stored array with its axes in the order before saving. `axes` is the order of these axes in memory."""
     if axes is None:
         return stored
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):

@@ -21,7 +21,7 @@ from ._rows import Rows, check_can_be_zeroed, coalesced
 
 
 class Moved(NamedTuple):
-    """The new value of ``state[where]``. It is written if the step is not skipped."""
+    """A new value for ``state[where]``. It is written after the step, if the step is not skipped."""
 
     state: Array
     where: Any
@@ -29,7 +29,10 @@ class Moved(NamedTuple):
 
 
 class Directed(Optimizer):
-    """Base class of optimizers whose kernel gets directions in place of gradients. g of `reference` is a direction."""
+    """Base class of optimizers whose kernel gets directions in place of gradients.
+
+    The argument g of `reference` is a direction.
+    """
 
     element_wise = False
 
@@ -54,9 +57,9 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Call the method `fused` with directions in place of gradients.
+    """Call the method `fused`, which takes a step, with directions in place of gradients.
 
-    `fused` multiplies its gradients by `factor`. So the directions are divided by `factor` first.
+    `fused` multiplies everything that it gets by `factor`. So the directions are divided by `factor` first.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)

@@ -53,7 +53,7 @@ class Group(MutableMapping[str, Any]):
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:
-        """Set several options. If a value is refused, no option changes."""
+        """Assign new values to several options. If an error is raised, no option has changed."""
         checked = {name: self._checks[name](self.what(name), value) for name, value in values.items()}
         changed = self._changed()
         if changed is None:

@@ -34,8 +34,8 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
     """Add an array of zeros to the states of a parameter, with its scales, and write its initial value.
 
-    If the initial value is 0, nothing is written. Then the first step writes the array, and the system places each
-    page near the core that writes it.
+    If the initial value is 0, nothing is written. Then the first step writes the array for the first time, and the
+    operating system places each page of memory near the core that writes it.
     """
     state[name] = array
     if array.dtype == np.uint8:
@@ -45,7 +45,7 @@ def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: 
 
 
 def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
-    """Write numbers into a state. They are flat, in the state's memory order."""
+    """Write numbers into a state. `numbers` is a flat array in the state's memory order."""
     target = arrays[name]
     if target.dtype == np.uint8:
         numbers, arrays[name + SCALE][...] = formats.encode_u8(numbers, rule.is_positive(name))
@@ -67,8 +67,8 @@ def kept_bits(p: Array) -> dict[str, Array]:
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
     """Return the saved states of a parameter, converted to the dtypes and the memory order of its states `own`.
 
-    Unsuitable states are not converted, and later checks refuse them. If `own` has low bits and `saved` has none, they
-    are made from the parameter `p`.
+    Unsuitable states are not converted, and later checks refuse them. If `own` has low bits and `saved` has none, new
+    low bits are made for the parameter `p`.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

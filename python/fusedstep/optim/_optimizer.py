@@ -26,10 +26,10 @@ Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
-_ONE = 1.0  # a default value; an argument that `is _ONE` needs no check
+_ONE = 1.0  # the default value of two arguments of `step`; an argument that `is _ONE` needs no check
 
 
-# Attributes of torch's optimizers that this class replaces, and the hint in the error message.
+# Attributes of torch's optimizers that this class does not have. The values are hints for the error message.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
@@ -46,9 +46,11 @@ class Optimizer:
         decay="proximal":   p = sign(p) * max(abs(p) - lr * l1, 0) / (1 + lr * weight_decay)
         ema = ema_decay * ema + (1 - ema_decay) * p
 
-    p is the parameter. `state` contains the arrays that the optimizer keeps for the parameter, such as a momentum. The
-    method `step` describes grad_scale, clip_value and clip_coef, which is the factor of `clip_norm`. It also describes
-    `decay_scale`, a factor of `weight_decay` and `l1`.
+    p is the parameter, and g its gradient. `state` contains the arrays that the optimizer keeps for the parameter, such
+    as a momentum. ema is the average of the parameter, if `ema_decay` is given. A line that begins with ``decay=`` is
+    computed only if the option `decay` has this value. grad_scale, clip_value and decay_scale are arguments of `step`.
+    decay_scale is a factor of `weight_decay` and `l1`. clip_coef is the factor that `step` computes from its argument
+    clip_norm.
 
     Parameters
     ----------
@@ -56,19 +58,19 @@ class Optimizer:
         Arrays of float32, float64, float16 or the bfloat16 of ml_dtypes. They are updated in place. Every array must be
         writeable, in native byte order and dense: its elements fill its memory without gaps, in any order of the axes.
         The arrays must not share memory. A group is a dict with "params" and options for these parameters. Groups can
-        have all options below except `ema_decay`, `num_threads`, `master_weights` and `seed`. The option of a group
-        replaces the optimizer's option.
+        have all options below except `ema_decay`, `num_threads`, `master_weights` and `seed`. An option of a group
+        replaces the optimizer's option of the same name.
     lr : float or function of the step
-        Learning rate. If it is a function, every step calls it with the number of the step, which starts at 1. See
+        Learning rate. If it is a function, every step calls the function with the number of the step, from 1. See
         `fusedstep.schedules`.
     weight_decay : float
-        Strength of the weight decay. `decay` chooses its form.
+        Strength of the weight decay. The option `decay` chooses the form of the weight decay.
     {options}
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. The message names the argument, what it must be and what it was.
+        If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
     """
 
     #: Name of the formula in csrc/rules.
@@ -87,10 +89,15 @@ class Optimizer:
     takes_rows: ClassVar[bool] = False
     #: True if the update of an element does not depend on other elements.
     element_wise: ClassVar[bool] = True
-    #: Options for networks with a few thousand weights. They train these better than the defaults, which are torch's.
+    #: Options for networks with a few thousand weights. These networks train better with them than with the defaults.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
-    l1 = Option(0.0, _checks.non_negative, "Strength of the L1 penalty. With `weight_decay`, an elastic net.", True)
+    l1 = Option(
+        0.0,
+        _checks.non_negative,
+        "Strength of the L1 penalty. The penalties of `l1` and `weight_decay` together are an elastic net.",
+        True,
+    )
     decay = Option(
         "l2",
         _checks.decay_form,
@@ -101,8 +108,8 @@ class Optimizer:
     ema_decay = Option(
         None,
         _checks.up_to_one,
-        "Decay of the exponential (Polyak) averages of the parameters, from 0 to 1. They are in `ema`. None keeps no "
-        "averages.",
+        "Decay of the exponential (Polyak) averages of the parameters, from 0 to 1. The averages are in the attribute "
+        "`ema`. With None, the optimizer computes no averages.",
         by_name=True,
         of_groups=False,
     )
@@ -116,8 +123,8 @@ class Optimizer:
     state_dtype = Option(
         None,
         _checks.state_dtype,
-        'Dtype of the states. None is the dtype of the parameter. "uint8" stores 8 bits per element and a float32 '
-        "scale for every 256 neighbouring elements.",
+        'Dtype of the states. With None, it is the dtype of the parameter. "uint8" stores 8 bits per element and one '
+        "float32 scale for every 256 neighbouring elements.",
         by_name=True,
         begins_state=True,
     )
@@ -125,15 +132,17 @@ class Optimizer:
         None,
         _checks.rounding,
         "Rounding of parameters and states that are narrower than float32. Stochastic rounding goes up or down at "
-        "random, so that the expected value is exact. None rounds parameters to nearest, and states stochastically if "
-        "`state_dtype` makes them narrow.",
+        "random, so that the expected value is exact. With None, parameters are rounded to nearest. States are also "
+        "rounded to nearest, except if `state_dtype` makes them narrower than float32. Such states are rounded "
+        "stochastically.",
         by_name=True,
     )
     master_weights = Option(
         False,
         _checks.flag,
-        "True gives 16-bit parameters the precision of float32, so that small updates are not lost. A state stores the "
-        "bits that the parameter cannot store. Other states are then float32, unless `state_dtype` is given.",
+        "True gives 16-bit parameters the precision of float32, so that small updates are not lost. An additional "
+        "state stores the 16 bits that a bfloat16 parameter cannot store, or a float32 copy of a float16 parameter. "
+        "If `state_dtype` is None, the other states of 16-bit parameters are then float32.",
         by_name=True,
         of_groups=False,
     )
@@ -182,7 +191,8 @@ class Optimizer:
             self._seed,
         )
         self._scheduled: list[tuple[int, Any]] = []  # groups whose lr is a schedule
-        # Every step reads these values. They are in one attribute, because reading attributes is slow with __getattr__.
+        # Every step reads these values. They are in one attribute, because this class has a method __getattr__, which
+        # makes reading attributes slow.
         self._of_steps = self._plan.step, self._scheduled, self._num_threads
         for group in self._groups:
             self._push(group)
@@ -195,7 +205,7 @@ class Optimizer:
     def _regrouped(
         cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
     ) -> list[_params.Entry]:
-        """Return the parameters with their groups. If the update depends on shapes, this method may add groups."""
+        """Return the parameters with their groups. Subclasses whose updates depend on shapes may add groups here."""
         return entries
 
     @classmethod
@@ -234,14 +244,14 @@ class Optimizer:
 
     @classmethod
     def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the states that `_directed` needs, by name. The kernel does not know these states."""
+        """Return the shapes of the states that `_directed` needs, by name. The kernel does not use these states."""
         return {}
 
     @classmethod
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next states, and the direction that replaces the gradient g. `dtype` is the parameter's."""
+        """Return the next states, and the direction that replaces the gradient g. `dtype` is the parameter's dtype."""
         raise NotImplementedError
 
     @classmethod
@@ -253,7 +263,7 @@ class Optimizer:
         require_width(where, group, is_double, self.element_wise)
 
     def _push(self, group: Group) -> None:
-        """Pass a group's values to the core."""
+        """Pass a group's options to the core."""
         rule = RULES[self.rule]
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
@@ -271,7 +281,7 @@ class Optimizer:
 
     @classmethod
     def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
-        """Return a group's values as the tuple that the core takes."""
+        """Return a group's options as the tuple that the core needs."""
         lr = 0.0 if callable(group["lr"]) else group["lr"]
         return (
             cls._variant(group),
@@ -292,10 +302,10 @@ class Optimizer:
 
     @property
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
-        """The averages of the parameters, as a dict or a tuple like `params`. It is None without `ema_decay`.
+        """The averages of the parameters, as a dict or a tuple like `params`. None if `ema_decay` was not given.
 
-        Inside `averaged`, the parameters contain the averages. So `ema` returns the arrays of the parameters there.
-        The averages of 16-bit parameters are always separate float32 arrays.
+        Inside a ``with`` block of `averaged`, the parameters contain the averages. So `ema` contains the arrays of the
+        parameters inside the block. The averages of 16-bit parameters are always separate float32 arrays.
         """
         if self._ema is None:
             return None
@@ -316,7 +326,10 @@ class Optimizer:
 
     @property
     def state(self) -> Mapping[ParamKey, Mapping[str, Array]]:
-        """Views of the state arrays: ``state[parameter][name]``, with the name or the position of the parameter."""
+        """Views of the state arrays: ``state[parameter][name]``, for example ``state[0]["exp_avg"]``.
+
+        ``parameter`` is the name of a parameter, or its position if it has no name. ``name`` is the name of a state.
+        """
         views = {key: {name: a.view() for name, a in arrays.items()} for key, arrays in self._state.items()}
         return MappingProxyType({key: MappingProxyType(arrays) for key, arrays in views.items()})
 
@@ -348,30 +361,34 @@ class Optimizer:
             One gradient for each parameter, with the shape of the parameter and any strides. A float64 parameter needs
             a float64 gradient. For a float32, float16 or bfloat16 parameter, the gradient has any of these three
             dtypes. A gradient can also be an object with ``__dlpack__`` in the CPU's memory, such as a tensor of torch
-            or an array of JAX. The step reads it without a copy. If a gradient is None, the parameter, its states and
-            its average do not change. If a parameter has no axes, its gradient can be a NumPy scalar. Some optimizers
-            also accept `Rows`.
+            or an array of JAX. It is not copied. If a gradient is None, its parameter does not change, and the states
+            and the average of this parameter do not change. If a parameter has no axes, its gradient can be a NumPy
+            scalar. Some optimizers also allow `Rows`, which are gradients of some rows of a parameter.
         lr : float, optional
             Learning rate of all groups in this step. By default, each group uses its own.
         clip_norm : float, optional
             All gradients are multiplied by clip_coef = min(1, clip_norm / (norm + 1e-6)). The norm is the Euclidean
             norm of all gradients together, after their division by `grad_scale`.
         clip_value : float, optional
-            Every element of the gradients is then limited to the range from -clip_value to clip_value.
+            Every element of the gradients is limited to the range from -clip_value to clip_value. This is done after
+            the division by `grad_scale` and the multiplication by clip_coef.
         grad_scale : float
             The gradients are divided by this number before everything else.
         skip_nonfinite : bool
-            If it is True and a gradient contains inf or nan, the step is skipped. The step checks the gradients before
-            and after their division by `grad_scale` and the clipping by norm. A skipped step does not change
-            parameters, states and averages. It still sets the gradients to zero if `zero_grads` is True.
+            If this argument is True and a gradient contains inf or nan, the step is skipped. The step checks the
+            gradients twice: as they are given, and after the division by `grad_scale` and the multiplication by
+            clip_coef. A skipped step changes no parameter, no state and no average. If `zero_grads` is True, a skipped
+            step also sets the gradients to zero.
         zero_grads : bool
-            If it is True, the step also sets the gradients to zero, in the same pass over memory.
+            If this argument is True, the step also sets the gradients to zero, in the same pass over memory.
         decay_scale : float
-            Factor of `weight_decay` and `l1` in this step. For example, B/T for a batch of B examples out of T.
+            Factor of `weight_decay` and `l1` in this step. For example, use B / T for a batch of B examples from a data
+            set of T examples.
         grad_norm : float, optional
-            The norm for `clip_norm` if you know it, after the division by `grad_scale`. Then the step does not compute
-            a norm. For example, it is the norm over the gradients of all processes. With `skip_nonfinite`, the step
-            then checks only this norm, and not the gradients: if it is inf or nan, the step is skipped.
+            The Euclidean norm of all gradients after their division by `grad_scale`, if you have already computed it.
+            For example, compute it over the gradients of all processes. The step uses this number for `clip_norm`, and
+            does not compute a norm. With `skip_nonfinite`, the step then checks only this number, and not the
+            gradients. If the number is inf or nan, the step is skipped.
 
         Returns
         -------
@@ -440,10 +457,11 @@ class Optimizer:
 
     @contextmanager
     def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
-        """Refuse steps inside the ``with`` block. With `values`, swap them with the parameters, and back at the end.
+        """Refuse steps inside the ``with`` block. If `values` is given, swap its arrays with the parameters.
 
-        Ctrl-C may interrupt this method between any two lines. If a parameter was resized inside the block, it cannot
-        be swapped back. Then the optimizer refuses all later steps, because they would start from the wrong values.
+        At the end of the block, the arrays are swapped back. If a parameter was resized inside the block, this is
+        impossible. Then the optimizer refuses all later steps, because they would start from the wrong values. Ctrl-C
+        may interrupt this method between any two lines.
         """
         holder = object()
         try:
@@ -481,15 +499,15 @@ class Optimizer:
         return self._averages() is not None
 
     def _averages(self) -> Callable[[], list[Array]] | None:
-        """Return a function that returns the averages in the parameters' dtypes; None if there are none."""
+        """Return a function that returns the averages in the parameters' dtypes, or None if there are no averages."""
         ema = self._ema
         return None if ema is None else lambda: in_dtypes_of(self._arrays, ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of all that a resumed training needs, except the parameters.
+        """Return a copy of all data that are needed to resume a training, except the parameters.
 
-        If a learning rate is a function, the function is not included. If the function has a method ``state_dict``,
-        the result of this method is included.
+        If a learning rate is a function, the function is not included. But if the function has a method
+        ``state_dict``, the result of this method is included.
         """
         return _checkpoint.collect(self)
 

@@ -1,7 +1,7 @@
 """Declarations of hyperparameters.
 
-An `Option` in the body of a class declares an argument of the constructor, its check, the option of the groups and the
-text in the docstring.
+An `Option` in the body of an optimizer's class declares a hyperparameter. From it, the class gets an argument of the
+constructor, the check of this argument, an option of the groups, and a text in the docstring.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ KINDS: dict[Check, tuple[str, str]] = {
 RAISES = """Raises
 ------
 TypeError, ValueError
-    If an argument is not as described. The message names the argument, what it must be and what it was.
+    If an argument is not as described. The message says which argument is wrong, what it must be and what it was.
 """
 
 
 def under_its_name(name: str, group: Group) -> dict[str, Any]:
-    """Return the kernel's arguments of an option: a number keeps its name, and ``betas`` become ``beta1``, ``beta2``...
+    """Return the kernel's arguments for an option: a number under its name, and ``betas`` as ``beta1``, ``beta2``...
 
     A flag gives no argument, because it selects a variant of the kernel.
     """
@@ -106,11 +106,11 @@ class Option:
         return None if value is None and self.default is None else self.check(what, value)
 
     def kind(self) -> str:
-        """Return its type for the docstring."""
+        """Return the option's type for the docstring."""
         return KINDS.get(self.check, ("float", ""))[0] + " or None" * (self.default is None)
 
     def annotation(self) -> str:
-        """Return its type annotation."""
+        """Return the option's type annotation."""
         return KINDS.get(self.check, ("", "float"))[1] + " | None" * (self.default is None)
 
 
@@ -139,7 +139,10 @@ def taken(cls: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[s
     label, options = cls.__name__, cls.options
     places = [name for name, option in options.items() if not option.by_name]
     if len(arguments) > len(places):
-        raise TypeError(f"{label}: takes at most params and {', '.join(places)} by position; got {len(arguments)} more")
+        raise TypeError(
+            f"{label}: arguments by position must be at most params and {', '.join(places)}; "
+            f"got params and {len(arguments)} other arguments by position"
+        )
     given = dict(zip(places, arguments, strict=False))
     for name in named:
         if name not in options:

@@ -48,8 +48,8 @@ def square_ema(average: Array, x: Array, beta: float) -> Array:
 
 
 def scaled(g: Array, factor: float) -> Array:
-    """Return g * factor, computed in double if the factor is not a normal number of g's type."""
-    if g.dtype.kind != "f":  # such as exact fractions, which have no range
+    """Return g * factor. It is computed in float64 if the factor is not a normal number of g's dtype."""
+    if g.dtype.kind != "f":  # for example exact fractions, which have no largest and no smallest value
         return g * factor
     kind, size = np.finfo(g.dtype), abs(factor)
     if size == 0 or float(kind.tiny) <= size <= float(kind.max):
@@ -70,7 +70,7 @@ def log(x: float) -> float:
 
 
 def exp(x: float) -> float:
-    """Return the exponential by its series."""
+    """Return the exponential by its series. It has the same bits on every machine."""
     x = min(max(x, -1000.0), 1000.0)
     k = math.floor(x / math.log(2) + 0.5)
     rest = x - k * float.fromhex("0x1.62e42feep-1") - k * float.fromhex("0x1.a39ef35793c76p-33")  # ln 2 in two parts
@@ -156,7 +156,7 @@ def step(
     clip_value: float | None = None,
     decay_scale: float = 1.0,
 ) -> Array:
-    """Return the new parameters and update `state`; `factor` is clip_coef / grad_scale."""
+    """Return the new parameters, and update `state`. `factor` is clip_coef / grad_scale; see `Optimizer`."""
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]
     decay = group["decay"]

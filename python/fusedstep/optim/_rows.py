@@ -1,4 +1,4 @@
-"""Gradients of some rows of a table, such as an embedding's."""
+"""Gradients of some rows of a parameter, such as the table of an embedding."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Rows:
     Parameters
     ----------
     indices : array of integers
-        The indices of n rows, in any order. If an index occurs more than once, the gradient of the row is the sum of
-        its values.
+        The indices of n rows, in any order. If an index occurs more than once, the gradient of its row is the sum of
+        all values with this index.
     values : array of shape (n, ...)
-        The gradient of each row. The dtype and the axes after the first are those of the parameter.
+        The gradient of each row. The dtype, and the shape without the first axis, must be those of the parameter.
 
     Raises
     ------
     TypeError, ValueError
-        If `indices` is not a list of integers, or `values` does not have one row for each index.
+        If `indices` does not contain integers along one axis, or `values` does not have one row for each index.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
 
 
 def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
-    """Take a step with gradients of which some are `Rows`. Return None if no gradient is `Rows`.
+    """Take a step if at least one of the gradients is a `Rows` object. Otherwise return None.
 
     The core gets all gradients in one call. It refuses unsuitable gradients before it writes anything.
     """
@@ -115,7 +115,7 @@ def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ..
 
 
 def norm_of(arrays: Any, rows: Any) -> float:
-    """Return the norm over arrays and gradients of rows."""
+    """Return the Euclidean norm of all arrays and all gradients of rows together."""
     total = sum(float(np.square(np.asarray(g), dtype=np.float64).sum()) for g in arrays)
     return math.sqrt(total + sum(gradient.squared_norm() for gradient in rows))
 

@@ -15,7 +15,7 @@ from ._params import Array
 class ScheduleFree(Optimizer):
     """Base class of optimizers with parameters y = share * x + (1 - share) * z.
 
-    Gradient descent updates z, and x is the average of z over the steps.
+    A step changes z by the gradient at y. x is a weighted average of z over the steps.
     """
 
     #: The name of the option with the share of x in y. If the option is a tuple, the share is its first value.

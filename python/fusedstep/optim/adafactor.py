@@ -26,7 +26,7 @@ _power = lru_cache(16)(real_power)  # computed once in a step, for all parameter
 
 
 class Adafactor(Directed):
-    r"""Adafactor: a second moment with one number per row and column, and steps relative to the parameter's size.
+    r"""Adafactor: a second moment with one number per row and column, and steps in proportion to the parameter's rms.
 
     ::
 
@@ -61,7 +61,11 @@ class Adafactor(Directed):
 
     rule = "adafactor"
 
-    lr = Option(0.01, checks.rate, "Learning rate: the largest relative step. It is also the rate of the decay.")
+    lr = Option(
+        0.01,
+        checks.rate,
+        "Learning rate. It limits the step relative to rms(p); see the formula. The weight decay uses lr itself.",
+    )
     beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent in w, the weight of the newest squares.")
     eps = Option(
         (None, 0.001),

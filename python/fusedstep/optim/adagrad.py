@@ -15,7 +15,7 @@ from ._reference import eps_inside_outside
 
 
 class Adagrad(Optimizer):
-    r"""Adagrad: each element's learning rate falls with the sum of its squared gradients.
+    r"""Adagrad: each element's learning rate falls when the sum of its squared gradients grows.
 
     ::
 
@@ -43,7 +43,7 @@ class Adagrad(Optimizer):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "How fast the learning rate falls; see the formula.")
+    lr_decay = Option(0.0, checks.non_negative, "The learning rate of step t is lr / (1 + (t - 1) * lr_decay).")
     weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(

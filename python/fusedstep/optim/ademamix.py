@@ -31,10 +31,10 @@ class AdEMAMix(Optimizer):
 
     Notes
     -----
-    Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Both warm-ups should be as
-    long as the training. 0 means no warm-up. The half-life of the slow average m2 grows linearly during the warm-up of
-    beta3. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow`` (m2), ``exp_avg_sq``
-    (v).
+    Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Set both `alpha_warmup` and
+    `beta3_warmup` to the number of steps of the training. 0 means no warm-up. While beta3_t grows to beta3, the
+    half-life of the slow average m2 grows linearly. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1),
+    ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
 
     Examples
     --------

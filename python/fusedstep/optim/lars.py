@@ -13,7 +13,7 @@ from ._reference import norm
 
 
 class LARS(Optimizer):
-    r"""LARS: momentum whose rate depends on the norms of each parameter and its gradient, for large batches.
+    r"""LARS: gradient descent with momentum for large batches. Its rate depends on the norms of p and g.
 
     ::
 

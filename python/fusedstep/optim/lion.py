@@ -13,7 +13,7 @@ from ._reference import sign, term
 
 
 class Lion(Optimizer):
-    r"""Lion: every element changes by lr, and its direction is the sign of a momentum.
+    r"""Lion: every element changes by lr, upwards or downwards. The sign of a momentum decides the direction.
 
     ::
 

@@ -17,7 +17,7 @@ from ._reference import average, power, square_ema
 
 
 class Muon(Directed):
-    r"""Muon: steps in the direction of the orthogonalised momentum for matrices, and AdamW for other parameters.
+    r"""Muon updates matrices by their orthogonalised momentum, and other parameters by AdamW.
 
     ::
 
@@ -41,8 +41,8 @@ class Muon(Directed):
     LLM training" (2025), for "match_rms_adamw". The algorithm is that of ``torch.optim.Muon``, except that torch
     iterates in bfloat16. Here NumPy computes the products in the dtype of the parameter, or in float32 for 16-bit
     parameters. The bits of NumPy's products may differ between machines. Clipping and `grad_scale` change g before x is
-    computed. L1, `maximize` and averages are applied after x is computed. States: ``momentum_buffer`` (buf), and
-    ``exp_avg_sq`` with AdamW.
+    computed. L1, `maximize` and averages are applied after x is computed. States: ``momentum_buffer`` (buf). With
+    AdamW, ``momentum_buffer`` is the first moment, and ``exp_avg_sq`` the second moment.
 
     Examples
     --------

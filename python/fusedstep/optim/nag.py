@@ -53,7 +53,7 @@ class NAG(Optimizer):
     momentum = Option(0.9, checks.open_fraction, "Decay of buf, above 0 and below 1.")
     weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 
-    _ahead: list[Array] | None = None  # the look-ahead points; inside `lookahead`, the parameters
+    _ahead: list[Array] | None = None  # the look-ahead points; inside the block of `lookahead`, the parameters' values
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:

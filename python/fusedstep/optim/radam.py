@@ -15,7 +15,7 @@ from ._reference import average, power, real_power, square_ema
 
 
 class RAdam(Optimizer):
-    r"""RAdam: Adam with shorter steps at the start, when v is the average of only a few gradients.
+    r"""RAdam: Adam with shorter steps at the start, when v is the average of only a few squared gradients.
 
     ::
 

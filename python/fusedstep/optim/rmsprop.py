@@ -31,8 +31,8 @@ class RMSprop(Optimizer):
     Notes
     -----
     Tieleman and Hinton (2012). The option `centered` is from Graves (2013). Same as ``torch.optim.RMSprop``, except
-    that here the variance is at least 0. In torch, rounding can make it negative, and the step is then nan. States:
-    ``square_avg``, ``grad_avg`` and ``momentum_buffer`` (buf).
+    that here the variance is at least 0. In torch, rounding can make the variance negative. Its root is then nan, and
+    the parameter becomes nan. States: ``square_avg``, ``grad_avg`` and ``momentum_buffer`` (buf).
 
     Examples
     --------
@@ -56,8 +56,10 @@ class RMSprop(Optimizer):
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
     weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
-    momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0 there is no buf.")
-    centered = Option(False, checks.flag, "True divides by the standard deviation instead of the root mean square.")
+    momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0, there is no buf.")
+    centered = Option(
+        False, checks.flag, "True divides g by its running standard deviation instead of its root mean square."
+    )
     eps_inside = Option(
         False,
         checks.flag,

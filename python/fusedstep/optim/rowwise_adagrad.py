@@ -27,9 +27,9 @@ class RowwiseAdagrad(Directed):
     -----
     Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019). The code
     of this paper uses the formulas above for its embeddings. Gradients are `Rows` or arrays. An array is a gradient of
-    all rows. If a row has one element, the formulas are those of `Adagrad`. Clipping and `grad_scale` change g before
-    the formulas. Weight decay, L1 and averages are applied after the division by the root. They need gradients that are
-    arrays. torch has no optimizer of this name. States: ``sum``.
+    all rows. If each row has only one element, the formulas are those of `Adagrad`. Clipping and `grad_scale` change g
+    before the formulas are computed. Weight decay, L1 and averages are applied after the division by the root. They
+    need gradients that are arrays, not `Rows`. torch has no optimizer of this name. States: ``sum``.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class RowwiseAdagrad(Directed):
     for_small_networks = {"lr": 0.03}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lr_decay = Option(0.0, checks.non_negative, "How fast the learning rate falls; see the formula.")
+    lr_decay = Option(0.0, checks.non_negative, "The learning rate of step t is lr / (1 + (t - 1) * lr_decay).")
     weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. It must be 0 if a gradient is `Rows`.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(1e-10, checks.non_negative, "Keeps the denominator above 0.")

@@ -25,7 +25,7 @@ class Rprop(Optimizer):
         p = p - step_size * sign(prev)
 
     p is the parameter and g its gradient. A step size grows if the sign of the gradient stays the same, and shrinks if
-    the sign changes. So compute gradients over the whole data set, because the signs are random with mini-batches.
+    the sign changes. So compute each gradient over the whole data set. With mini-batches, the signs would be random.
 
     Notes
     -----
@@ -48,9 +48,9 @@ class Rprop(Optimizer):
     lr = Option(
         0.01,
         checks.rate,
-        "Initial step_size of every element. Later values are computed from it, so a later change of lr has no effect.",
+        "Initial step_size of every element. After the first step, a change of lr has no effect.",
     )
-    etas = Option((0.5, 1.2), checks.factors_around_one, "Factor if the sign changes, and factor if it does not.")
+    etas = Option((0.5, 1.2), checks.factors_around_one, "etas[0] is used if the sign of g changes, etas[1] if not.")
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step_size.")
     weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
 

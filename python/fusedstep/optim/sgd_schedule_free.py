@@ -23,9 +23,9 @@ class SGDScheduleFree(ScheduleFree):
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = momentum * x + (1 - momentum) * z                        (the parameters)
 
-    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. Evaluate the model inside
-    `averaged`, where the parameters are x. The running statistics of batch normalisation belong to y. So measure them
-    again inside `averaged`, with `fusedstep.nn.measure_batch_norm`.
+    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. Evaluate the model inside a
+    ``with`` block of `averaged`. In this block, the parameters are x. The running statistics of batch normalisation are
+    those of a model with the parameters y. So measure them again in the block, with `fusedstep.nn.measure_batch_norm`.
 
     Notes
     -----

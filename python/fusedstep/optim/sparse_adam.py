@@ -26,9 +26,9 @@ class SparseAdam(Optimizer):
             v = beta2 * v + (1 - beta2) * g^2
             p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
 
-    p is the parameter, g its gradient and t the number of steps of the whole parameter, from 1. A row is one index of
-    the first axis. The moments m and v of other rows do not decay. So the result differs from `Adam` with gradients of
-    0 for these rows.
+    p is the parameter, g its gradient and t the number of the step, from 1. t is the same for all rows. A row is one
+    index of the first axis. Rows without a gradient do not change, and their moments m and v do not change. `Adam` with
+    gradients of 0 for these rows would change them.
 
     Notes
     -----
