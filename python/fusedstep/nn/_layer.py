@@ -35,11 +35,11 @@ class Layer:
         Class attribute, True by default. True if the layer before must not overwrite dx, because dx and dy may be the
         same array.
     is_random : bool
-        True if the layer draws random numbers. `sample` sets their key.
+        True if the layer draws random numbers. `sample` sets the key from which they are computed.
     sublayers : tuple of Layer
         Layers inside this layer.
     penalty : float
-        The amount that this layer adds to the loss of the last pass.
+        The penalty that this layer computed in the last forward pass. It is a part of the loss.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
 
@@ -85,7 +85,7 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
-    largest_weight: int = 0  # elements of the network's largest weight; it decides whether products use more cores
+    largest_weight: int = 0  # number of elements of the network's largest weight, from which products choose threads
     penalty: float = 0.0
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Layer:
         self.attached = True
 
     def forward_with(self, after: Layer) -> Forward | None:
-        """Return one function that computes this layer and the next layer `after`, or None if there is none."""
+        """Return a function that computes this layer and the next layer `after` in one pass, or None."""
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
