@@ -278,7 +278,8 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Take one of ``every`` rows from each stratum. Return the remaining rows and the taken rows, in ascending order.
 
-    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So at most one of three rows is taken.
+    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So a stratum of three rows keeps at
+    least two rows, because ``every`` is at least 5.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

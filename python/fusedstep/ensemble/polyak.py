@@ -20,7 +20,7 @@ class Polyak:
 
     ::
 
-        avg = d avg + (1 - d) theta          decay d: the exponential average, which starts from the first theta
+        avg = d avg + (1 - d) theta          decay d: the exponential average; at first, avg = theta
         avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t after t updates
 
     The option ``ema_decay`` of an optimizer computes an exponential average in the optimizer's step, so it takes less

@@ -112,7 +112,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode as UTF-16 if there is its byte order mark, else as UTF-8, Windows-1252 or latin-1."""
+    """Decode UTF-16 if the data begin with its byte order mark. Else try UTF-8, Windows-1252 and latin-1, in order."""
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     for encoding in ["utf-16"] if marked else ["utf-8-sig", "cp1252", "latin-1"]:
         try:
