@@ -29,7 +29,7 @@ TEST_EVERY, VALIDATION_EVERY = 5, 8  # one fifth of the rows is for testing, and
 
 @dataclass
 class Problem:
-    """A task and its data: raw inputs, encoded targets (labels or values), and the rows of the three parts."""
+    """A task and its data: unscaled inputs, targets as labels or values, and the training, validation and test rows."""
 
     table: Table
     task: str
@@ -55,7 +55,10 @@ class Problem:
         return "accuracy" if self.task == "classification" else "R^2"
 
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
-        """Return the weight of each training row. With "balanced", it is n / (k n_c) for n rows, k classes, class c."""
+        """Return the weight of each training row, or None if all weights are equal.
+
+        With "balanced", the weight is n / (k n_c) for n training rows with k classes, and n_c rows of the row's class.
+        """
         if class_weight == "none" or self.task != "classification":
             return None
         labels = self.y[self.train]

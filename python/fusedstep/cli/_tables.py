@@ -32,7 +32,7 @@ class Table:
     y: Array
     feature_names: list[str]
     task: str = "auto"
-    one_unit: bool = False
+    one_unit: bool = False  # True if all input columns are divided by the same scale
     target_name: str = "y"
     frame: Any = None
     wishes: dict[str, list[str]] = field(default_factory=dict)

@@ -83,7 +83,7 @@ def _shares_products() -> bool:
 
 
 class _Limit:
-    """The setting of the process, with a count of the blocks that need it."""
+    """The limit of BLAS threads in this process, and the number of ``with`` blocks that need this limit."""
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0

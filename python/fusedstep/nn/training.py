@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     x : ndarray, shape (n, width)
         Inputs.
     targets : ndarray, shape (n, ...)
+        Targets, in the form that the loss accepts.
     weights : ndarray, shape (n,), or None
         Weights of the rows in the loss. None: all rows have the same weight.
     """
@@ -51,8 +52,9 @@ class Batches:
     x : ndarray, shape (n, width)
         Inputs. They are never written to.
     targets : ndarray, shape (n, ...)
+        Targets, in the form that the loss accepts.
     weights : ndarray, shape (n,), optional
-        Weights of the rows in the loss.
+        Weights of the rows in the loss. By default all rows have the same weight.
     size : int
         Number of rows per batch. The last batch of an epoch may have fewer.
     merge_single : bool
@@ -118,7 +120,7 @@ class Trainer:
         An optimizer of ``model.params``. If it has the context manager ``lookahead``, gradients are computed inside
         ``with optimizer.lookahead():``.
     clip_norm : float, optional
-        Passed to every `Optimizer.step`.
+        The argument `clip_norm` of every call of `Optimizer.step`.
     decay_by_rows : bool
         If True, weight decay and L1 are divided by `Batch.size`, as if the loss were a sum over the rows.
     penalty : function, optional

@@ -27,6 +27,7 @@ class Border(NamedTuple):
     best : float
         The value of the parameter in the best trial.
     side : {"low", "high"}
+        The border on which the value lies.
     low, high : float
         The ends of the range, or the smallest and the largest value of a grid.
     """

@@ -142,7 +142,11 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
-    """Return a function that computes ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``, or None if it is 0."""
+    """Return a function that computes ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``.
+
+    Return None if the loss does not contain this penalty: if `alpha` is 0, if the decay is decoupled, or if `solver` is
+    a function.
+    """
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None
     weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio

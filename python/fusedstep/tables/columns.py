@@ -38,7 +38,8 @@ class Columns:
         left out   no output
 
     Rare categories share one output. A category is rare if it has fewer than 3 training rows, or if 30 categories are
-    more frequent. If a column has exactly two categories and no missing cells, one output is enough.
+    more frequent. If no category has 3 rows, the first 30 still have outputs of their own. If a column has exactly two
+    categories and no missing cells, it has an output for only one of them.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
