@@ -85,7 +85,8 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
-    largest_weight: int = 0  # number of elements of the network's largest weight, from which products choose threads
+    # Number of elements of the network's largest weight. Matrix products choose their number of threads from it.
+    largest_weight: int = 0
     penalty: float = 0.0
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class Layer:
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Set the width of the input (None: unknown). Must be called before the shapes and widths are read."""
+        """Set the width of the input (None: unknown). `Sequential` calls it before it asks for widths and shapes."""
 
     def widths(self) -> tuple[int | None, int | None]:
         """Return the widths of input and output. (None, None): any width, and the output is as wide as the input."""
@@ -150,7 +151,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
-        """Write the gradients of the parameters. Return the gradient of the last ``x`` (None if it is not needed)."""
+        """Write the gradients of the parameters to ``grads``, for the ``x`` of the last `forward`.
+
+        Return the gradient of the loss with respect to ``x``. If `need_dx` is False, return None.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 

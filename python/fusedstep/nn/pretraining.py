@@ -1,4 +1,4 @@
-"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer below it."""
+"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer before it."""
 
 from __future__ import annotations
 

@@ -29,10 +29,10 @@ class TrainedModel:
     Attributes
     ----------
     model : Sequential
-        The network. Its input is ``(X - input_mean) / input_scale``.
+        The network. For rows X of features, its inputs are ``(X - input_mean) / input_scale``.
     task : {"classification", "regression"}
-        For a classification, the outputs are logits of the classes. For a regression, the output is
-        ``(y - target_mean) / target_scale``.
+        For a classification, the outputs of the network are logits of the classes. For a regression, the only output is
+        ``(y - target_mean) / target_scale`` for the predicted value y.
     input_mean, input_scale : ndarray, shape (in_features,)
         The scaling of the inputs: usually the mean and the standard deviation of each column in the training rows.
     feature_names : list of str
@@ -202,7 +202,7 @@ class TrainedModel:
 
 
 def check_parts(trained: TrainedModel) -> None:
-    """Refuse parts that do not fit together."""
+    """Refuse attributes that do not fit together."""
     model, task, classes = trained.model, trained.task, trained.classes
     for name in ("input_mean", "input_scale"):
         array = getattr(trained, name)

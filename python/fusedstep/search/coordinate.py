@@ -35,8 +35,8 @@ class CoordinateDescentSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
-        grid, or a range that does not contain the value.
+        If an argument is not as described. ``trial.suggest_...`` raises ValueError if the parameter is not in the grid,
+        or if the suggested range does not contain the value that the sampler has chosen.
 
     Notes
     -----

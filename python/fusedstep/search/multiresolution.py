@@ -54,8 +54,8 @@ class MultiResolutionGridSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
-        space, or a range that does not contain the value.
+        If an argument is not as described. ``trial.suggest_...`` raises ValueError if the parameter is not in the
+        space, or if the suggested range does not contain the value that the sampler has chosen.
 
     Notes
     -----
