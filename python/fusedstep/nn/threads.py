@@ -119,7 +119,7 @@ def _blas_libraries() -> Any:
 
 
 def release(libraries: Any) -> None:
-    """Let any thread set limits. Without this call, threadpoolctl accepts new limits only from one thread."""
+    """Let any thread set limits. Without this, threadpoolctl allows it only to the thread that set the first limit."""
     for library in libraries.lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)  # since 3.7
         if clear is not None:

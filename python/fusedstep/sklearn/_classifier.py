@@ -109,7 +109,8 @@ class MLPClassifier(ClassifierMixin, Labels):
     batch_norm : bool
         If True, normalise each hidden layer before its activation. `intercepts_` then has the beta of batch norm.
     weight_init, bias_init : function or None
-        Initialisers of the weights and biases from `fusedstep.init`. None: the same initial values as in scikit-learn.
+        Initialisers of the weights and biases, such as ``fusedstep.init.he()``. None: the same initial values as in
+        scikit-learn.
     class_weight : dict, "balanced" or None
         Weights of the classes, also for held-out rows. "balanced" is n / (k * n_c) for class c, with n rows, k classes
         and n_c rows of class c.
@@ -126,8 +127,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         If given, the hidden layers are first trained as a stack of auto-encoders. The dict has arguments of
         `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``.
     input_noise, weight_noise : float
-        Standard deviations of normal noise. `input_noise` is for the inputs of every batch. `weight_noise` is for the
-        weights with which every gradient is computed.
+        Standard deviations of normal noise in training. `input_noise`: noise is added to the inputs of every batch.
+        `weight_noise`: every gradient is computed with noise on the weights.
     mixup : float
         If above 0, mix every row with another row. The weight of the row is drawn from Beta(mixup, mixup).
     ema_decay : float or None
