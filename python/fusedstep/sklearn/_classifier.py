@@ -97,9 +97,9 @@ class MLPClassifier(ClassifierMixin, Labels):
         shrinks the weights directly. "proximal" is a proximal step, which makes exact zeros with L1. None is the
         optimizer's default: "decoupled" for AdamW, "l2" for most others.
     weight_decay : float or None
-        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. "AdamW" and "Lion" have such a
-        decay by default; other solvers need ``decay="decoupled"``. `weight_decay` replaces `alpha`. It is not divided
-        by the number of rows in the batch.
+        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. Some solvers, such as "AdamW"
+        and "Lion", have a decoupled decay by default. All others need ``decay="decoupled"``. `weight_decay` replaces
+        `alpha`. It is not divided by the number of rows in the batch.
     clip_norm : float or None
         Largest norm of the gradient. A gradient with a larger norm is scaled down to this norm.
     warmup : int
