@@ -1,8 +1,8 @@
 """Augmentation: smoothed labels, mixed examples, noise, and images that are shifted, flipped or rotated.
 
 The functions return new arrays. The first axis is the axis of the examples. All random numbers are computed from a
-`fusedstep.Key`, so the same key gives the same result. In functions that move each image separately, they also depend
-on the index of the image.
+`fusedstep.Key`, so the same key gives the same result. `shift`, `flip` and `rotate` move each image separately. Their
+random numbers also depend on the index of the image.
 
 ::
 

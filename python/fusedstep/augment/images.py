@@ -35,7 +35,7 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
     fill : float
         Value of pixels that come from outside of the image.
     first_row : int
-        Index of the first image.
+        Index of ``images[0]`` in the whole data set.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: 
     axis : {-1, -2}
         -1 exchanges left and right. -2 exchanges top and bottom.
     first_row : int
-        Index of the first image.
+        Index of ``images[0]`` in the whole data set.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def rotate(images: Array, key: Key, max_degrees: float = 10.0, *, fill: float = 
     fill : float
         Value of pixels that come from outside of the image.
     first_row : int
-        Index of the first image.
+        Index of ``images[0]`` in the whole data set.
 
     Returns
     -------

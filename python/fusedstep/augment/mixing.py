@@ -91,7 +91,7 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
     ::
 
         lam ~ Beta(alpha, alpha)
-        box: sides H sqrt(1 - lam) and W sqrt(1 - lam), uniform centre, only the part inside the image
+        box: sides H sqrt(1 - lam) and W sqrt(1 - lam), uniform centre, cut off at the edges of the image
         x'_i = x_j inside the box, x_i outside,    j = partner of i
         t'_i = lam' t_i + (1 - lam') t_j,    1 - lam' = area of the box / (H W)
 
@@ -106,7 +106,8 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
     alpha : float
         A number above 0. If alpha is 1, as in the paper, lam is uniform from 0 to 1.
     per_row : bool
-        If True, each image has its own lam and its own box. If False, all images of the batch have the same.
+        If True, each image has its own lam and its own box. If False, all images of the batch have the same lam and the
+        same box.
 
     Returns
     -------

@@ -43,8 +43,8 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
 
     Notes
     -----
-    Sources: Murray and Edwards (1994); Graves (2011). On average, the noise acts like a penalty on the curvature of the
-    loss. So the training tends to find flat minima.
+    Sources: Murray and Edwards (1994); Graves (2011). On average, the noise has the same effect as a penalty on the
+    curvature of the loss. So the training tends to find flat minima.
 
     Examples
     --------

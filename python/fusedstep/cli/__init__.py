@@ -16,8 +16,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    The exit status is 0 after success, 1 if the training has diverged, 2 after an error of the user, and 130 after
-    Ctrl-C.
+    The exit status is 0 after success and 2 after an error of the user. It is 1 if the training has diverged, or if a
+    result was wrong in ``fusedstep bench``. It is 130 after Ctrl-C, and 141 if the reader of the output has closed the
+    pipe.
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ._machine import Machine
 
-SLOW = 1.3  # largest ratio of a step's time to the time that the memory's speed allows
-WAITING = 1.5  # largest ratio of a product's time with all threads to its time with one thread
-SATURATED = 1.15  # smallest ratio of bandwidths, all threads to one thread, for which more threads are useful
+SLOW = 1.3  # largest normal ratio of a step's time to the shortest time that the memory's bandwidth allows
+WAITING = 1.5  # largest normal ratio of a product's time with all threads to its time with one thread
+SATURATED = 1.15  # up to this ratio of the bandwidth of all threads to that of one thread, one thread is enough
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Figures:
     copy: float
     in_place: float
     in_place_one: float  # the bandwidth with one thread
-    should: float  # time of a step that the memory's speed allows
+    should: float  # shortest time of a step that the memory's bandwidth allows
     does: float  # measured time of a step
     product: float = 0.0  # time of a matrix product of NumPy on all threads of BLAS; 0 if unknown
-    product_one: float = 0.0  # the same on one thread; 0 if unknown
+    product_one: float = 0.0  # time of the same product on one thread of BLAS; 0 if unknown
 
 
 Rule = Callable[[Machine, Figures], str]  # an empty text means no advice
@@ -52,7 +52,7 @@ def torchrun(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"torchrun has started {ranks} processes for {machine.granted} CPUs, so each process should have {suits} "
-        f"threads. Now a step has {machine.threads}. Start the processes with OMP_NUM_THREADS={suits} torchrun "
+        f"threads. Now a step uses {machine.threads}. Start the processes with OMP_NUM_THREADS={suits} torchrun "
         f"--nproc-per-node {ranks} ..."
     )
 
@@ -190,9 +190,9 @@ def saturated(machine: Machine, figures: Figures) -> str:
     if machine.threads < 2 or figures.in_place > SATURATED * figures.in_place_one or busy(machine, figures):
         return ""
     return (
-        f"One thread moves {figures.in_place_one:.0f} GB/s and {machine.threads} move {figures.in_place:.0f} GB/s. So "
-        "large steps are not faster with more threads on this machine. With num_threads=1, the other CPU cores are "
-        "free."
+        f"One thread moves {figures.in_place_one:.0f} GB/s, and {machine.threads} threads together move "
+        f"{figures.in_place:.0f} GB/s. So large steps are not faster with more threads on this machine. With "
+        "num_threads=1, the other CPU cores are free."
     )
 
 

@@ -29,7 +29,7 @@ TEST_EVERY, VALIDATION_EVERY = 5, 8  # one fifth of the rows is for testing, and
 
 @dataclass
 class Problem:
-    """A task and its data: raw inputs, encoded targets (labels or values), and the rows of the three parts."""
+    """A task and its data: unscaled inputs, targets as labels or values, and the training, validation and test rows."""
 
     table: Table
     task: str
@@ -55,7 +55,10 @@ class Problem:
         return "accuracy" if self.task == "classification" else "R^2"
 
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
-        """Return the weight of each training row. With "balanced", it is n / (k n_c) for n rows, k classes, class c."""
+        """Return the weight of each training row, or None if all weights are equal.
+
+        With "balanced", the weight is n / (k n_c) for n training rows with k classes, and n_c rows of the row's class.
+        """
         if class_weight == "none" or self.task != "classification":
             return None
         labels = self.y[self.train]
@@ -278,7 +281,8 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Take one of ``every`` rows from each stratum. Return the remaining rows and the taken rows, in ascending order.
 
-    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So at most one of three rows is taken.
+    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So a stratum of three rows keeps at
+    least two rows, because ``every`` is at least 5.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

@@ -18,7 +18,7 @@ class Setting:
     weights: float
     gradient: float
     states: float
-    kept: float = 0.0
+    kept: float = 0.0  # a float32 copy of the weights, or their low bits
     copies: float = 0.0  # bytes that copies move before and after the step
 
     @property

@@ -113,7 +113,13 @@ DATA: list[Row] = [
     ("--target", str, None, "COLUMN", "the column to predict"),
     ("--drop", listed(str), [], "COLUMN,COLUMN", "columns to leave out"),
     ("--categorical", listed(str), [], "COLUMN,COLUMN", "columns to use as categories, even if they have numbers"),
-    ("--numeric", listed(str), [], "COLUMN,COLUMN", "columns to use as numbers; other cells are treated as missing"),
+    (
+        "--numeric",
+        listed(str),
+        [],
+        "COLUMN,COLUMN",
+        "columns to use as numbers; cells that are no numbers are treated as missing",
+    ),
     (
         "--task",
         one_of(TASKS),
@@ -138,7 +144,13 @@ TRAINING: list[Row] = [
     ("--weight-decay", number(), None, "X", "decay of all weights except biases (default: depends on the optimizer)"),
     ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "form of the decay: l2, decoupled or proximal"),
     ("--l1", number(), 0.0, "X", "strength of the L1 penalty on all weights except biases"),
-    ("--clip-norm", number(open_low=True), None, "X", "largest norm of all gradients together; larger ones are scaled"),
+    (
+        "--clip-norm",
+        number(open_low=True),
+        None,
+        "X",
+        "largest norm of all gradients together; if the norm is larger, all gradients are scaled down",
+    ),
     (
         "--state-dtype",
         one_of(WIDTHS),
@@ -146,8 +158,8 @@ TRAINING: list[Row] = [
         "DTYPE",
         f"dtype of the optimizer's states: {', '.join(WIDTHS)} (default: the dtype of the weights)",
     ),
-    ("--ema", number(0, 1), None, "D", "evaluate and save a running average of the weights with this decay"),
-    ("--seed", integer(0), 0, "N", "seed of the initial weights and the batches"),
+    ("--ema", number(0, 1), None, "D", "evaluate and save an exponential average of the weights, with decay D"),
+    ("--seed", integer(0), 0, "N", "seed of the initial weights, the dropout masks and the order of the rows"),
     ("--threads", integer(1, 65536), None, "N", "largest number of threads of the optimizer"),
     (
         "--class-weight",
@@ -177,7 +189,7 @@ BENCH: list[Row] = [
         str,
         None,
         "PATTERN",
-        "run only the cases whose name contains PATTERN or matches it, such as 'adam/*' (default: a quick choice)",
+        "measure only the cases whose name contains or matches PATTERN, such as 'adam/*' (default: a small selection)",
     ),
     ("--minutes", number(open_low=True), 2.0, "M", "time limit of all cases together, in minutes"),
     ("--threads", integer(1), None, "N", "number of threads of each library (default: all that this process may use)"),
@@ -224,14 +236,14 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
-    compare = commands.add_parser("compare", help="train every optimizer on the same network")
+    compare = commands.add_parser("compare", help="train the same network with every optimizer, and rank them")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "names of the optimizers")
     seeds: Row = (
         "--seeds",
         integer(1, 1000),
         1,
         "N",
-        "train with N seeds, starting from --seed, and rank the optimizers by the mean",
+        "train with N seeds, starting from --seed, and rank the optimizers by the mean of their best validation losses",
     )
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")

@@ -1,6 +1,7 @@
 """The state of a run, from which the run can be resumed.
 
-It is copied in memory after every epoch, and written into the folder of the run.
+After every epoch, the state is copied in memory. At intervals and at the end of the run, the last copy is written into
+the folder of the run.
 """
 
 from __future__ import annotations

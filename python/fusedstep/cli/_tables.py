@@ -19,7 +19,7 @@ from ._errors import UsageError
 
 Array = npt.NDArray[Any]
 
-# If most cells of a target are numbers and the others are strings, these are classes only up to this number of values.
+# A target with many numbers and a few strings has classes only if it has at most this number of different values.
 MOST_CLASSES = 20
 
 
@@ -32,7 +32,7 @@ class Table:
     y: Array
     feature_names: list[str]
     task: str = "auto"
-    one_unit: bool = False
+    one_unit: bool = False  # True if all input columns are divided by the same scale
     target_name: str = "y"
     frame: Any = None
     wishes: dict[str, list[str]] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def as_number(cell: str) -> float | None:
 
 
 def read_target(file: str, column: Any) -> Array:
-    """Return numbers if all cells are numbers, else strings. Refuse many different numbers with a few strings."""
+    """Return numbers if all cells are numbers, else strings. Refuse a column of many numbers and a few strings."""
     if column.dtype.kind in "iuf":
         values = column.to_numpy()
     else:

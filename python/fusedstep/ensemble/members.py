@@ -126,7 +126,7 @@ class Ensemble(Sequence[Any]):
         return average(self.outputs(x, transform))
 
     def moments(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Moments:
-        """Return mean and variance of the predictions for x. The variance is divided by the number of members."""
+        """Return mean and variance of the predictions for x. The denominator of the variance is ``len(self)``."""
         mean, squares = deviations(f"{type(self).__name__}: members", self.outputs(x, transform))
         return Moments(mean, squares / len(self), len(self))
 

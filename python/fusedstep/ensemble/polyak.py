@@ -20,19 +20,19 @@ class Polyak:
 
     ::
 
-        avg = d avg + (1 - d) theta          decay d: the exponential average, which starts from the first theta
+        avg = d avg + (1 - d) theta          decay d: the exponential average; at first, avg = theta
         avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t after t updates
 
-    The option ``ema_decay`` of an optimizer computes an exponential average in the optimizer's step, so it takes less
-    time. Use this class if you average less often, such as at the end of every epoch, or if the optimizer is not of
-    this package.
+    The option ``ema_decay`` of an optimizer also computes an exponential average. It takes less time than this class,
+    because the average is computed in the optimizer's step. Use this class if you average less often, such as at the
+    end of every epoch, or if the optimizer is not of this package.
 
     Parameters
     ----------
     params : {name: array} or list of arrays
         float32 or float64, such as ``model.params``.
     decay : float or None
-        The factor d, from 0 to 1. None: the mean of all updates.
+        The factor d, from 0 to 1. None: the mean of the parameters over all updates.
 
     Attributes
     ----------

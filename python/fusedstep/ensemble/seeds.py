@@ -52,8 +52,9 @@ def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScore
 
     Notes
     -----
-    If the means of two methods differ by less than about two standard errors, the difference may be chance. To average
-    the models instead of the scores, use ``Ensemble(train(seed) for seed in seeds)``.
+    To compare two methods with standard errors a and b, compute the standard error of the difference of their means:
+    ``sqrt(a^2 + b^2)``. A difference below about twice this number may be chance. To average the models instead of the
+    scores, use ``Ensemble(train(seed) for seed in seeds)``.
 
     Examples
     --------

@@ -27,7 +27,7 @@ class Snapshots(Ensemble):
     schedule : object with ``ends_cycle(t)``
         For example `fusedstep.schedules.cosine_restarts`.
     last : int, optional
-        Keep only this many of the latest copies. By default all copies are kept.
+        Only the latest `last` copies are kept. By default all copies are kept.
 
     Raises
     ------

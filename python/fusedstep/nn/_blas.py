@@ -13,8 +13,8 @@ from .._base.arrays import Array
 _numpys_own = getattr(sys.modules.get("numpy._core._multiarray_umath"), "__file__", None)
 FOUND = bool(_numpys_own and _core.find_blas(os.fsencode(_numpys_own)))  # OpenBLAS
 
-# In a small network, a second CPU core makes the products some microseconds faster. It makes the optimizer's step as
-# much slower, because half of the gradient is then in the cache of the other CPU core.
+# In a small network, a second CPU core saves some microseconds in the products. But the optimizer's step then takes
+# some microseconds longer, because half of the gradient is in the cache of the other CPU core.
 MOST_ROWS = 64  # rows of a batch. Larger batches use more CPU cores
 LARGEST_WEIGHT = 32768  # elements. Larger weights use more CPU cores
 

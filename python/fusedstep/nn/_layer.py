@@ -35,11 +35,11 @@ class Layer:
         Class attribute, True by default. True if the layer before must not overwrite dx, because dx and dy may be the
         same array.
     is_random : bool
-        True if the layer draws random numbers. `sample` sets their key.
+        True if the layer draws random numbers. `sample` sets the key from which they are computed.
     sublayers : tuple of Layer
         Layers inside this layer.
     penalty : float
-        The amount that this layer adds to the loss of the last pass.
+        The penalty that this layer computed in the last forward pass. It is a part of the loss.
     params, grads, buffers : dict of str to ndarray
         Views of the model's memory. ``buffers`` are saved with the model but not optimised.
 
@@ -85,7 +85,8 @@ class Layer:
     over_x: bool = False
     over_dy: bool = False
     attached: bool = False
-    largest_weight: int = 0  # elements of the network's largest weight; it decides whether products use more cores
+    # Number of elements of the network's largest weight. Matrix products choose their number of threads from it.
+    largest_weight: int = 0
     penalty: float = 0.0
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class Layer:
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Set the width of the input (None: unknown). Must be called before the shapes and widths are read."""
+        """Set the width of the input (None: unknown). `Sequential` calls it before it asks for widths and shapes."""
 
     def widths(self) -> tuple[int | None, int | None]:
         """Return the widths of input and output. (None, None): any width, and the output is as wide as the input."""
@@ -132,7 +133,7 @@ class Layer:
         self.attached = True
 
     def forward_with(self, after: Layer) -> Forward | None:
-        """Return one function that computes this layer and the next layer `after`, or None if there is none."""
+        """Return a function that computes this layer and the next layer `after` in one pass, or None."""
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -150,7 +151,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
-        """Write the gradients of the parameters. Return the gradient of the last ``x`` (None if it is not needed)."""
+        """Write the gradients of the parameters to ``grads``, for the ``x`` of the last `forward`.
+
+        Return the gradient of the loss with respect to ``x``. If `need_dx` is False, return None.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
 

@@ -40,7 +40,10 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers overwrite x and dy, except the x and dy of the whole stack and arrays that a neighbour keeps."""
+    """Let layers overwrite x and dy if nobody else needs them.
+
+    The x and the dy of the whole stack belong to the caller. Other arrays may be needed by a neighbouring layer.
+    """
     last = len(layers) - 1
     for i, layer in enumerate(layers):
         layer.over_x = layer.works_in_place and i > 0 and not layers[i - 1].keeps_output

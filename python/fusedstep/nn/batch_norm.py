@@ -32,8 +32,8 @@ class BatchNorm(Layer):
     num_features : int, optional
         Width of the input. By default, the width of the previous layer's output.
     momentum : float from 0 to 1, or None
-        Weight of this batch in the running statistics. None: the running statistics are the averages over all batches
-        so far.
+        Weight of the current batch in the running statistics. None: the running statistics are the averages over all
+        batches so far.
     eps : float
         Number that is added to the variance, >= 0.
     affine : bool
@@ -54,8 +54,8 @@ class BatchNorm(Layer):
 
     Notes
     -----
-    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The same as ``torch.nn.BatchNorm1d``,
-    whose ``weight`` and ``bias`` are called gamma and beta here. Make the `Linear` before a `BatchNorm` with
+    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. ``torch.nn.BatchNorm1d`` computes the
+    same. Its ``weight`` and ``bias`` are called gamma and beta here. Make the `Linear` before a `BatchNorm` with
     ``bias=False``, because beta replaces the bias.
 
     Examples
@@ -142,7 +142,10 @@ class BatchNorm(Layer):
         return dx if need_dx else None
 
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
-        """Return y. A residual is added before the ReLU. Do not change x or the residual before `gradients`."""
+        """Return y. If there is a residual, it is added before the ReLU.
+
+        `gradients` reads x and the residual again, so do not change them before that call.
+        """
         y = self._y[x.shape]
         if not (training or len(x)):  # the kernel refuses an empty batch, but a prediction may have no rows
             return y
@@ -164,7 +167,10 @@ class BatchNorm(Layer):
         return y
 
     def gradients(self, dy: Array) -> BatchNormGrads:
-        """Write the gradients of gamma and beta. Return dx and dresidual. Without a ReLU, dresidual is dy itself."""
+        """Write the gradients of gamma and beta. Return dx and dresidual, the gradient with respect to the residual.
+
+        Without a residual, dresidual is None. With a residual and without a ReLU, dresidual is dy itself.
+        """
         keeps_dy = self._has_residual and not self.relu
         dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
         out = (dx, self._dresidual[dy.shape]) if self._has_residual and self.relu else dx
@@ -184,10 +190,10 @@ def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     Parameters
     ----------
     model : Sequential
-        All its layers process the batches as in training. Gradients and weights do not change.
+        The forward passes are passes in training, for example with dropout masks. Gradients and weights do not change.
     batches : iterable of arrays
-        Batches of inputs, each with at least two rows. At least one batch is needed. The statistics become the mean
-        over the batches.
+        At least one batch of inputs. Each batch must have at least two rows. The running statistics become the means of
+        the batch statistics over all batches.
 
     Raises
     ------

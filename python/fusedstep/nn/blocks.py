@@ -46,7 +46,7 @@ def hidden_block(
     Raises
     ------
     TypeError, ValueError
-        If one of the layers refuses its argument.
+        If a layer cannot be made with these arguments.
 
     Examples
     --------

@@ -19,7 +19,7 @@ SEEDS = 2**63  # seeds must fit into int64
 
 @can_be_saved
 class Dropout(Layer):
-    r"""In training, set each element to zero with probability p. In prediction, change nothing (mode "inverted").
+    r"""In training, set each element of x to zero with probability p.
 
     ::
 
@@ -27,10 +27,12 @@ class Dropout(Layer):
         "inverted":  y_i = m_i x_i / (1 - p) in training,  y_i = x_i in prediction,          dx_i = m_i dy_i / (1 - p)
         "vanilla":   y_i = m_i x_i in training,            y_i = (1 - p) x_i in prediction,  dx_i = m_i dy_i
 
+    dy and dx are the gradients of the loss with respect to y and x.
+
     Parameters
     ----------
     p : float
-        Probability of zero, from 0 to 1. It is rounded to a multiple of 1/65536.
+        Probability that an element is set to zero, from 0 to 1. It is rounded to a multiple of 1/65536.
     mode : {"inverted", "vanilla"}
         "inverted", the usual form, scales in training. "vanilla", the form of the first paper, scales in prediction.
 

@@ -21,8 +21,8 @@ from .activations import ReLU
 class Linear(Layer):
     """``y = x W + b``; backward: ``dW = x^T dy``, ``db_j = sum_i dy_ij``, ``dx = dy W^T``.
 
-    The weight W has the shape (in_features, out_features), like the ``coefs_`` of scikit-learn. torch stores the
-    transpose of W.
+    dy, dW, db and dx are the gradients of the loss with respect to y, W, b and x. The weight W has the shape
+    (in_features, out_features), like the ``coefs_`` of scikit-learn. torch stores the transpose of W.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Penalties on activations: layers that change only the loss.
+"""Layers that add a penalty on their inputs to the loss.
 
-Put a penalty after the layer whose outputs h should be sparse. h has n rows and k columns, one column per unit. In
-training, the penalty adds ``weight * penalty`` to the model's ``penalty``, and the gradient of ``weight * penalty`` to
-dy. In prediction, it does nothing.
+Put such a layer after the layer whose outputs h should be sparse. h has n rows and k columns, one column per unit. The
+output of the penalty layer is h itself. In training, ``weight * penalty(h)`` is a part of ``Sequential.penalty``, and
+the layer adds the gradient of ``weight * penalty(h)`` to the gradient of the loss. In prediction, the penalty is 0.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from ._layer import Layer, can_be_saved
 
 
 class ActivityPenalty(Layer):
-    """The base class of penalties on the activations h: ``y = h``; ``dx = dy + weight * d penalty / dh``.
+    """The base class of layers that add a penalty on their input h to the loss.
 
-    A subclass defines `_evaluate`.
+    ::
+
+        y = h,    dx = dy + weight * d penalty / dh    in training
+
+    dy and dx are the gradients of the loss with respect to y and h. A subclass defines `_evaluate`.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ class ActivityPenalty(Layer):
     Attributes
     ----------
     penalty : float
-        ``weight * penalty`` of the last pass in training; 0 after a pass in prediction.
+        ``weight * penalty`` of the last forward pass if this was a pass in training, else 0.
 
     Raises
     ------
@@ -80,7 +84,9 @@ class ActivityPenalty(Layer):
 
 @can_be_saved
 class L1Activity(ActivityPenalty):
-    r"""An L1 penalty: in training, add ``weight * penalty`` to the loss. After a `ReLU`, many activations become zero.
+    r"""An L1 penalty on activations: in training, the layer adds ``weight * penalty`` to the loss.
+
+    If the layer before is a `ReLU`, many of its outputs become exactly zero.
 
     ::
 
@@ -124,7 +130,7 @@ class L1Activity(ActivityPenalty):
 
 @can_be_saved
 class StudentTActivity(ActivityPenalty):
-    r"""The penalty of a Student-t prior. It moves small activations to zero and hardly changes large activations.
+    r"""The penalty of a Student-t prior. It moves small activations towards zero and hardly changes large activations.
 
     In training, the layer adds ``weight * penalty`` to the loss.
 
@@ -181,19 +187,20 @@ class KLActivity(ActivityPenalty):
     weight : float
         Strength, at least 0.
     rho : float
-        The target for every unit's mean activation, between 0 and 1.
+        The target for every unit's mean activation, above 0 and below 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. `forward` also raises an error if a mean activation is not from 0 to 1. So
-        put the layer after a `Sigmoid`.
+        If an argument is not as described. In training, `forward` also raises ValueError if the mean activation of a
+        unit is below 0 or above 1. If the layer before is a `Sigmoid`, the mean activations are always from 0 to 1.
 
     Notes
     -----
     Sources: Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines",
-    section 11. If a mean activation is exactly 0 or 1, the nearest number between 0 and 1 is used, because the gradient
-    is finite there. torch has no such layer.
+    section 11. At a mean activation of exactly 0 or 1, the penalty and its gradient would be infinite. So the mean
+    activations are first clipped to [e, 1 - e]. Here 1 - e is the largest number of the dtype below 1. torch has no
+    such layer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer below it."""
+"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer before it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class PretrainedLayer(NamedTuple):
     Attributes
     ----------
     weight, bias : ndarray, shapes (in, out) and (out,)
-        First values for a `Linear` of the network that is trained afterwards.
+        Initial values for a `Linear` of the network that is trained afterwards.
     candidate : int
-        Index in ``candidates`` of the settings with which this layer was trained.
+        Index of the settings with which this layer was trained, in the argument ``candidates`` of `pretrain`.
     autoencoder : Sequential
         The encoder and the decoder of this layer.
     """
@@ -52,9 +52,10 @@ class PretrainedStack(NamedTuple):
     Attributes
     ----------
     layers : tuple of PretrainedLayer
-        From the input upwards.
+        The first layer encodes the input of the network.
     error : float
-        Mean squared error between the input and its reconstruction, which all decoders compute from the top layer.
+        Mean squared error between the input and its reconstruction. The reconstruction is computed from the outputs of
+        the last layer with all decoders.
     """
 
     layers: tuple[PretrainedLayer, ...]
@@ -98,6 +99,7 @@ def pretrain(
         layer l minimises  mean((h_{l-1} - r_l)^2) + penalty(h_l)    with h_{l-1} + noise at the input
         error of a stack   mean((x - r)^2),  r = x reconstructed from h_l through all decoders
 
+    An auto-encoder has an encoder, with W_l and b_l, and a decoder, with V_l and c_l. A stack has one per hidden layer.
     A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
     with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.
 
@@ -106,12 +108,12 @@ def pretrain(
     x : ndarray, shape (n, width)
         float32 or float64. It is not written to.
     widths : sequence of int
-        Widths of the hidden layers, from the input upwards.
+        Widths of the hidden layers. The first is next to the input.
     activation : type of Layer, optional
         Activation of every encoder. None: no activation.
     candidates : sequence of mappings
-        Settings to try at each layer. They replace the equally named ``settings``. Equal candidates are trained with
-        different random numbers.
+        Settings to try at each layer. A setting in a candidate replaces the setting of the same name in ``**settings``.
+        Equal candidates are trained with different random numbers.
     keep : int
         Number of stacks that are kept after each layer, >= 1.
     seed : int

@@ -21,7 +21,9 @@ class Residual(Layer):
     ::
 
         y = act(BN(h) + x),   h = output of the layers before the BatchNorm for the input x,   act = ReLU or identity
-        dx = (dh/dx)^T dh + dresidual,   dh = gradient with respect to h,   dresidual = dy act'(BN(h) + x)
+        dx = J^T dh + dresidual,   J = Jacobian of h with respect to x,   dresidual = dy act'(BN(h) + x)
+
+    dy, dx and dh are the gradients of the loss with respect to y, x and h.
 
     Parameters
     ----------

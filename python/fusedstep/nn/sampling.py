@@ -22,8 +22,8 @@ class SampledPrediction(NamedTuple):
         For a classification: the entropy of the mean probabilities, in nats. For a regression: the standard deviation,
         in the target's units.
     mean, variance : ndarray, shape (n, outputs)
-        Mean and variance over the masks. For a classification, they are of the probabilities. For a regression, they
-        are of the predicted value: the mean in the target's units, the variance in their square.
+        For a classification: mean and variance of the probabilities over the masks. For a regression: mean and variance
+        of the predicted value over the masks, in the target's units and in the square of these units.
     """
 
     prediction: Array

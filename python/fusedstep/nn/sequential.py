@@ -33,30 +33,32 @@ PREDICT_ROWS = 1024  # rows per forward pass in `predict`, which limits the scra
 
 
 class Sequential:
-    """A network of layers in sequence. One contiguous array holds all parameters, another all gradients.
+    """A network of layers in sequence. One contiguous array holds all parameters, and another array all gradients.
 
     Parameters
     ----------
     *layers : Layer
-        Different objects. Each layer must take as many features as the layer before returns.
+        At least one layer. No layer may occur twice or belong to another model. The input of each layer must be as wide
+        as the output of the layer before.
     dtype : dtype
-        float32 or float64, for all arrays of the model.
+        The dtype of parameters, gradients, inputs and outputs: float32 or float64.
     rng : None, int or numpy.random.Generator
         Seed or generator of the initial weights.
 
     Attributes
     ----------
     params, grads : dict of str to ndarray
-        Views of ``arena`` and ``grad_arena``, under names such as "0.weight". Pass them to an optimizer.
+        Views of ``arena`` and ``grad_arena``, under names such as "0.weight". Make an optimizer with ``params``, and
+        pass ``grads`` to its ``step``.
     buffers : dict of str to ndarray
-        Other arrays of the layers, such as running statistics. They are saved but not optimised.
+        Other arrays of the layers, such as running statistics. They are saved with the model but not optimised.
     arena, grad_arena : ndarray
         One-dimensional arrays that hold all parameters and all gradients, in the order of ``params``.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not a layer, occurs twice, or takes another width than the layer before returns.
+        If an argument is not as described.
 
     Examples
     --------
@@ -114,7 +116,10 @@ class Sequential:
 
     @property
     def penalty(self) -> float:
-        """Sum of the penalties on activations in the last pass. Add it to the loss; `backward` adds its gradient."""
+        """Sum of the penalties of all layers in the last forward pass.
+
+        Add this sum to the loss. Do not add its gradient: `backward` does this.
+        """
         return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -139,7 +144,7 @@ class Sequential:
         """
         if not is_base_ndarray(x) or x.dtype != self.dtype or not self._fits(x):
             raise ValueError(f"Sequential.forward: x must be {self.dtype} of shape {self._need()}; got {describe(x)}")
-        self._output = None  # `backward` is possible only after the last layer has returned
+        self._output = None  # if a layer raises an error, `backward` must not use the arrays of an older pass
         for forward in self._passes:
             x = forward(x, training)
         self._output = x
@@ -169,7 +174,7 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If there was no `forward` since the model was created or since the last `predict`.
+            If `forward` has not been called since the model was made, or since the last `predict` or `predict_samples`.
         ValueError
             If dy does not fit the outputs.
         """
@@ -205,7 +210,9 @@ class Sequential:
     def predict_samples(
         self, x: npt.ArrayLike, k: int, key: Key | int = 0, transform: Callable[[Array], Array] | None = None
     ) -> Moments:
-        """Return mean and variance of the outputs over k dropout masks. Layers without masks predict as usual.
+        """Return mean and variance of the outputs over k dropout masks.
+
+        Layers without random numbers work as in `predict`.
 
         ::
 
@@ -225,7 +232,8 @@ class Sequential:
         Returns
         -------
         Moments
-            (mean, variance, draws), in float64. The memory does not grow with k.
+            (mean, variance, draws). The mean and the variance are float64 arrays, and draws is k. The memory that the
+            call needs does not grow with k.
 
         Raises
         ------
@@ -259,7 +267,7 @@ class Sequential:
         return np.asarray(rows, self.dtype)
 
     def _outputs(self, rows: Array, keys: Sequence[Key] = ()) -> Array:
-        """Predict at most PREDICT_ROWS rows at a time. If there are keys, one per layer, they fix the dropout masks."""
+        """Predict at most PREDICT_ROWS rows at a time. `keys` is empty, or has one key per layer for its masks."""
         parts = []
         for start in range(0, max(len(rows), 1), PREDICT_ROWS):
             for layer, key in zip(self.layers, keys, strict=False):
@@ -311,7 +319,7 @@ class Sequential:
         return again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let pickle and deepcopy make the network again. If they copied its views, these would be separate arrays."""
+        """Let pickle and deepcopy make the network again. Copies of the views would not share the memory of `arena`."""
         layers = [recipe(layer) for layer in self.layers]
         return _rebuild, (type(self), layers, self.dtype.name, self.state_dict()), self._added()
 

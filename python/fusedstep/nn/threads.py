@@ -83,7 +83,7 @@ def _shares_products() -> bool:
 
 
 class _Limit:
-    """The setting of the process, with a count of the blocks that need it."""
+    """The limit of BLAS threads in this process, and the number of ``with`` blocks that need this limit."""
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
@@ -119,7 +119,7 @@ def _blas_libraries() -> Any:
 
 
 def release(libraries: Any) -> None:
-    """Let any thread set limits. Otherwise threadpoolctl allows this only to the thread that set them first."""
+    """Let any thread set limits. Without this, threadpoolctl allows it only to the thread that set the first limit."""
     for library in libraries.lib_controllers:
         clear = getattr(library, "clear_controlling_thread", None)  # since 3.7
         if clear is not None:

@@ -19,7 +19,7 @@ from .sequential import Sequential
 if TYPE_CHECKING:
     from ..tables import Columns
 
-FORMATS = (1, 2)  # versions of the description: version 1 has a task and no columns
+FORMATS = (1, 2)  # versions of the description. Version 1 always has a task, and never has columns
 
 
 @dataclass
@@ -29,29 +29,30 @@ class TrainedModel:
     Attributes
     ----------
     model : Sequential
-        The network. Its input is ``(X - input_mean) / input_scale``.
+        The network. For rows X of features, its inputs are ``(X - input_mean) / input_scale``.
     task : {"classification", "regression"}
-        For a classification, the outputs are logits of the classes. For a regression, the output is
-        ``(y - target_mean) / target_scale``.
+        For a classification, the outputs of the network are logits of the classes. For a regression, the only output is
+        ``(y - target_mean) / target_scale`` for the predicted value y.
     input_mean, input_scale : ndarray, shape (in_features,)
-        Statistics of the training inputs.
+        The scaling of the inputs: usually the mean and the standard deviation of each column in the training rows.
     feature_names : list of str
         Names of the input columns, in order; may be empty.
     classes : list
         Class names (or numbers) in the order of the outputs. Empty for a regression.
     target_mean, target_scale : float
-        Statistics of the training targets of a regression.
+        The scaling of the target of a regression: usually the mean and the standard deviation in the training rows.
     columns : tables.Columns, optional
-        Converts a table into the inputs. If given, ``feature_names`` are the names of its outputs.
+        Converts the columns of a table into the inputs X. ``feature_names`` must then be ``columns.outputs``.
     target_name : str
         The column that is predicted; may be empty.
     error : float, optional
-        For a regression: an error in the units of the target. 9 of 10 validation rows had at most this error.
+        For a regression: half the width of the 90 % prediction interval, in the units of the target. In at least 9 of
+        10 validation rows, the absolute error was at most this number.
 
     Raises
     ------
     ValueError
-        If the attributes do not fit together, a statistic is not finite, or a scale is not above 0.
+        If the attributes do not fit together, a mean or a scale is not finite, or a scale is not above 0.
     """
 
     model: Sequential
@@ -120,7 +121,7 @@ class TrainedModel:
         return frame.iloc[:, [there.index(name) for name in needed]]
 
     def predict(self, X: Any) -> Array:
-        """Return the class of each row, or its value in the units of the training target."""
+        """Return the predicted class of each row. For a regression, return a number in the units of the target."""
         outputs = self.model.predict(self.transform(X))
         if self.task == "classification":
             found: Array = np.asarray(self.classes)[outputs.argmax(axis=1)]
@@ -165,7 +166,7 @@ class TrainedModel:
         return predict_samples(self, X, k, key)
 
     def description(self) -> dict[str, Any]:
-        """Return all attributes except the arrays, as JSON data."""
+        """Return all attributes as JSON data, except the weights, ``input_mean`` and ``input_scale``."""
         known = {
             "format": FORMATS[0] if self.columns is None else FORMATS[1],
             "task": self.task,
@@ -201,7 +202,7 @@ class TrainedModel:
 
 
 def check_parts(trained: TrainedModel) -> None:
-    """Refuse parts that do not fit together."""
+    """Refuse attributes that do not fit together."""
     model, task, classes = trained.model, trained.task, trained.classes
     for name in ("input_mean", "input_scale"):
         array = getattr(trained, name)

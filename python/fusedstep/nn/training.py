@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     x : ndarray, shape (n, width)
         Inputs.
     targets : ndarray, shape (n, ...)
+        Targets, in the form that the loss accepts.
     weights : ndarray, shape (n,), or None
         Weights of the rows in the loss. None: all rows have the same weight.
     """
@@ -51,12 +52,13 @@ class Batches:
     x : ndarray, shape (n, width)
         Inputs. They are never written to.
     targets : ndarray, shape (n, ...)
+        Targets, in the form that the loss accepts.
     weights : ndarray, shape (n,), optional
-        Weights of the rows in the loss.
+        Weights of the rows in the loss. By default all rows have the same weight.
     size : int
         Number of rows per batch. The last batch of an epoch may have fewer.
     merge_single : bool
-        If True and the last batch would have one row, this row is added to the batch before, because a `BatchNorm`
+        If True, a last batch of one row is added to the batch before it. Set this for a model with a `BatchNorm`, which
         cannot train on a single row.
 
     Raises
@@ -91,7 +93,11 @@ class Batches:
         return len(self._slices)
 
     def epoch(self, order: Array | None = None) -> Iterator[Batch]:
-        """Yield all batches, with the rows in this order. If the order is None, yield views of the arrays."""
+        """Yield all batches.
+
+        `order` is an array with the indices of the rows, in the order in which the batches take them. If it is None,
+        the batches are views of the arrays.
+        """
         x, targets, weights = self._x, self._targets, self._weights
         for part in self._slices:
             if order is None:
@@ -114,14 +120,15 @@ class Trainer:
         An optimizer of ``model.params``. If it has the context manager ``lookahead``, gradients are computed inside
         ``with optimizer.lookahead():``.
     clip_norm : float, optional
-        Passed to every `Optimizer.step`.
+        The argument `clip_norm` of every call of `Optimizer.step`.
     decay_by_rows : bool
-        If True, weight decay and L1 are divided by the size of the batch, as if the loss were a sum over the rows.
+        If True, weight decay and L1 are divided by `Batch.size`, as if the loss were a sum over the rows.
     penalty : function, optional
-        Returns the penalty of weight decay and L1, which is added to the returned losses. If `decay_by_rows` is True,
-        the penalty is also divided by the size of the batch.
-    around : function that returns a context manager, optional
-        Every forward and backward pass runs inside this context. It can, for example, add noise to the weights.
+        A function without arguments. It returns the penalty of weight decay and L1, which is added to the losses that
+        `step` and `epoch` return. If `decay_by_rows` is True, the penalty is also divided by `Batch.size`.
+    around : function, optional
+        A function without arguments that returns a context manager. Every forward and backward pass runs inside its
+        ``with`` block. The context manager can, for example, add noise to the weights.
 
     Attributes
     ----------
@@ -131,7 +138,7 @@ class Trainer:
     Raises
     ------
     TypeError, ValueError
-        If `loss` is not a `Loss`, or the optimizer does not have the model's parameters by name.
+        If `loss` is not a `Loss`, or if the optimizer's parameters do not have the names of ``model.params``.
 
     Examples
     --------
@@ -171,7 +178,7 @@ class Trainer:
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
-        """Take one step and return the loss from before the step. If the loss is not finite, take no step."""
+        """Take one step. Return the loss with the weights before the step. If it is not finite, take no step."""
         model = self.model
         with self._lookahead(), self._around():
             outputs = model.forward(batch.x, training=True)
@@ -232,12 +239,14 @@ class Trainer:
         order : function, optional
             Called before every epoch. Returns the order of the rows, or None for the order of the arrays.
         change : function of the batches, optional
-            Returns the batches to train on, for example batches with noise.
+            Called in every epoch with an iterator over the batches. Returns the batches to train on, for example
+            batches with noise.
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch. During this call, the parameters are the optimizer's averages, if it has
-            averages. A `ReduceOnPlateau` schedule observes the returned value: smaller is better.
+            Called after every complete epoch. If the optimizer has averages, they are the values of the parameters
+            during this call. If the learning rate is a `ReduceOnPlateau` schedule, the schedule observes the returned
+            value. A smaller value is better.
 
         Yields
         ------

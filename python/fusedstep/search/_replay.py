@@ -1,7 +1,7 @@
 """Samplers without a state: they compute each trial from the earlier trials of the study.
 
-So the samplers work with any storage, with several workers and with a resumed study. They repeat the search with the
-recorded results up to the first point that has no result.
+For each trial, a sampler repeats the search from its beginning with the recorded results, up to the first point that
+has no result. So the samplers work with any storage, with several workers and with a resumed study.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Border(NamedTuple):
     best : float
         The value of the parameter in the best trial.
     side : {"low", "high"}
+        The border on which the value lies.
     low, high : float
         The ends of the range, or the smallest and the largest value of a grid.
     """
@@ -54,8 +55,8 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
     study : optuna.Study
         A study with one objective and at least one completed trial.
     tolerance : float
-        Width of the border at each end, divided by the width of the range. It must be below 0.5. With ``log=True``,
-        both widths are measured on the logarithmic scale.
+        Width of the border at each end, divided by the width of the range: at least 0 and below 0.5. For a parameter
+        with ``log=True``, both widths are measured on the logarithmic scale.
     ignore : collection of str
         Names of parameters that are not checked, for example because their range has a natural end.
 
@@ -74,7 +75,7 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
     -----
     Source: Bengio (2012), section 3.3.1. If on average each value was tried twice or more, the tried values are treated
     as a grid. The ends of a grid are borders too, because a grid may be narrower than the range. A categorical
-    parameter has borders if its choices are at least three numbers.
+    parameter has borders if it has at least three choices and all choices are numbers.
 
     Examples
     --------

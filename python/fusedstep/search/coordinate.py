@@ -18,9 +18,10 @@ RESTARTS = 1000  # number of random starts. After them, the rest of the grid is 
 class CoordinateDescentSampler(ReplaySampler):
     """Change one hyperparameter at a time, starting from the best point so far.
 
-    All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. Then
-    the second parameter is changed, and so on. Such rounds over all parameters are repeated until a round changes
-    nothing. Then the search starts again at a random point of the grid. It stops when the whole grid has been tried.
+    All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. The
+    second parameter and all further parameters follow in the same way. Such rounds over all parameters are repeated
+    until no parameter changes in a round. Then the search starts again at a random point of the grid. The search stops
+    when the whole grid has been tried.
 
     Parameters
     ----------
@@ -34,13 +35,13 @@ class CoordinateDescentSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
-        grid, or a range that does not contain the value.
+        If an argument is not as described. ``trial.suggest_...`` raises ValueError if the parameter is not in the grid,
+        or if the suggested range does not contain the value that the sampler has chosen.
 
     Notes
     -----
-    Source: Bengio (2012), section 3.3.2. Trials that failed or were pruned have the worst result. The study holds the
-    whole state of the search. So a search can be stored, resumed and shared by several processes.
+    Source: Bengio (2012), section 3.3.2. A failed or pruned trial is treated as worse than all completed trials. The
+    study holds the whole state of the search. So a search can be stored, resumed and shared by several processes.
 
     Examples
     --------

@@ -27,14 +27,16 @@ Place = Fraction | int
 class MultiResolutionGridSampler(ReplaySampler):
     """Try a coarse grid over the whole range, then finer grids around the best point so far.
 
-    Level 0 is the coarse grid. The grid of each further level has half the spacing of the level before::
+    The search goes from level to level. Level 0 is the coarse grid. The grid of each further level has half the spacing
+    of the level before::
 
         level 0    u_k = k / (points - 1),                       k = 0 ... points - 1
         level l    u_k = u_best + k / ((points - 1) 2^l),        k = -h ... h,    h = floor(points / 2)
 
-    Here u = 0 and u = 1 are the ends of the range; with ``log=True``, u is linear in the logarithm. Positions outside
-    of the range are omitted. Points of a coarser grid are not tried again. The order within a level is random. A
-    categorical parameter has all its choices at every level.
+    Here u = 0 and u = 1 are the ends of a parameter's range, and u_best is the position of the best point so far. With
+    ``log=True``, u is linear in the logarithm of the parameter. Positions outside of the range are omitted. Points of a
+    coarser grid are not tried again. The order within a level is random. A categorical parameter has all its choices at
+    every level.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ class MultiResolutionGridSampler(ReplaySampler):
         Distributions of Optuna: ``FloatDistribution``, ``IntDistribution`` or ``CategoricalDistribution``. An example
         is ``FloatDistribution(1e-5, 1.0, log=True)``.
     points : int
-        Number of points per parameter at level 0, at least 2. Later levels have at most ``2 * (points // 2) + 1``.
+        Number of positions per parameter at level 0, at least 2. Each later level has at most
+        ``2 * (points // 2) + 1`` positions per parameter.
     levels : int, optional
         Number of levels. By default, the search ends after ``n_trials`` trials, or when no finer grid has new points.
     key : Key, optional
@@ -51,13 +54,13 @@ class MultiResolutionGridSampler(ReplaySampler):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. A trial raises ValueError if it suggests a parameter that is not in the
-        space, or a range that does not contain the value.
+        If an argument is not as described. ``trial.suggest_...`` raises ValueError if the parameter is not in the
+        space, or if the suggested range does not contain the value that the sampler has chosen.
 
     Notes
     -----
-    Source: Bengio (2012), section 3.3.3. Trials that failed or were pruned have the worst result. The study holds the
-    whole state of the search. So a search can be stored, resumed and shared by several processes.
+    Source: Bengio (2012), section 3.3.3. A failed or pruned trial is treated as worse than all completed trials. The
+    study holds the whole state of the search. So a search can be stored, resumed and shared by several processes.
 
     Examples
     --------

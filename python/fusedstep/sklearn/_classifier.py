@@ -31,6 +31,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         l          more than two classes: -log softmax(f)_y
                    two classes, or several labels per row: the binary cross-entropy, summed over the labels
         w_i        sample_weight_i * class_weight_y_i; the sums are over the rows i of a batch
+        f(x), W    outputs of the network before the last activation, and all weights
 
     Parameters
     ----------
@@ -41,19 +42,20 @@ class MLPClassifier(ClassifierMixin, Labels):
     solver : str, class or function
         "adam", "sgd" and "lbfgs" are the solvers of scikit-learn. Any other optimizer of this package can be given by
         its class, or by its name in upper or lower case. A function, such as ``partial(fs.AdamW, lr=0.01)``, is called
-        with parameter groups and must return an optimizer. It must also set the learning rate, the decay and the
-        average. The estimator's own parameters for these must then keep their defaults.
+        with parameter groups and must return an optimizer. With a function, `learning_rate`, `warmup`, `l1_ratio`,
+        `decay`, `weight_decay`, `ema_decay` and `solver_params` must have their defaults, because the function chooses
+        these options.
     alpha : float
         Strength of the penalty on the weights. Biases have no penalty. The penalty is divided by the number of rows in
-        the batch, or by the sum of their weights.
+        the batch. If the rows have weights, it is divided by the sum of these weights.
     batch_size : int or "auto"
         Number of rows per batch. "auto" is ``min(200, n)`` for n rows. With `batch_norm`, a last batch of one row is
         added to the batch before.
     learning_rate : str or function of the step
-        "constant", "invscaling" or "adaptive" as in scikit-learn; the last two change the rate only if the solver is
-        SGD. Or a schedule: a name of `fusedstep.schedules.named`, whose schedule then covers `max_iter` epochs, or a
-        function of the step. With a schedule, the training lasts `max_iter` epochs; only `early_stopping` or a callback
-        can end it earlier.
+        "constant", "invscaling" and "adaptive" mean the same as in scikit-learn. The last two change the rate only if
+        the solver is SGD. Any other name is a schedule of `fusedstep.schedules.named`, which covers `max_iter` epochs.
+        A function computes the rate from the number of the step. With a schedule or a function, the training lasts
+        `max_iter` epochs. Only `early_stopping` or a callback can then end it earlier.
     learning_rate_init : float or "auto"
         The first learning rate. "auto" is the optimizer's default for small networks.
     power_t : float
@@ -66,17 +68,19 @@ class MLPClassifier(ClassifierMixin, Labels):
         The same int gives the same results, bit for bit, for any number of this package's threads.
     tol, n_iter_no_change : float
         The training ends after more than `n_iter_no_change` epochs in a row that did not improve the loss by more than
-        `tol`. With `early_stopping`, the validation score is used instead of the loss. ``n_iter_no_change=np.inf``
-        turns this off.
+        `tol`. With `early_stopping`, the validation score is used instead of the loss. With
+        ``n_iter_no_change=np.inf``, the training never ends for this reason.
     verbose : bool or int
-        If True, show a progress bar in a terminal or notebook. Without rich, or elsewhere, print one line per epoch.
+        If True, show the progress. If rich is installed and the output is a terminal or a notebook, there is a progress
+        bar. In all other cases, one line per epoch is printed.
     warm_start : bool
         If True, `fit` starts from the weights of the last fit.
     momentum, nesterovs_momentum : float, bool
         Momentum of SGD. If `nesterovs_momentum` is True, it is Nesterov's momentum.
     early_stopping : bool
-        If True, compute the score of validation rows after every epoch, and restore the weights of the best score at
-        the end. The validation rows are `X_val` and `y_val` if these are given to `fit`, else held-out rows of X.
+        If True, compute the score of validation rows after every epoch. At the end of the training, restore the weights
+        that had the best score. The validation rows are the arguments `X_val` and `y_val` of `fit`. Without these
+        arguments, they are rows of X that are held out from the training.
     validation_fraction : float
         Fraction of the rows that is held out.
     beta_1, beta_2, epsilon : float
@@ -86,15 +90,16 @@ class MLPClassifier(ClassifierMixin, Labels):
     solver_params : dict or None
         Other arguments of the optimizer, such as ``{"amsgrad": True}``.
     l1_ratio : float
-        Fraction of `alpha` that is an L1 penalty: 0 is L2, 1 is L1, and numbers between 0 and 1 are the elastic net.
+        Fraction of `alpha` that is an L1 penalty. With 0 the penalty is L2, with 1 it is L1, and with a number between
+        0 and 1 it is the elastic net.
     decay : {"l2", "decoupled", "proximal"} or None
         How the penalty changes the weights. "l2" adds the penalty's gradient to the gradient of the loss. "decoupled"
         shrinks the weights directly. "proximal" is a proximal step, which makes exact zeros with L1. None is the
         optimizer's default: "decoupled" for AdamW, "l2" for most others.
     weight_decay : float or None
-        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. The solver must have this decay,
-        as "AdamW" and "Lion" have, or `decay` must be "decoupled". `weight_decay` replaces `alpha`. It is not divided
-        by the number of rows in the batch.
+        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. Some solvers, such as "AdamW"
+        and "Lion", have a decoupled decay by default. All others need ``decay="decoupled"``. `weight_decay` replaces
+        `alpha`. It is not divided by the number of rows in the batch.
     clip_norm : float or None
         Largest norm of the gradient. A gradient with a larger norm is scaled down to this norm.
     warmup : int
@@ -104,12 +109,13 @@ class MLPClassifier(ClassifierMixin, Labels):
     batch_norm : bool
         If True, normalise each hidden layer before its activation. `intercepts_` then has the beta of batch norm.
     weight_init, bias_init : function or None
-        Initialisers of the weights and biases from `fusedstep.init`. None: the same initial values as in scikit-learn.
+        Initialisers of the weights and biases, such as ``fusedstep.init.he()``. None: the same initial values as in
+        scikit-learn.
     class_weight : dict, "balanced" or None
         Weights of the classes, also for held-out rows. "balanced" is n / (k * n_c) for class c, with n rows, k classes
         and n_c rows of class c.
     label_smoothing : float
-        Number eps: the probability t of each class becomes ``(1 - eps) t + eps / k`` for k classes.
+        A number eps from 0 to below 1. The probability t of each class becomes ``(1 - eps) t + eps / k`` for k classes.
     sparsity : float
         Strength of a penalty on the hidden activations, which is added to the loss.
     sparsity_penalty : {"l1", "student_t", "kl"}
@@ -121,8 +127,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         If given, the hidden layers are first trained as a stack of auto-encoders. The dict has arguments of
         `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``.
     input_noise, weight_noise : float
-        Standard deviations of normal noise. `input_noise` is for the inputs of every batch. `weight_noise` is for the
-        weights with which every gradient is computed.
+        Standard deviations of normal noise in training. `input_noise`: noise is added to the inputs of every batch.
+        `weight_noise`: every gradient is computed with noise on the weights.
     mixup : float
         If above 0, mix every row with another row. The weight of the row is drawn from Beta(mixup, mixup).
     ema_decay : float or None
@@ -151,7 +157,8 @@ class MLPClassifier(ClassifierMixin, Labels):
     validation_scores_, best_validation_score_ : list of float, float
         Score of each epoch, and the best score. Both are None if there are no validation rows.
     n_iter_, t_ : int
-        Number of epochs of the last fit, and number of rows that the network was trained on so far.
+        Number of epochs of the last fit, and number of rows that the network was trained on so far. A row is counted
+        once in every epoch.
     n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
         As in scikit-learn.
 
@@ -162,9 +169,9 @@ class MLPClassifier(ClassifierMixin, Labels):
 
     Notes
     -----
-    `fit` and `partial_fit` accept validation rows ``X_val`` and ``y_val``. Their scores are recorded, and
-    `early_stopping` uses these scores. `partial_fit` with `early_stopping` needs ``X_val`` and ``y_val``. If X is
-    sparse, one batch at a time is made dense.
+    `fit` and `partial_fit` accept validation rows ``X_val`` and ``y_val``. After every epoch, the score of these rows
+    is appended to `validation_scores_`. `early_stopping` uses this score. `partial_fit` with `early_stopping` needs
+    ``X_val`` and ``y_val``. If X is sparse, one batch at a time is made dense.
 
     Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads
     with ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)``. joblib limits the threads of its
@@ -208,7 +215,11 @@ class MLPClassifier(ClassifierMixin, Labels):
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any) -> Array:
-        """Return the most probable class of each row, or a column of 0 and 1 per label if rows have several labels."""
+        """Return the most probable class of each row.
+
+        If rows have several labels, return one column per label instead, with 1 for the labels of a row and 0 for all
+        others.
+        """
         return self._labels(self._predicted(self._checked(X)))
 
     def predict_proba(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:

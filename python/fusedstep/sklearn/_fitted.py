@@ -28,7 +28,7 @@ from ._state import packed, unpack
 
 
 def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
-    """Refuse arrays of other libraries while scikit-learn's array_api_dispatch is on, because it does not convert them.
+    """Refuse arrays of other libraries while array_api_dispatch is on. scikit-learn then does not convert such arrays.
 
     Raises
     ------

@@ -15,8 +15,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over rows and columns; gradient ``(y - t) / n``.
 
-    For k columns, this gradient is k times the gradient of the value. scikit-learn also reports the mean over the
-    columns, but minimises the sum.
+    For k columns, this gradient is k times the gradient of the value. scikit-learn does the same: it reports the mean
+    over the columns, and minimises the sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from ._parameters import ACTIVATIONS, Parameters
 
 
 def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
-    """Make the network. Without options that scikit-learn lacks, it has the same initial weights as in scikit-learn.
+    """Make the network. If only options of scikit-learn are used, its initial weights are those of scikit-learn.
 
     ::
 

@@ -27,7 +27,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     ::
 
-        squared_error   1/2 (f(x) - y)^2
+        squared_error   1/2 (f(x) - y)^2,                        prediction f(x)
         poisson         y log(y / exp(f(x))) - y + exp(f(x)),    prediction exp(f(x))
 
     Parameters
@@ -50,8 +50,8 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     Notes
     -----
-    If there are several outputs, training minimises the sum of their losses, and `loss_curve_` contains the mean of
-    their losses. scikit-learn does the same.
+    y may have several columns. The training then minimises the sum of the losses of the columns. With "squared_error",
+    `loss_curve_` contains the mean over the columns instead of the sum. scikit-learn does the same.
 
     Examples
     --------

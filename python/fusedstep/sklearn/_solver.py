@@ -17,7 +17,7 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the est
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Return an optimizer for a training of `steps` steps. Only weights decay, but not biases, gamma and beta.
+    """Return an optimizer for a training of `steps` steps. Weights have decay. Biases, gamma and beta have none.
 
     Raises
     ------
@@ -142,7 +142,11 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
-    """Return a function that computes the penalty on the weights, not divided by rows. None if there is no penalty."""
+    """Return a function that computes ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``.
+
+    Return None if the loss does not contain this penalty: if `alpha` is 0, if the decay is decoupled, or if `solver` is
+    a function.
+    """
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None
     weights, l1 = list(optimizer.groups[0]["params"]), given.l1_ratio

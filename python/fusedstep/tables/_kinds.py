@@ -17,7 +17,7 @@ Frame = Any  # a pandas.DataFrame
 Series = Any
 
 MOSTLY = 0.9  # if at least this share of the cells are numbers, the kind of the column is "number"
-FEW = 20  # identifiers and free text have more different values than this
+FEW = 20  # a column with at most this number of different values is neither an identifier nor free text
 # Names of identifiers. Their values may repeat in OFTEN_REPEATED and CAMEL. In NEVER_REPEATED, they must all differ.
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
@@ -33,13 +33,14 @@ class Column:
     name : str
     kind : {"number", "category", "date", "left out"}
     note : str
-        A remark if the column is unusual, else empty.
+        The reason why the column is left out, or a remark about its cells. May be empty.
     decimal : str
         The decimal sign of numbers that are stored as strings.
     format : str
-        The format of dates that are stored as strings, as for ``strftime``, or "ISO8601". Empty if the cells are dates.
+        The format of dates that are stored as strings: a format of ``strftime``, or "ISO8601". Empty if pandas stores
+        the cells as dates.
     fill : float
-        The number that replaces missing numbers.
+        The number that replaces missing cells. For dates, it is in days since 1970.
     missing : bool
         True if there is an additional output, which is 1 where the cell is missing.
     values : list of str

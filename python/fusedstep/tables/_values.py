@@ -70,7 +70,7 @@ def as_texts(column: Series) -> Series:
 
 
 def date_format(column: Series) -> str | None:
-    """Return the date format of at least 90% of the cells. None if there is no such format, "" if cells are dates."""
+    """Return the date format of at least 90% of the cells, or None. If pandas stores the cells as dates, return ""."""
     if column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"):
         return ""
     values = column.dropna()

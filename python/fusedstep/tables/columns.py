@@ -24,7 +24,7 @@ DATE_PARTS = {
     "weekday": lambda t: t.dt.day_of_week,
     "hour": lambda t: t.dt.hour + t.dt.minute / 60,
 }
-SHOWN = 40  # largest number of rows that `Columns.table` returns
+SHOWN = 40  # if there are more columns, `Columns.table` puts equal conversions into one row
 
 
 class Columns:
@@ -33,9 +33,13 @@ class Columns:
     The outputs of a column depend on its kind::
 
         number     the number, or the median of the training rows if the number is missing
-        category   one output per category: 1 in the rows of this category, else 0; two categories have one output
+        category   one output per category: 1 in the rows of this category, else 0
         date       days since 1970, month, weekday; also the hour if the dates have times
         left out   no output
+
+    Rare categories share one output. A category is rare if it has fewer than 3 training rows, or if 30 categories are
+    more frequent. If no category has 3 rows, the first 30 still have outputs of their own. If a column has exactly two
+    categories and no missing cells, it has an output for only one of them.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
@@ -76,7 +80,7 @@ class Columns:
         Parameters
         ----------
         frame : pandas.DataFrame
-            The table without the target. All rows of a column decide its kind.
+            The table without the target. The kind of a column is decided from all its rows.
         rows : ndarray of integers or slice
             The training rows, from which medians and categories are computed. By default all rows.
         drop, categorical, numeric : collections of str
@@ -183,7 +187,7 @@ def _outputs(column: Column) -> list[str]:
 
 
 def _learn_numbers(training: Frame, frame: Frame) -> tuple[dict[str, float], dict[str, bool]]:
-    """Return for each column the median of the training rows, and True if some of these rows are missing."""
+    """Return for each column the median of the training rows, and True if a cell of these rows is missing."""
     if not frame.shape[1]:
         return {}, {}
     block = training.to_numpy(dtype=np.float64)

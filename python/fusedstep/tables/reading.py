@@ -25,7 +25,7 @@ TEXT, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SUFFIXES = (*TEXT, *PARQUET, *(f".csv{suffix}" for suffix in OPEN))
 DELIMITERS = ",;\t|"
-SAMPLE = 200_000  # characters that are searched for the decimal sign
+SAMPLE = 200_000  # number of characters at the start of a file that are searched for the decimal sign
 
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "<NA>", "#N/A", "NULL", "null")
 NO_CELL = (*NO_VALUE, "None", "none", "?", "-", "--", ".", "n.a.", "na", "missing")
@@ -48,8 +48,8 @@ def read(path: str | os.PathLike[str], target: str | None = None) -> Frame:
     Returns
     -------
     pandas.DataFrame
-        For a text file, its index has the line numbers and the name "line". For a parquet file, its index has row
-        numbers from 0 and the name "row".
+        The table. If the file is a text file, the index of the table is named "line" and has the line numbers of the
+        file. If it is a parquet file, the index is named "row" and has row numbers from 0.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode as UTF-16 if there is its byte order mark, else as UTF-8, Windows-1252 or latin-1."""
+    """Decode UTF-16 if the data begin with its byte order mark. Else try UTF-8, Windows-1252 and latin-1, in order."""
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     for encoding in ["utf-16"] if marked else ["utf-8-sig", "cp1252", "latin-1"]:
         try:

@@ -18,9 +18,10 @@ from .._layer import Layer
 
 
 class Activation(Layer):
-    """An elementwise function ``y = f(x)`` whose slope f' is a function of y: ``dx = dy * f'(y)``.
+    """The base class of elementwise functions ``y = f(x)``, ``dx = dy * slope``. The slope is a function of y.
 
-    A subclass defines f in `_apply` and f' in `_slope`.
+    dy and dx are the gradients of the loss with respect to y and x. A subclass defines f in `_apply`, and computes the
+    slope from y in `_slope`.
 
     Attributes
     ----------

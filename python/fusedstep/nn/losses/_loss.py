@@ -15,7 +15,7 @@ class Loss:
 
     ::
 
-        value = sum_i w_i l_i / sum_i w_i,    w_i = 1 without weights
+        value = sum_i w_i l_i / sum_i w_i,    l_i = loss of row i,    w_i = weight of row i, or 1 without weights
 
     ``loss(outputs, targets)`` returns the value. ``loss.gradient(outputs, targets)`` returns the gradient with respect
     to the outputs. `value_and_gradient` returns both and takes little more time than ``loss(outputs, targets)``. The
@@ -58,7 +58,7 @@ class Loss:
         outputs : ndarray, shape (n, k)
             Outputs of the model: float32 or float64, n >= 1. They are not written to.
         targets : ndarray
-            One number or row per row of the outputs; see the class.
+            The targets of the rows. Each loss describes their shape and their values.
         weights : ndarray, shape (n,), optional
             Weights of the rows: finite numbers >= 0, at least one of them > 0.
 
@@ -66,7 +66,7 @@ class Loss:
         -------
         value : float
         gradient : ndarray, shape (n, k)
-            In reused memory: valid until the next call.
+            An array in reused memory. It is valid until the next call.
 
         Raises
         ------

@@ -14,10 +14,10 @@ from ._loss import Loss
 class SoftmaxNLL(Loss):
     """``-mean(log softmax(z)[label])`` on logits z; gradient ``(softmax(z) - onehot(label)) / n``.
 
-    The loss contains the softmax. It is computed from ``z - max(z)``, so that nothing overflows. torch's
-    ``CrossEntropyLoss`` is the same. The targets are integer labels of shape (n,). They can also be distributions t
-    over the classes, of shape (n, k), such as smoothed or mixed labels. Then the loss is
-    ``-mean_i(sum_j t_ij log softmax(z)_ij)``.
+    z has n rows and k columns, one column per class. The loss contains the softmax, which is computed from
+    ``z - max(z)``, so that nothing overflows. torch's ``CrossEntropyLoss`` is the same. The targets are integer labels
+    of shape (n,). They can also be distributions t over the classes, of shape (n, k), such as smoothed or mixed labels.
+    Then the loss is ``-mean_i(sum_j t_ij log softmax(z)_ij)``.
 
     Examples
     --------
@@ -58,11 +58,11 @@ class SoftmaxNLL(Loss):
 
 
 class MulticlassHinge(Loss):
-    """``mean_i(sum_j max(0, z_ij - z_il + margin))`` with the label l of row i, for all classes j != l.
+    """``mean_i(sum_j max(0, z_ij - z_il + margin))`` over the n rows i. Here l is the label of row i, and j != l.
 
-    The gradient is 1/n for each class j with a term above 0. For the label, it is -m/n, where m is the number of these
-    classes. The targets are integer labels of shape (n,). torch's ``MultiMarginLoss`` also divides by the number of
-    classes. Source: Weston and Watkins (1999).
+    In row i, let m be the number of classes j whose term of the sum is above 0. The gradient is 1/n for these classes,
+    -m/n for the label l, and 0 for the other classes. The targets are integer labels of shape (n,). torch's
+    ``MultiMarginLoss`` also divides by the number of classes. Source: Weston and Watkins (1999).
 
     Parameters
     ----------
