@@ -408,7 +408,7 @@ def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(co
 
 
 @pytest.mark.torch
-def test_adafactor_refuses_sparse_and_repeated_gradients_in_torch(torch: Any) -> None:
+def test_adafactor_refuses_sparse_gradients_and_zero_grads_with_repeated_elements_in_torch(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])

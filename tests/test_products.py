@@ -212,7 +212,10 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """OpenBLAS copies the factors on Haswell. All tiles then take up to four times as long as one call."""
+    """A thread computes a tile, which is a block of the product. On Haswell, OpenBLAS copies the factors for each tile.
+
+    All tiles together then take up to four times as long as one call for the whole product.
+    """
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -273,7 +276,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
     prefix: str, suffix: str, integer: str, tmp_path: Path
 ) -> None:
-    """The suffix of a name does not show the size of the integers. Fedora's libopenblas64 has no suffix."""
+    """A name without a suffix can belong to a library with 64-bit integers, such as Fedora's libopenblas64."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
