@@ -11,7 +11,7 @@ constexpr bool has_norms = requires {
   &Rule::template trust<float>;
 };
 
-/// Writes the results of Rule::measure for n elements to `measured`.
+/// Writes the results of Rule::measure for n elements to `out`.
 template <class Rule, unsigned V, class N, class T>
 inline void measure_block(const T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale,
                           const typename Rule::template coefficients<N>& c, T* out) {
