@@ -307,7 +307,7 @@ import numpy as np
 from fusedstep import _core
 ctypes.CDLL(sys.argv[1])
 assert _core.find_blas(sys.argv[1].encode())
-a, b, out = np.ones((64, 64)), np.ones((64, 256)), np.empty((64, 256))  # two tiles each way
+a, b, out = np.ones((64, 64)), np.ones((64, 256)), np.empty((64, 256))  # two tiles along each axis
 def owners(forced, by_rows, threads=0):
     _core.force_threads(forced)
     assert _core.product(a, b, out, by_rows, threads)
@@ -324,7 +324,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
 def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
-    """Rows and columns are shared in tiles. A limit of one thread also holds for products."""
+    """A thread computes whole tiles (blocks of rows or columns). A limit of one thread also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
@@ -373,7 +373,7 @@ def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> No
 
 @where_shared
 def test_product_uses_no_more_threads_than_openblas_may() -> None:
-    """OPENBLAS_NUM_THREADS limits the threads of NumPy, and also the threads of fusedstep that replace them."""
+    """OPENBLAS_NUM_THREADS also limits the number of fusedstep's threads that compute a product instead of NumPy."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"
         "_core.force_threads(4)\n"
