@@ -156,7 +156,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its last output. NumPy copies the input first."""
+    """A user may pass the last output of a network with a single `Linear` as its next input. NumPy copies the input."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
