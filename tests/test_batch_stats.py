@@ -40,7 +40,7 @@ def test_batch_statistics_have_the_bits_of_their_numpy_reference(
 
 
 def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generator) -> None:
-    """They are equal up to rounding. If the parts are multiples of 1,024 values, all bits are equal."""
+    """The results are equal up to rounding. If all parts begin at multiples of 1,024, all bits are equal."""
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):

@@ -114,7 +114,7 @@ def test_time_of_a_compilation_is_published(pages: Path) -> None:
     assert "| torch.compile, ready after 31.5 s | 3.00 ms |" in (pages / "PAGE").read_text()
 
 
-def test_table_compares_given_memory_with_given_memory_and_new_with_new() -> None:
+def test_results_in_given_memory_and_in_new_memory_have_separate_rows() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))

@@ -43,7 +43,9 @@ EVERY = {v.name: v for v in VARIANTS}
         ([0.999, 1.9989, 2.9991, 3.999], True),  # 0.04% lower in every run
     ],
 )
-def test_losses_must_be_within_one_percent_and_two_standard_errors(losses: list[float], within: bool) -> None:
+def test_losses_differ_by_at_most_one_percent_and_are_at_most_two_standard_errors_higher(
+    losses: list[float], within: bool
+) -> None:
     reference = [1.0, 2.0, 3.0, 4.0]
     assert outcome.difference(losses, reference).is_within is within
     pair = {"train": reference, "held_out": reference}

@@ -118,7 +118,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """A float16 gradient can also step a float16 parameter. The states of this parameter are float32."""
+    """A float16 parameter with float32 states can also be updated from a float16 gradient."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -171,7 +171,7 @@ def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
-    """Gradients with inf are skipped. Gradients of a wrong shape or number are refused."""
+    """Steps with an inf gradient are skipped. Wrong shapes and wrong numbers of gradients are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b])
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -363,7 +363,7 @@ def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> 
 
 @pytest.mark.torch
 def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
-    """The states are also float32 after a state dict is loaded. A state dict of a wrong shape changes nothing."""
+    """The states are also float32 after a state dict is loaded. A state dict with wrong shapes changes nothing."""
     tensors = leaves(torch, [(8, 5), (5,)], torch.bfloat16)
     opt = ours("Adafactor")(tensors, master_weights=True)
     train(torch, opt, tensors, 3)
@@ -408,7 +408,7 @@ def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(co
 
 
 @pytest.mark.torch
-def test_adafactor_refuses_sparse_and_repeated_gradients_in_torch(torch: Any) -> None:
+def test_adafactor_refuses_sparse_gradients_and_zero_grads_with_repeated_elements_in_torch(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])

@@ -156,7 +156,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """The input of a network with a single `Linear` may be its last output. NumPy copies the input first."""
+    """A user may pass the last output of a network with a single `Linear` as its next input. NumPy copies the input."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -212,7 +212,10 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """OpenBLAS copies the factors on Haswell. All tiles then take up to four times as long as one call."""
+    """A thread computes a tile, which is a block of the product. On Haswell, OpenBLAS copies the factors for each tile.
+
+    All tiles together then take up to four times as long as one call for the whole product.
+    """
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
     if "v3" not in _core.available_isas():
@@ -273,7 +276,7 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
     prefix: str, suffix: str, integer: str, tmp_path: Path
 ) -> None:
-    """The suffix of a name does not show the size of the integers. Fedora's libopenblas64 has no suffix."""
+    """A name without a suffix can belong to a library with 64-bit integers, such as Fedora's libopenblas64."""
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
@@ -304,7 +307,7 @@ import numpy as np
 from fusedstep import _core
 ctypes.CDLL(sys.argv[1])
 assert _core.find_blas(sys.argv[1].encode())
-a, b, out = np.ones((64, 64)), np.ones((64, 256)), np.empty((64, 256))  # two tiles each way
+a, b, out = np.ones((64, 64)), np.ones((64, 256)), np.empty((64, 256))  # two tiles along each axis
 def owners(forced, by_rows, threads=0):
     _core.force_threads(forced)
     assert _core.product(a, b, out, by_rows, threads)
@@ -321,7 +324,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
 def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
-    """Rows and columns are shared in tiles. A limit of one thread also holds for products."""
+    """A thread computes whole tiles (blocks of rows or columns). A limit of one thread also holds for products."""
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
@@ -370,7 +373,7 @@ def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> No
 
 @where_shared
 def test_product_uses_no_more_threads_than_openblas_may() -> None:
-    """OPENBLAS_NUM_THREADS limits the threads of NumPy, and also the threads of fusedstep that replace them."""
+    """OPENBLAS_NUM_THREADS also limits the number of fusedstep's threads that compute a product instead of NumPy."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"
         "_core.force_threads(4)\n"

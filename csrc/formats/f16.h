@@ -15,7 +15,7 @@ struct f16 {
   static constexpr std::uint32_t smallest_normal = 0x38800000;  // 2^-14
   static constexpr std::uint32_t beyond = 0x47800000;           // 2^16
   static constexpr std::uint32_t infinite = 0x7f800000, quiet = 0x00400000;
-  // 0.5 as a float32: its last place is worth 2^-24, as is that of a denormal float16
+  // 0.5 as a float32. Its lowest bit has the value 2^-24, like the lowest bit of a denormal float16.
   static constexpr std::uint32_t half = 0x3f000000;
 
   /// The number or the vector of numbers whose bits are in the lower half of `h`.

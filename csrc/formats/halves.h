@@ -1,5 +1,5 @@
 // 16-bit numbers for layers. A block of numbers is decoded to float32 in the first-level cache. The float32 kernel
-// processes the block, and its results are encoded again. They are rounded to nearest, ties to even.
+// processes the block. The results are then encoded, which rounds them to nearest, ties to even.
 #pragma once
 
 #include <cstddef>

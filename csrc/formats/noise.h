@@ -7,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::ptrdiff_t noise_block = 256;  // elements with the same 64-bit key; two of them share a hash
+constexpr std::ptrdiff_t noise_block = 256;  // number of elements with the same 64-bit key
 
 /// The finalizer of splitmix64 (Steele, Lea, Flood 2014).
 inline std::uint64_t scramble(std::uint64_t x) {

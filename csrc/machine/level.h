@@ -1,4 +1,5 @@
-// The level is the instruction set whose kernels are used. Every feature compiles its kernels once per level.
+// The level is the instruction set whose kernels are used. The file kernels.cpp of each folder is compiled once per
+// level.
 #pragma once
 
 #include <string>
@@ -21,7 +22,7 @@ const char* isa();
 /// effect at once, because the table of kernels is looked up at each use.
 bool set_isa(const std::string& name);
 
-/// FUSEDSTEP_TABLES(Type, name) declares a feature's tables of kernels, one table per level. It also declares name(),
+/// FUSEDSTEP_TABLES(Type, name) declares tables of pointers to kernels, one table per level. It also declares name(),
 /// which returns the table of the level in use.
 #if defined(FUSEDSTEP_X86_LEVELS)
 #define FUSEDSTEP_TABLES(Type, name)                                                \

@@ -1,4 +1,4 @@
-// The interface for parallel loops. Only the code behind it starts threads.
+// The interface for parallel loops. Only the implementations of this interface start threads.
 #pragma once
 
 #include <algorithm>

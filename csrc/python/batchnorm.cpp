@@ -72,8 +72,8 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
   }
   if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
-    refuse_value(call.where("num_batches"), "given if momentum is None, because the cumulative average counts batches",
-                 "None");
+    refuse_value(call.where("num_batches"),
+                 "given if momentum is None, because the average needs the number of batches", "None");
   return 0;
 }
 

@@ -130,9 +130,9 @@ class PyPlan {
   /// While this object exists, no other thread can change or step the plan.
   class Claim {
    public:
-    /// Raises an error with the text `otherwise` if another thread has a claim.
+    /// Raises an error with the text `otherwise` if such an object of another thread exists.
     Claim(PyPlan& plan, const std::string& call, const char* otherwise);
-    /// Waits until no other thread has a claim. Claims are short.
+    /// Waits until no such object of another thread exists. These objects exist only for a short time.
     explicit Claim(PyPlan& plan);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;

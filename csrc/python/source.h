@@ -1,6 +1,6 @@
 // A source is the interface to the library whose arrays a plan uses. There are two sources, for NumPy and for torch. A
-// source describes arrays and fetches gradients and learning rates. It raises errors in the terms of the library. It
-// tells the library which arrays a step has written.
+// source describes arrays, and fetches gradients and learning rates. Its errors use the names of the library's types.
+// After a step, it reports to the library which arrays were written.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,6 @@
-// Common code of all update rules. A rule is scalar arithmetic: it knows no pointers, threads, dtypes or instruction
-// sets. The anonymous namespace keeps each instruction set's copy inside its object file.
+// Common code of all update rules. A rule computes with the numbers of one element. Its code does not depend on
+// pointers, threads, dtypes or instruction sets. This header is compiled once per instruction set. The functions are in
+// an anonymous namespace, so that each object file uses its own copies.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +14,17 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule. It exists only in variants that contain all bits of `needs`. With 8 bits, a state that is
-/// never negative has its own codes.
+/// A state array of a rule. A variant of a rule is a set of bits, one bit for each optional part of the rule. The array
+/// exists in the variants that contain all bits of `needs`. `positive` is true if the numbers in the array are never
+/// negative. The 8-bit format of such an array has no codes for negative numbers.
 struct StateName {
   const char* name;
   unsigned needs;
   bool positive = false;
 };
 
-/// A number that a rule keeps for each tensor, and that `prepare` moves one step on. A rule lists them in `scalars`.
+/// A number that a rule keeps for each tensor. The rule's function `prepare` updates the number in each step. A rule
+/// lists these numbers in `scalars`.
 struct ScalarName {
   const char* name;
   double initial;
@@ -29,7 +32,8 @@ struct ScalarName {
 
 namespace {
 
-/// numeric_limits is not used: without optimisation it is a function that the linker merges across levels.
+/// numeric_limits<T>::max() is not used. Without optimisation, it is compiled as a function, and the linker would use
+/// the copy of one instruction set for all of them.
 template <class T>
 constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
@@ -40,7 +44,8 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// A number as a rule computes with it if one of its weights is 0; see Weight. All other results are those of T.
+/// A number with which a rule computes if one of the rule's weights is 0. The product of such a weight and a number is
+/// then 0 (see Weight). All other operations have the same results as with T.
 template <class T>
 struct Careful {
   T value;
@@ -82,15 +87,15 @@ inline T choose(bool condition, T a, T b) {
 
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-/// The bits of a nan that stands for a weight of 0, and of the sign.
+/// The bits of the nan that is stored instead of a weight of 0. The nan has the sign bit of the weight.
 template <class Bits>
 constexpr Bits zero_weight = sizeof(Bits) == 4 ? Bits(0x7fd5aa55) : Bits(0x7ffaaa5555aa55aa);
 template <class Bits>
 constexpr Bits sign_bit = Bits(1) << (8 * sizeof(Bits) - 1);
 
-/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. Plain loops do not know
-/// this, because it would cost them an operation for each weight. Instead, a weight of 0 is stored as a nan, and a rule
-/// with such a weight computes with Careful numbers.
+/// The factor of a term `weight * x` in a sum. If the weight is 0, the term must be 0, even if x is inf or nan. Loops
+/// over numbers of type T do not check for a weight of 0, because each check would take an operation. Instead, a weight
+/// of 0 is stored as a nan, and a rule with such a weight computes with Careful numbers.
 template <class T>
 struct Weight {
   T value;
@@ -101,8 +106,8 @@ struct Weight {
   }
 };
 
-/// The weight of a momentum buffer. If it is exactly 0 there is no buffer: the weight is not used, and Careful numbers
-/// are not needed.
+/// The weight of a momentum buffer. If the weight is 0, there is no buffer, and the weight is not used. A weight of 1
+/// is then stored, so that the rule does not compute with Careful numbers.
 template <class T>
 inline Weight<T> weight_unless_zero(double weight) {
   return Weight<T>(weight == 0.0 ? 1.0 : weight);
@@ -113,8 +118,9 @@ inline T operator*(Weight<T> weight, T x) {
   return weight.value * x;
 }
 
-/// All bits of a number if the weight is not 0, and no bit if it is 0. It is a mask and not a comparison: if gcc sees a
-/// comparison that is constant in the loop, it makes two loops and compiles the code after it twice.
+/// A mask: all bits of a number if the weight is not 0, no bit if the weight is 0. The code uses masks and not
+/// conditional expressions: if gcc sees a condition that is constant in a loop, it makes two loops, and compiles the
+/// code after the loop twice.
 template <class T>
 inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   using Bits = BitsOf<T>;
@@ -122,6 +128,7 @@ inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   return Bits(-Bits((bits & ~sign_bit<Bits>) != zero_weight<Bits>));
 }
 
+/// If the weight is 0, the mask replaces both factors by 0.
 template <class T>
 inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
   using Bits = BitsOf<T>;
@@ -130,7 +137,7 @@ inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
                     __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & mask)));
 }
 
-/// a, or b if the weight is 0. Plain loops are not used if it is 0.
+/// a if the weight is not 0, and b if the weight is 0. In plain loops, no weight is 0.
 template <class T>
 inline T unless_zero(Weight<T>, T a, T) {
   return a;
@@ -143,7 +150,7 @@ inline Careful<T> unless_zero(Weight<Careful<T>> weight, Careful<T> a, Careful<T
       T, Bits((__builtin_bit_cast(Bits, a.value) & mask) | (__builtin_bit_cast(Bits, b.value) & ~mask))));
 }
 
-/// A number of the size of a float, whose Weight is larger.
+/// A type of the size of float. But Weight<Probe> is larger than Weight<float>.
 struct Probe {
   float value;
 };
@@ -151,12 +158,13 @@ template <>
 struct Weight<Probe> {
   Probe values[2];
 };
-/// True if a Weight is among the coefficients of a rule.
+/// True if a Weight is among the coefficients of a rule. In this case, the coefficients for Probe are larger than those
+/// for float.
 template <class Rule>
 constexpr bool has_weights = sizeof(typename Rule::template coefficients<Probe>) >
                              sizeof(typename Rule::template coefficients<float>);
 
-/// True if a weight of 0 is among these coefficients, which consist of numbers of type T.
+/// True if one of these coefficients is a weight of 0. All coefficients are numbers of type T.
 template <class T, class Coefficients>
 inline bool has_zero_weight(const Coefficients& c) {
   using Bits = BitsOf<T>;
@@ -169,11 +177,12 @@ inline bool has_zero_weight(const Coefficients& c) {
   return any;
 }
 
-/// beta average + (1 - beta) x. The sum starts from the term with the larger weight, as torch's lerp does. So a
-/// constant stays the same, and the result is exactly x if beta is 0 and exactly the average if beta is 1.
+/// beta average + (1 - beta) x. If beta is at most 1/2, it is computed as x - beta (x - average), and otherwise as
+/// average + (1 - beta) (x - average), as in torch's lerp. If x is equal to the average, the average does not change.
+/// If beta is 0, the result is exactly x. If beta is 1, the result is exactly the average.
 template <class T>
 struct Ema {
-  Weight<T> from_average;  // 1, or 0 if the sum starts from x
+  Weight<T> from_average;  // 0 if beta is at most 1/2, otherwise 1; so Careful numbers are used for such a beta
   Weight<T> step;
   Ema() = default;
   explicit Ema(double beta) : Ema(beta, 1.0 - beta < 0.5) {}
@@ -183,8 +192,8 @@ struct Ema {
   Ema(double beta, bool from) : from_average(from ? 1.0 : 0.0), step(from ? 1.0 - beta : -beta) {}
 };
 
-/// beta average + (1 - beta) x^2. The weight is multiplied by x first, as in torch, so that the result can be finite
-/// where x^2 is not.
+/// beta average + (1 - beta) x^2. As in torch, (1 - beta) is first multiplied by x. So the result can be finite even if
+/// x^2 overflows.
 template <class T>
 struct SquareEma {
   Weight<T> beta;
@@ -194,11 +203,11 @@ struct SquareEma {
   T operator()(T average, T x) const { return beta * average + (rest * x) * x; }
 };
 
-/// Two numbers with the same operations.
+/// Two numbers. Each operation is applied to both numbers.
 typedef double DoublePair __attribute__((vector_size(16)));
 
 /// Both numbers to the t-th power, by repeated squaring. The bits are the same on every machine, unlike those of libm's
-/// pow. There is no branch on the bits of t, because no CPU can predict it.
+/// pow. There is no branch on the bits of t, because a CPU cannot predict such a branch.
 inline DoublePair power(DoublePair x, std::int64_t t) {
   constexpr DoublePair one = {1.0, 1.0};
   DoublePair result = one;
@@ -222,7 +231,7 @@ inline double log(double x) {
 }
 
 inline double exp(double x) {
-  const double bounded = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;  // beyond these the result is 0 or inf
+  const double bounded = x < -1000.0 ? -1000.0 : x > 1000.0 ? 1000.0 : x;  // outside this range exp is 0 or inf
   const double k = __builtin_floor(bounded / 0x1.62e42fefa39efp-1 + 0.5);
   const double rest = bounded - k * 0x1.62e42feep-1 - k * 0x1.a39ef35793c76p-33;  // ln 2 in two parts
   double series = 1.0;
@@ -236,8 +245,8 @@ inline double real_power(double x, double y) {
   return exp(y * log(x));
 }
 
-/// The weight of z in the t-th average of a schedule-free rule: t^r lr_max^power over the sum of all such numbers.
-/// `scalars` are that sum and the largest rate so far.
+/// The weight of z in the t-th average of a schedule-free rule: w_t / (w_1 + ... + w_t) with w_t = t^r lr_max^power.
+/// lr_max is the largest learning rate of steps 1, ..., t. `scalars` are the sum of all w and lr_max, and are updated.
 inline double next_share(double lr, std::int64_t t, double r, double power, double* scalars) {
   double &sum = scalars[0], &lr_max = scalars[1];
   lr_max = lr > lr_max ? lr : lr_max;

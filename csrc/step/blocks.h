@@ -10,7 +10,7 @@ namespace fusedstep {
 /// The options of stochastic rounding. The random bits of a step depend on `seed` and on the tensor.
 struct Randomness {
   std::uint64_t seed = 0;
-  bool parameters = false, states = false;  // true: rounded stochastically
+  bool parameters = false, states = false;  // true: these numbers are rounded stochastically
 };
 
 /// Updates elements [first, first + n) of a tensor, block by block. Stages are additional operations of a step, for

@@ -1,5 +1,6 @@
-// Sweeps that read and write some combinations of formats themselves, part by part, for the most used rules and
-// formats. All other combinations use the block functions of each format, with the same bits.
+// Fused kernels: loops that decode, update and encode small parts of a block of elements. They exist for the most used
+// rules and combinations of formats. All other combinations use the block functions of each format. Both have results
+// with the same bits.
 #pragma once
 
 #include "step/sweep.simd.h"
@@ -11,7 +12,7 @@ namespace fusedstep {
 namespace {
 
 #if defined(__AVX2__)
-/// Stands for a state that a variant does not have.
+/// The coder of a state that a variant of a rule does not have.
 struct NoPart {
   NoPart(const Stream&, const Rounding&) {}
   void begin(std::ptrdiff_t) const {}
@@ -54,7 +55,7 @@ struct Coders {
   StatePart<Rule, V, S, 3> s3;
 };
 
-/// Takes two parts of a block, which begin at elements i and i + half_block.
+/// Updates two parts of a block. They begin at elements i and i + half_block.
 template <class Rule, unsigned V, class C>
 FUSEDSTEP_INLINE void fused_parts(C& coders, std::ptrdiff_t i, const Factors<float>& f,
                                   const typename Rule::template coefficients<float>& c) {

@@ -11,14 +11,14 @@
 
 namespace fusedstep {
 
-/// Storage for a rule's coefficients<T>. Only the rule knows the type.
+/// Memory for a rule's coefficients<T>. The type is defined in the rule's header.
 struct Coefficients {
   alignas(8) unsigned char bytes[112];
-  bool careful = false;  // a weight is 0: the rule computes with Careful numbers
+  bool careful = false;  // true: a weight is 0, so the rule computes with Careful numbers
 };
 
-/// The stages around a rule, as numbers of one parameter group at one step. The default values leave every element as
-/// it is, bit for bit.
+/// The numbers of one parameter group in one step, for the operations before and after the update rule. With the
+/// default values, these operations do not change any bit of an element.
 struct Stages {
   double scale = 1.0;        // unscale x clip x sign of maximize
   double clip_value = -1.0;  // bound of |g| after scaling; negative: none
@@ -40,14 +40,15 @@ namespace {
 /// True if converting a factor to T keeps its precision: it is 0 or within the range of T's normal numbers.
 template <class T>
 inline bool keeps_digits(double factor) {
-  // numeric_limits is not used: without optimisation it is a function that the linker merges across levels.
+  // numeric_limits<T>::max() is not used. Without optimisation, it is compiled as a function, and the linker would use
+  // the copy of one instruction set for all of them.
   constexpr double smallest = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022;
   constexpr double largest = sizeof(T) == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
   const double size = factor < 0 ? -factor : factor;
   return size == 0 || (size >= smallest && size <= largest);
 }
 
-/// A gradient times a factor. The factor may be outside the range of T, as a clip coefficient below 1e-38 is.
+/// A gradient times a factor. The factor may be outside the range of T, for example a clip coefficient below 1e-38.
 template <class T>
 inline T scaled(T g, double factor) {
   return keeps_digits<T>(factor) ? g * T(factor) : T(double(g) * factor);
@@ -63,7 +64,8 @@ inline bool after_rule(const Stages& st) { return st.threshold != 0 || st.divide
 
 }  // namespace
 
-/// A run of elements of one tensor. All streams are contiguous and of the computing type.
+/// A run: consecutive elements of one tensor that are updated by one call. All arrays are contiguous and have the type
+/// in which the kernel computes.
 struct Run {
   void* p;
   void* states[max_states];
@@ -72,7 +74,7 @@ struct Run {
   std::ptrdiff_t count;
 };
 
-/// Sums of squares are kept in this many virtual lanes on every machine.
+/// The number of partial sums (lanes) of a sum of squares. It is the same on every machine.
 constexpr int norm_lanes = 16;
 
 namespace {
@@ -87,13 +89,14 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
 }  // namespace
 
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
-/// Computes the coefficients of one tensor for its t-th step, and moves its scalar states one step on.
+/// Computes the coefficients of one tensor for its t-th step, and updates the scalar states of the tensor.
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
 using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
                             std::ptrdiff_t n);
 
-/// Of consecutive rows: writes the squares of each, and adds them to those of the columns unless they are null.
+/// Writes the sum of squares of each of some consecutive rows. If `of_columns` is not null, also adds the squares of
+/// the elements to the sums of their columns.
 using RowColumnSquaresFn = void (*)(const void* x, std::ptrdiff_t rows, std::ptrdiff_t columns, double* of_rows,
                                     double* of_columns);
 /// y = x / sqrt(max(row * column, floor)) for consecutive rows of a matrix.
@@ -112,21 +115,21 @@ struct RuleInfo {
   int scalar_count;
 };
 
-/// The streams of a tensor, all without gaps, and the rounding of those that are written: the parameter, then the
-/// states.
+/// The streams of a tensor: the parameter, the gradient and the states. They have no gaps. `rounding` has one item for
+/// the parameter, and then one item for each state.
 struct FusedStreams {
   Stream p, g, states[max_states];
   Rounding rounding[1 + max_states];
 };
-/// Steps whole blocks of 256 elements from `first` on. The only stages are a factor of the gradient and one of the
-/// parameter.
+/// Updates `blocks` whole blocks of 256 elements. The first block begins at element `first`. Of the stages, only
+/// Stages::scale and Stages::shrink are applied.
 using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
                          const Coefficients&);
 
-/// A sweep for streams of these formats. u8 stands for u8_positive too.
+/// A fused kernel for streams of these formats. In this struct, u8 means u8 or u8_positive.
 struct FusedKernel {
   Format p, g, states;
-  bool stochastic;  // the rounding of the states, unless they are float32
+  bool stochastic;  // true: the kernel rounds states stochastically. Not used for float32 states.
   FusedFn run;
 };
 struct FusedList {
@@ -134,15 +137,15 @@ struct FusedList {
   int count = 0;
 };
 
-/// Gives the second pass the two norms of the first: that of the tensor's `count` parameters and that of the measured
-/// numbers.
+/// Changes the coefficients for the second pass. The arguments are the two norms from the first pass (the norm of the
+/// tensor's `count` parameters, and the norm of the results of Rule::measure).
 using TrustFn = void (*)(double norm, double measured, std::int64_t count, Coefficients& out);
 
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
   FusedList fused[1 << max_variants];
-  // Of rules with two passes; null for other rules.
+  // For rules with two passes. Null for other rules.
   SweepFn measure[dtype_count][1 << max_variants];
   TrustFn trust[dtype_count];
 };

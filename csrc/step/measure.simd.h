@@ -11,7 +11,7 @@ constexpr bool has_norms = requires {
   &Rule::template trust<float>;
 };
 
-/// Writes the measured numbers of n elements.
+/// Writes the results of Rule::measure for n elements to `out`.
 template <class Rule, unsigned V, class N, class T>
 inline void measure_block(const T* p, const T* g, T* const* states, std::ptrdiff_t n, T scale,
                           const typename Rule::template coefficients<N>& c, T* out) {
@@ -21,8 +21,9 @@ inline void measure_block(const T* p, const T* g, T* const* states, std::ptrdiff
       });
 }
 
-/// Adds the squares of the parameters to the first norm_lanes partial sums at `sums`. Adds the squares of the numbers
-/// that Rule::measure returns to the next norm_lanes partial sums. The first element is added to lane 0 of both.
+/// Adds the squares of the parameters to the first norm_lanes partial sums at `sums`. Adds the squares of the results
+/// of Rule::measure to the next norm_lanes partial sums. The squares of the run's first element are added to partial
+/// sums 0 and norm_lanes.
 template <class Rule, unsigned V, class T>
 void measure(const Run& run, const Stages& st, const Coefficients& raw) {
   using C = Careful<T>;

@@ -12,7 +12,7 @@
 namespace fusedstep {
 namespace {
 
-/// What a step reads per element: a parameter, a gradient and two states of float32.
+/// The number of bytes that a step reads per element: a parameter, a gradient and two states in float32.
 constexpr std::int64_t usual_bytes = 16;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
@@ -41,25 +41,27 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-/// The first border of blocks at or after an element. If a share begins inside a block, the share before it takes that
-/// block.
+/// The first element of the first block that begins at or after element `at`. So a block belongs to the range in which
+/// it begins.
 std::int64_t next_block(std::int64_t at, std::int64_t size) {
   return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
 }
 
-/// The index of the hyperparameter "weight_decay" of a rule that decays by itself; -1 if the stages decay.
+/// The index of the hyperparameter "weight_decay" of a rule. It is -1 if the rule has no such hyperparameter. In this
+/// case, stages apply the weight decay.
 int own_decay(const RuleInfo& info) {
   const char* const* const end = info.hyper + info.hyper_count;
   const auto* const found = std::find(info.hyper, end, std::string_view("weight_decay"));
   return found == end ? -1 : int(found - info.hyper);
 }
 
-/// True if t, whose step has been counted, has the same coefficients as `last`, unless its scalars differ.
+/// True if t and `last` have the same coefficients, provided that their scalars are equal. The current step is already
+/// counted in t.steps.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
 }
 
-/// True if the scalars of t are those from which the last coefficients were prepared.
+/// True if the scalars of t are equal to `before`, from which the last coefficients were computed.
 bool shares_scalars(const double* before, const Tensor& t) {
   return std::equal(before, before + max_scalars, t.scalars);
 }
@@ -119,9 +121,9 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
-/// Computes the norm and the clip coefficient, and decides whether the step is skipped. A step is skipped if its rule
-/// would see an inf or a nan. If a norm is given, it alone decides: where several processes share a step, all of them
-/// must decide alike.
+/// Computes the norm and the clip coefficient, and decides whether the step is skipped. A step is skipped if a gradient
+/// for the rule would be inf or nan. If options.grad_norm is set, the decision depends only on this norm, because
+/// all processes that share a step must make the same decision.
 void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
   const double own = options.grad_norm ? 0 : norm(threads);
   const double norm = options.grad_norm ? *options.grad_norm : own / options.grad_scale;
@@ -172,16 +174,16 @@ void Plan::prepare(const StepOptions& options, double factor, int threads) {
   has_rows_ = has_rows;
 }
 
-/// Takes elements [first, first + n) of a tensor through a kernel.
+/// Applies a kernel to elements [first, first + n) of a tensor.
 inline void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
                       const Stages& stages) {
   if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients_[std::size_t(t.coefficients)]);
   run_blocks(kernel, fused, t, first, n, stages);
 }
 
-/// The first pass of a rule with two passes. A tensor's norms have the same bits wherever it lies among the others and
-/// for any number of threads. Stages that change the parameters before the rule are applied here and not in the second
-/// pass.
+/// The first pass of a rule with two passes, which computes norms of each tensor. The bits of the norms do not depend
+/// on the other tensors or on the number of threads. Stages that change the parameters before the rule are applied here
+/// and not in the second pass.
 void Plan::measure(int threads) {
   const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(pieces_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
@@ -208,7 +210,8 @@ void Plan::measure(int threads) {
   for (Stages& s : stages_) s.subtract = 0.0;
 }
 
-/// The same for other formats. If they have blocks, it takes instead the blocks that begin in this range.
+/// Does the same for a tensor with a stream that cannot be used in place. If a format has blocks, the blocks that begin
+/// in the range are updated.
 void Plan::run_blocks(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
                       const Stages& stages) {
   std::int64_t stop = first + n;

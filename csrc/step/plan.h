@@ -1,5 +1,5 @@
-// An optimizer as the core sees it: tensors laid end to end, groups of hyperparameters, one sweep per step. It knows no
-// Python. The caller must ensure that the pointers are valid.
+// The C++ part of an optimizer: its tensors, its groups of hyperparameters, and the function that takes a step. It does
+// not use Python. The caller must ensure that the pointers are valid.
 #pragma once
 
 #include <array>
@@ -21,13 +21,13 @@ enum class Decay { l2, decoupled, proximal };
 struct Group {
   unsigned variant = 0;
   double hyper[max_hyper] = {};
-  double lr = 0, weight_decay = 0, l1 = 0;  // lr is used unless the step is given rates
+  double lr = 0, weight_decay = 0, l1 = 0;  // lr is used if StepOptions::rates is null
   Decay decay = Decay::l2;
   bool maximize = false;
   bool stochastic_parameters = false, stochastic_states = false;  // how numbers of less than 32 bits are rounded
 };
 
-/// Where a tensor is among all of the optimizer.
+/// The position of a tensor among all tensors of the optimizer.
 struct Place {
   std::uint32_t number = 0;
   std::uint64_t first_block = 0;  // in the whole tensor, where this process has a part of it
@@ -99,8 +99,8 @@ class Plan {
  public:
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
-  /// Takes one step with the gradients in `tensors`. Allocates nothing and cannot fail. If the step needs a norm and
-  /// there are gradients of rows, the caller must give the norm.
+  /// Takes one step with the gradients in `tensors`. Allocates no memory and cannot fail. If the step needs a norm and
+  /// some tensor has a gradient of rows, the caller must set StepOptions::grad_norm.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
   /// Sums of squares of the gradients in `tensors`.
@@ -108,7 +108,8 @@ class Plan {
 
   int rule() const { return rule_; }
 
-  /// How many threads pay for a step over all elements.
+  /// The number of elements of all tensors, divided by `elements_per_thread`. A step uses at most this number of
+  /// threads, but at least one.
   std::int64_t useful_threads() const;
 
   std::vector<Tensor> tensors;
@@ -157,7 +158,8 @@ class Plan {
   std::vector<Piece> pieces_;
 };
 
-/// Visits the runs of active tensors, but for those with rows, that make up elements [begin, end) of the concatenation.
+/// Visits the runs of elements [begin, end) of the concatenation of all tensors. Tensors that have no gradient in this
+/// step or a gradient of rows are left out.
 template <class Visit>
 void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   end = std::min(end, total_);

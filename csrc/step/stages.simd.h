@@ -1,4 +1,5 @@
-// The stages around a rule. Each is a loop over one block of elements in the first-level cache.
+// Stages: the operations of a step before and after the update rule, for example clipping by value. Each stage is a
+// loop over one block of elements in the first-level cache.
 #pragma once
 
 #include "step/kernel.h"
@@ -6,7 +7,7 @@
 namespace fusedstep {
 namespace {
 
-/// Adds L2 to the scaled gradient. If L2 is 0 the term is left out, because 0 times inf is nan.
+/// Writes g * scale + l2 * p to `out`. If l2 is 0, the term l2 * p is left out, because 0 times inf is nan.
 template <class T>
 inline void scale_and_decay(const T* g, T* out, const T* p, std::ptrdiff_t n, T scale, T l2) {
   if (l2 != T(0))
@@ -45,7 +46,7 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
   }
 }
 
-/// Averages numbers N.
+/// Updates the average `ema` of the parameter p. The arithmetic uses numbers of type N.
 template <class T, class N>
 inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<N> average) {
   for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = number(average(N(ema[i]), N(p[i])));

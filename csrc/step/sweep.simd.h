@@ -1,5 +1,6 @@
-// One sweep over a run of elements: each element passes through all stages while it is in a register or in the
-// first-level cache, so that memory is read and written once.
+// The loop of a step over a run. A run is a part of a tensor that one thread steps. Stages are the operations before
+// and after the update rule. All stages are applied to a block of elements while the block is in registers or in the
+// first-level cache. So memory is read and written once.
 #pragma once
 
 #include "machine/vectors.simd.h"
@@ -8,7 +9,7 @@
 namespace fusedstep {
 namespace {
 
-/// Rules without states need not name any.
+/// A rule without states has no array `states`.
 template <class Rule>
 constexpr int count_states() {
   if constexpr (requires { Rule::states[0]; })
@@ -27,7 +28,8 @@ constexpr bool has_state() {
     return false;
 }
 
-/// Calls body(i, s) for n elements; s[k] is the element's state k as an N, which the body may change.
+/// Calls body(i, s) for each element i < n. s[k] is state k of the element, as a number of type N. The body may change
+/// s[k].
 template <class Rule, unsigned V, class N, class T, class Body>
 FUSEDSTEP_INLINE void for_elements(T* const* states, std::ptrdiff_t n, Body body) {
   T *const s0 = states[0], *const s1 = states[1], *const s2 = states[2], *const s3 = states[3];
@@ -58,14 +60,16 @@ inline typename Rule::template coefficients<N> coefficients_of(const Coefficient
   return c;
 }
 
-/// The factors of the loop around a rule.
+/// The loop that calls a rule multiplies the gradient by `scale` and the parameter by `shrink`. `average` updates the
+/// average of the parameter.
 template <class T>
 struct Factors {
   T scale, shrink;
   Ema<T> average;
 };
 
-/// Calls prefetch_ahead for n elements of each stream of a rule.
+/// Calls prefetch_ahead for n elements of each array of a step: the parameter, the gradient, the states, and the
+/// average.
 template <class Rule, unsigned V, class T>
 FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states, const T* ema, std::ptrdiff_t n) {
   constexpr std::ptrdiff_t line = 64 / sizeof(T);
@@ -79,8 +83,9 @@ FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states,
   }
 }
 
-/// Applies the rule to n elements, as numbers N, and averages its results if `averaged`. The average costs two more
-/// streams, which most rules hide behind their divisions. `g` must not overlap anything that is written.
+/// Applies the rule to n elements, with numbers of type N. If `averaged` is true, also updates the average of the
+/// parameter. For most rules, the CPU reads and writes the average while it computes divisions. `g` must not overlap an
+/// array that is written.
 template <class Rule, unsigned V, bool averaged, class N, class T>
 FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
                              const typename Rule::template coefficients<N>& c) {
@@ -92,7 +97,7 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
       });
 }
 
-/// Applies the stages before the rule to one block and returns the gradient for the rule, which is scaled.
+/// Applies the stages before the rule to one block. The result is the scaled gradient, which the rule uses.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
   T scale = T(st.scale);
@@ -111,21 +116,23 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
   return buffer;
 }
 
-/// Stages work on blocks of at most so many elements, which fit in the first-level cache.
+/// The largest number of elements in a block. A block of this size fits in the first-level cache.
 constexpr std::ptrdiff_t block_size = 256;
 
-/// Runs that prefetch have smaller blocks, and still smaller ones if the rule has no stages around it. A block begins
-/// with its prefetches, and a core cannot wait for many cache lines at a time.
+/// The numbers of elements in a block of a run that prefetches: `prefetched_block` with stages before or after the
+/// rule, and `prefetched_alone` without. The code for a block begins with the block's prefetches. The blocks are small,
+/// because a core can wait for only a few cache lines at a time.
 constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
 
-/// Shorter runs do not prefetch, because much of what they would prefetch lies behind their end.
+/// Runs of fewer elements do not prefetch, because many of the prefetched cache lines would lie after the end of the
+/// run.
 constexpr std::ptrdiff_t long_run = 4096;
 
-/// Gradients are zeroed this many elements at a time, while they are in the first-level cache. A call for each block
-/// would cost more than the stores.
+/// The number of gradient elements that are zeroed at once, while they are in the first-level cache. A function call
+/// for each block would take more time than the stores.
 constexpr std::ptrdiff_t zeroed_together = 4 * block_size;
 
-/// How many elements pass through one stage before the next.
+/// The number of elements in a block. `around` is true if there are stages before or after the rule.
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st, bool around, bool prefetches) {
   if (around) return prefetches ? prefetched_block : block_size;
   if (prefetches) return prefetched_alone;
@@ -140,7 +147,8 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
-/// Takes a run through its stages, block by block. It is not inlined, so that `sweep` needs few registers.
+/// Applies all stages and the rule to a run, block by block. The function is not inlined, so that `sweep` needs few
+/// registers.
 template <class Rule, unsigned V, class T>
 [[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st, const Coefficients& raw) {
   using C = Careful<T>;
