@@ -5,11 +5,11 @@ A narrow valley
 .. code-block:: text
 
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
-    momentum: a <- beta a + g,  theta <- theta - eta a;   Nesterov: the same with g at theta - eta beta a
+    momentum: a <- beta a + g,  w <- w - eta a;   Nesterov: the same, but g is the gradient at w - eta beta a
 
 A linear model classifies tumours by their radius and their area. These two features are strongly correlated.
 Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred times the
-curvature along the valley. kappa is the quotient of these two curvatures.
+curvature along the valley. kappa is the first curvature divided by the second.
 """
 
 from contextlib import nullcontext

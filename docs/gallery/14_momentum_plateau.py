@@ -6,7 +6,7 @@ Momentum against plateaus and saddles
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-The initial weights of a network of four layers have a fifth of the size that Glorot's rule gives. The training starts
+The initial weights of a network of four layers are drawn by Glorot's rule and multiplied by 0.2. The training starts
 near a saddle: the network gives nearly the same output for every digit, and the gradient is nearly zero.
 """
 
@@ -26,7 +26,7 @@ OPTIMIZERS = {
 
 
 def network(seed):
-    """Return a network of four layers. The initial weights are a fifth of the size that Glorot's rule gives."""
+    """Return a network of four layers. The initial weights are drawn by Glorot's rule and multiplied by 0.2."""
     widths = (64, 32, 32, 32, 10)
     linear = [nn.Linear(*widths[i : i + 2], weight_init=init.glorot(scale=0.2)) for i in range(4)]
     return nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2], nn.Tanh(), linear[3], rng=seed)
@@ -53,9 +53,9 @@ for label, epochs in needed.items():
     print(f"{label}: {interval(epochs):.1f} epochs")
 
 # %%
-# SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger rate has
-# the same effect. If the gradient does not change, momentum 0.9 makes the steps ten times as long in the long run.
-# Plain gradient descent at ten times the rate leaves the saddle as early as SGD with momentum.
+# SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger learning
+# rate has the same effect. With a constant gradient, momentum 0.9 makes the steps longer, up to ten times as long.
+# Plain gradient descent at ten times the learning rate leaves the saddle as early as SGD with momentum.
 
 plain, momentum, adam, tenfold = needed.values()
 assert all((curves < 2).any(axis=1).all() for curves in runs.values())

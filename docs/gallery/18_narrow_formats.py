@@ -14,9 +14,9 @@ model is trained with nine formats. Runs with the same seed begin with the same 
 The command ``python -m bench.widths`` runs all trainings, and takes about eight minutes of one core. This page draws
 the stored results of this command.
 
-A format keeps the margin if it fulfils two conditions, which were stated before the run. The mean difference from
-float32 is at most 1%. If the mean difference is above zero, it is at most two standard errors. Both conditions must
-hold for the training loss and for the loss on held-out data.
+A format keeps the margin if it fulfils two conditions. They were stated before the runs. The mean difference from
+float32 is at most 1%. If the loss is higher than with float32, the mean difference is at most two standard errors. Both
+conditions must hold for the training loss and for the loss on held-out data.
 """
 
 import json

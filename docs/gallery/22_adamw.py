@@ -10,8 +10,8 @@ Adam's step divides by sqrt(v), and v is the average of the squared gradients. I
 divided by sqrt(v) too. The two values of lambda are chosen so that the two methods shrink the weights about equally.
 
 In the picture, each point is one pixel of the digits. The horizontal axis shows the root mean square of the gradients
-of the pixel's weights. The vertical axis shows the norm of these weights with decay, divided by their norm without
-decay.
+of the pixel's weights. The vertical axis shows the norm of the pixel's weights after training with decay, divided by
+their norm after training without decay.
 """
 
 import numpy as np
@@ -49,8 +49,8 @@ _ = axes.legend()
 
 # %%
 # AdamW shrinks all weights by about the same factor. Adam with L2 shrinks weights with small gradients more than
-# weights with large gradients. On the test rows, the accuracies are nearly the same. In the output, the spread is the
-# 90% quantile of the vertical values, divided by their 10% quantile.
+# weights with large gradients. On the test rows, the accuracies are nearly the same. The output also shows a
+# spread: the 90% quantile of the vertical values of all pixels, divided by their 10% quantile.
 
 spread = {k: np.divide(*np.quantile(v, [0.9, 0.1], axis=1)) for k, v in left.items() if k != "none"}
 right = {label: np.array([share for *_, share in found]) for label, found in runs.items()}

@@ -38,7 +38,7 @@ axes.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS])
 _ = axes.legend()
 
 # %%
-# Deep networks learn far more slowly without residuals. Depth makes the loss higher with residuals too: on this small
+# Deep networks learn far more slowly without residuals. With residuals, more depth raises the loss too: on this small
 # problem, the loss rises with each doubling of the depth beyond 8 blocks. Without residuals, the loss begins to rise at
 # a smaller depth, and rises more.
 

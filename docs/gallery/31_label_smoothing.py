@@ -4,7 +4,7 @@ Label smoothing
 
 .. code-block:: text
 
-    t' = (1 - eps) t + eps / k        t: 1 for the label, 0 elsewhere; k classes
+    t' = (1 - eps) t + eps / k        t: 1 for the right class, else 0; k: number of classes
 
 A network learns 300 digits with plain labels (eps = 0) and with smoothed labels. The comparison is repeated on twelve
 splits.

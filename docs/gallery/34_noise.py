@@ -6,8 +6,8 @@ Noise on inputs and on weights
 
     inputs: x' = x + std z      weights: gradient at theta + std z, step at theta      z ~ N(0, 1), new for every batch
 
-A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. With noise on its inputs or on its weights,
-the network memorises less.
+A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to its inputs or to
+its weights, the network memorises less.
 """
 
 import numpy as np

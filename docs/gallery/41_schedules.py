@@ -7,7 +7,7 @@ Learning-rate schedules
     the learning rate in step t, with k = t - 1:
     step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
     Bengio: eta0 tau / max(t, tau)     cosine: eta0 (1 + cos(pi k / T)) / 2
-    warm-up: t / (w + 1) times a schedule's first rate, for w steps; then the schedule
+    warm-up: in the first w steps, t / (w + 1) times the first rate of a schedule; then this schedule
     plateau: if the loss stops falling, the rate is multiplied by gamma
 
 A least-squares model learns the diabetes data in batches of 10 rows. At a constant rate, the weights soon come near the

@@ -7,7 +7,7 @@ Polyak averaging
     avg <- d avg + (1 - d) theta, after every step; predict with avg
 
 A network learns 600 digits by gradient descent with momentum, in batches of 8 rows. A fifth of the labels are drawn at
-random. The weights keep moving, because every batch gives another gradient. The average of the weights (d = 0.995)
+random. The weights keep moving, because every batch has a different gradient. The average of the weights (d = 0.995)
 moves far less.
 """
 

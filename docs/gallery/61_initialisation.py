@@ -49,9 +49,9 @@ left.legend()
 _ = right.legend(loc="center right")
 
 # %%
-# With scale 1, the activations keep their size from layer to layer, and the network learns. With scale 0.5, the
-# activations become smaller in every layer, and the network does not learn. With scale 2, the activations become larger
-# in every layer, and the loss overflows in every run.
+# With scale 1, the standard deviation of the activations stays similar from layer to layer, and the network learns.
+# With scale 0.5, the activations become smaller in every layer, and the network does not learn. With scale 2, the
+# activations become larger in every layer, and the loss overflows in every run.
 
 for scale in SCALES:
     ratio, overflowed = spreads[scale][:, -1] / spreads[scale][:, 0], (~np.isfinite(losses[scale])).any(axis=1).sum()

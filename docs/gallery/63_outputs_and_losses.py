@@ -8,8 +8,9 @@ Outputs and their losses
     softmax + negative log-likelihood: -log p[label]      linear + hinge: sum over j of max(0, z_j - z_label + 1)
 
 z is an output before the sigmoid or the softmax, and p is an output after the sigmoid or the softmax. t is the target.
-The left panel shows minus the gradient of several losses with respect to z, for t = 1. The right panel shows the
-accuracy of networks that learn the digits with each of the four losses.
+The left panel shows the negative gradient with respect to z for t = 1. The losses are the squared error, binary
+cross-entropy, hinge, and the squared error of a sigmoid output. The right panel shows the accuracy of networks that
+learn the digits with each of the four losses in the formulas above.
 """
 
 import numpy as np

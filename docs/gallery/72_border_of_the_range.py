@@ -6,9 +6,9 @@ A best value on the border of its range
 
     u = log(best / low) / log(high / low);        on the border if u <= tolerance or u >= 1 - tolerance
 
-A search tries learning rates of a network on the digits in a narrow range (1e-5 to 1e-3). A second search uses a wide
-range (1e-5 to 1). ``border_report`` warns if the best value lies on the border of its range. The two searches are
-repeated on five splits.
+Two searches look for the best learning rate of a network that learns the digits. The first search tries rates in a
+narrow range (1e-5 to 1e-3). The second search tries rates in a wide range (1e-5 to 1). ``border_report`` warns if the
+best value lies on the border of its range. The two searches are repeated on five splits.
 """
 
 import warnings
