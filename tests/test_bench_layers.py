@@ -1,7 +1,8 @@
 """The benchmark of layers.
 
 The tests are about the check of an implementation before it is timed, about the ratios of times, and about the verdict
-on targets. An implementation is fusedstep, another library, or a yardstick. The output has one line for each of them.
+on targets. An implementation is fusedstep, another library, or a yardstick (simple code that does comparable work). The
+output has one line for each implementation.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def test_gradient_with_another_mask_than_the_forward_pass_is_wrong() -> None:
     assert oracle.error({"dx": dropped, "forward": fs.dropout(job.x, cases.P, fs.Key(2))}) == np.inf
 
 
-def test_library_that_is_missing_or_raises_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_library_that_is_missing_or_raises_an_error_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(job: Job) -> Runner:
         raise OSError("no memory\nand more")
 
@@ -233,7 +234,9 @@ def test_quick_run_works_from_the_command_line(
 
 
 @pytest.mark.skipif(fs.isa() != "v4", reason="needs AVX-512")
-def test_a_run_with_avx512_also_times_v3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_on_a_cpu_with_avx512_also_times_the_avx2_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(suite, "run_case", partial(suite.run_case, others=()))
     assert command.main(["layers", "--quick", "--only", "bn/128x512"]) == 0
     out = capsys.readouterr().out

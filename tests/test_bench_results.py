@@ -62,7 +62,10 @@ def test_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pyte
 
 
 def spoilt(how: str) -> str:
-    """Return the text of a file that another version of the benchmark has written. `how` is what differs."""
+    """Return the text of a results file that does not have the present format.
+
+    `how` is the name of a missing entry, or a wrong value (as JSON) of the ratio to the yardstick.
+    """
     other = document()
     first = other["cases"][0]["lines"][0]
     if how in other:
@@ -140,7 +143,7 @@ def test_counting_instructions_without_valgrind_gives_an_error_that_names_valgri
     assert "instructions needs valgrind" in capsys.readouterr().err
 
 
-def test_a_late_run_shortens_later_cases_and_then_skips_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_case_takes_too_long_later_cases_get_less_time_or_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
     pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
