@@ -212,7 +212,10 @@ def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> Non
 def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
-    """The tolerance is about an ulp of the mean. The test is repeated with an outlier at the start of a channel."""
+    """In float64, the tolerance is about an ulp of the mean, divided by the standard deviation.
+
+    The test is repeated with an outlier as the first value of a channel.
+    """
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
         x = rng.normal(mean, std, shape).astype(dtype)

@@ -48,9 +48,9 @@ for make in WIDTHS:
 
 
 def test_parameter_takes_as_many_bytes_as_its_formats_have(torch: Any) -> None:
-    """AdamW updates bfloat16 parameters. Their low bits (16 more bits of each weight) are a state.
+    """Each of the three optimizers updates bfloat16 parameters. The bytes of parameters and states are counted.
 
-    The bytes of the parameters and of the states are counted. The bytes of the gradients are not counted.
+    The bytes of the gradients are not counted.
     """
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
