@@ -131,7 +131,7 @@ def test_cases_of_real_models_have_the_published_parameter_counts() -> None:
     assert counts["gpt2"] == (148, 124_439_808)
 
 
-def test_scaling_varies_sizes_and_threads() -> None:
+def test_scaling_cases_have_different_numbers_of_elements_and_threads() -> None:
     table = cases.scaling_cases(threads=6)
     assert [case.elements for case in table if case.name.startswith("size/")] == [10**k for k in range(2, 9)]
     assert {case.threads for case in table} == {(), (1, 2, 4, 6)}

@@ -108,7 +108,7 @@ def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) 
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_a_copy_moves_the_bytes_of_the_layer(case: Case) -> None:
+def test_yardstick_copy_reads_and_writes_as_many_bytes_as_the_layer(case: Case) -> None:
     small = Case(case.name, case.op, (8, 4), residual=case.residual)
     copy = copies.Copy(Job(small, 1), copies.numpy_copy)
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements
@@ -157,7 +157,7 @@ def test_implementation_with_wrong_results_is_not_timed() -> None:
     assert line.status.startswith("WRONG") and line.seconds is None
 
 
-def test_statistical_test_detects_a_wrong_probability() -> None:
+def test_statistical_test_detects_a_wrong_probability_of_dropout() -> None:
     line = run(DROPOUT, peers.Peer("biased", Biased, False)).lines[-1]
     assert line.status.startswith("WRONG") and line.seconds is None
 

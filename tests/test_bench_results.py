@@ -31,7 +31,7 @@ def test_reduced_results_are_small_and_have_the_same_figures() -> None:
     ("new", "status", "text"),
     [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
 )
-def test_compare_reports_only_changes_beyond_the_intervals(
+def test_compare_reports_only_changes_that_are_larger_than_the_intervals(
     new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
@@ -170,7 +170,7 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    assert pace.spent == [0.0, 0.0, 0.0]  # the use of reserved time is not an overrun
+    assert pace.spent == [0.0, 0.0, 0.0]  # a case that uses its reserved time has not taken too long
     names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
     made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]

@@ -65,7 +65,7 @@ def test_the_saved_model_predicts_from_raw_features() -> None:
 
 
 class Silent:
-    """A watcher that ignores all steps and epochs."""
+    """An object that the training calls after each step and after each epoch. Here, both methods do nothing."""
 
     def step(self, done: int, loss: float) -> None:
         pass
