@@ -11,7 +11,7 @@ from support.bits import Array, every_dtype
 from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
-# Bounds of the error of 100 roundings, relative to max(|parameter|, 1).
+# Bounds of the error after 100 steps, divided by max(|parameter|, 1).
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 
@@ -60,9 +60,10 @@ def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
 
 @every_variant
 def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """Each rounding has an error of at most half an ulp.
+    """The bound allows an error of half an ulp for each rounding.
 
-    10 roundings are of numbers as large as the longest step, one is of the sum, and one of the decay.
+    10 roundings are counted for the change of the parameter, one for adding the change, and one for a weight decay. The
+    ulp of the 10 roundings is that of the largest change of an element.
     """
     p = rng.uniform(-1, 1, 2000).astype(np.float32)
     single, double = (cls([p.astype(t)], lr=1.0, **options) for t in (np.float32, np.float64))
@@ -90,7 +91,7 @@ def test_every_rule_finds_the_minimum_of_a_quadratic(cls: Any, options: Options,
 
 
 def quadratic(cls: Any, options: Options, lr: float, rng: np.random.Generator) -> float:
-    """Return the last loss divided by the first loss."""
+    """Minimize a quadratic function. Return the last loss divided by the first loss."""
     curvature, goal = rng.uniform(0.5, 1.5, 20), rng.uniform(-1, 1, 20)
     x = rng.uniform(-1, 1, 20)
     opt = cls([x], lr=lr, **options)

@@ -85,7 +85,7 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # rectangles are cut at the edge of the image, so their mean area is less than half of the image
+    # a rectangle ends at the edge of the image, so the mean area is less than half of the image
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 
@@ -129,7 +129,7 @@ def test_rotate_turns_both_channels_by_one_random_angle() -> None:
     angles = []
     for image in turned:
         sine, cosine = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
-        assert np.allclose(sine, cosine)  # both channels are turned by the same angle
+        assert np.allclose(sine, cosine)  # the two channels have the same angle
         assert np.hypot(*sine) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
         angles.append(np.degrees(np.arctan2(-sine[0], sine[1])))
     assert max(np.abs(angles)) <= 30 and min(angles) < -25 and max(angles) > 25

@@ -53,7 +53,7 @@ def test_batch_norm_has_the_bits_of_its_numpy_reference(
 
 @every_dtype
 def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
-    """Gamma is -0 in one channel, and some sums are so small that coefficients become 0."""
+    """Gamma is -0 in one channel. Some sums are so small that coefficients from these sums are rounded to 0."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
         for training, relu in itertools.product((True, False), repeat=2):
@@ -212,7 +212,10 @@ def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> Non
 def test_statistics_keep_their_digits_at_large_means(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
-    """The tolerance is about an ulp of the mean. The test is repeated with an outlier at the start of a channel."""
+    """In float64, the tolerance is about an ulp of the mean, divided by the standard deviation.
+
+    The test is repeated with an outlier as the first value of a channel.
+    """
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
         x = rng.normal(mean, std, shape).astype(dtype)
@@ -228,7 +231,7 @@ def test_statistics_keep_their_digits_at_large_means(
 
 
 def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
-    """A channel with inf or nan becomes nan, as in torch. In another channel, large values do not overflow."""
+    """The output of a channel with inf or nan is nan, as in torch. In another channel, large values do not overflow."""
     x = np.random.default_rng(1).normal(size=(40, 5, 30)).astype(np.float32)
     x[3, 1, 4], x[3, 2, 4] = np.inf, np.nan
     x[:, 3] *= np.float32(1e30)

@@ -13,7 +13,10 @@ from support.norms import Case
 
 
 def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
-    """Outputs may overwrite x, the residual or dy. If x was overwritten, the backward call raises an error."""
+    """The output of the forward call may be x or the residual. If the output is x, the backward call raises an error.
+
+    The outputs of the backward call may be dy and another array.
+    """
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
         y, _, _, dx, _, _, dresidual = case.run(case.x, None, case.dy, None)
@@ -44,8 +47,8 @@ def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
         fs.batch_norm_backward(case.dy, saved, out=case.dy)
 
 
-def test_gradient_uses_the_numbers_of_its_forward_pass(rng: np.random.Generator) -> None:
-    """Parameters and running statistics may change between forward and backward."""
+def test_gradient_uses_the_parameters_and_statistics_of_its_forward_pass(rng: np.random.Generator) -> None:
+    """The test changes gamma, beta and the running statistics between the forward and the backward call."""
     for training in (True, False):
         case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)
         args = [a.copy() for a in (case.gamma, case.beta, case.mean, case.var)]
@@ -74,7 +77,10 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
-    """Without this check, the kernel would read and write beyond the arrays."""
+    """The test changes the shape or dtype of x after the forward call. The backward call then raises an error.
+
+    Without this check, the kernel would read and write beyond the end of the arrays.
+    """
 
     def reshaped(x: Array) -> None:
         x.shape = (10, 100)

@@ -1,4 +1,4 @@
-"""BatchStats: statistics that are updated with one array after the other."""
+"""BatchStats: the mean and variance of each channel of several arrays, which are added one after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.machines import MACHINES, running
 
 
 def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:
-    """Return the statistics of all arrays."""
+    """Return the common statistics of all arrays."""
     stats = fs.BatchStats()
     for a in arrays:
         stats.update(a, axis)
@@ -39,8 +39,8 @@ def test_batch_statistics_have_the_bits_of_their_numpy_reference(
         assert stats.count == x.size // shape[axis]
 
 
-def test_statistics_of_parts_merge_to_those_of_the_whole(rng: np.random.Generator) -> None:
-    """The results are equal up to rounding. If all parts begin at multiples of 1,024, all bits are equal."""
+def test_merged_statistics_of_parts_equal_the_statistics_of_the_whole_array(rng: np.random.Generator) -> None:
+    """They are equal up to rounding. If every cut is at a multiple of 1,024 rows, all bits are equal."""
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):

@@ -1,7 +1,8 @@
 """The benchmark of optimizers.
 
 The tests are about intervals, counts of bytes, the check of an implementation before it is timed, and the lines of the
-output. An implementation is fusedstep, another library, or a yardstick. The output has one line for each of them.
+output. An implementation is fusedstep, another library, or a yardstick (simple code that does comparable work). The
+output has one line for each implementation.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def test_calibration_repeats_steps_until_samples_are_long_enough(monkeypatch: py
     assert 34 <= repeats <= 68
 
 
-def test_refilling_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refill_function_of_an_implementation_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Counting(seconds=2e-6, refilled=True)
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: runner.clock)
     assert harness.sample(runner, 10) == pytest.approx(2e-6)
@@ -130,7 +131,7 @@ def test_cases_of_real_models_have_the_published_parameter_counts() -> None:
     assert counts["gpt2"] == (148, 124_439_808)
 
 
-def test_scaling_varies_sizes_and_threads() -> None:
+def test_scaling_cases_have_different_numbers_of_elements_and_threads() -> None:
     table = cases.scaling_cases(threads=6)
     assert [case.elements for case in table if case.name.startswith("size/")] == [10**k for k in range(2, 9)]
     assert {case.threads for case in table} == {(), (1, 2, 4, 6)}
@@ -220,7 +221,7 @@ def test_library_without_the_rule_is_listed() -> None:
     assert result.lines[-1].status == "not available: no such rule"
 
 
-def test_library_that_raises_is_listed_and_the_others_are_timed() -> None:
+def test_library_that_raises_an_error_is_listed_and_the_others_are_timed() -> None:
     def broken(job: peers.Job) -> peers.NumPyRunner:
         raise OSError("no compiler\nand more")
 

@@ -1,7 +1,8 @@
 """The benchmark of layers.
 
 The tests are about the check of an implementation before it is timed, about the ratios of times, and about the verdict
-on targets. An implementation is fusedstep, another library, or a yardstick. The output has one line for each of them.
+on targets. An implementation is fusedstep, another library, or a yardstick (simple code that does comparable work). The
+output has one line for each implementation.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) 
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_a_copy_moves_the_bytes_of_the_layer(case: Case) -> None:
+def test_yardstick_copy_reads_and_writes_as_many_bytes_as_the_layer(case: Case) -> None:
     small = Case(case.name, case.op, (8, 4), residual=case.residual)
     copy = copies.Copy(Job(small, 1), copies.numpy_copy)
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements
@@ -156,7 +157,7 @@ def test_implementation_with_wrong_results_is_not_timed() -> None:
     assert line.status.startswith("WRONG") and line.seconds is None
 
 
-def test_statistical_test_detects_a_wrong_probability() -> None:
+def test_statistical_test_detects_a_wrong_probability_of_dropout() -> None:
     line = run(DROPOUT, peers.Peer("biased", Biased, False)).lines[-1]
     assert line.status.startswith("WRONG") and line.seconds is None
 
@@ -174,7 +175,7 @@ def test_gradient_with_another_mask_than_the_forward_pass_is_wrong() -> None:
     assert oracle.error({"dx": dropped, "forward": fs.dropout(job.x, cases.P, fs.Key(2))}) == np.inf
 
 
-def test_library_that_is_missing_or_raises_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_library_that_is_missing_or_raises_an_error_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     def broken(job: Job) -> Runner:
         raise OSError("no memory\nand more")
 
@@ -233,7 +234,9 @@ def test_quick_run_works_from_the_command_line(
 
 
 @pytest.mark.skipif(fs.isa() != "v4", reason="needs AVX-512")
-def test_a_run_with_avx512_also_times_v3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_on_a_cpu_with_avx512_also_times_the_avx2_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(suite, "run_case", partial(suite.run_case, others=()))
     assert command.main(["layers", "--quick", "--only", "bn/128x512"]) == 0
     out = capsys.readouterr().out

@@ -28,7 +28,7 @@ def test_readme_and_pages_have_the_figures_of_the_stored_results() -> None:
         assert (publish.PICTURES / f"{name}.png").stat().st_size < 150_000
 
 
-def test_every_lost_comparison_is_listed() -> None:
+def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None:
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
@@ -114,7 +114,7 @@ def test_time_of_a_compilation_is_published(pages: Path) -> None:
     assert "| torch.compile, ready after 31.5 s | 3.00 ms |" in (pages / "PAGE").read_text()
 
 
-def test_results_in_given_memory_and_in_new_memory_have_separate_rows() -> None:
+def test_table_compares_outputs_in_existing_arrays_and_new_outputs_separately() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))

@@ -31,7 +31,7 @@ def test_reduced_results_are_small_and_have_the_same_figures() -> None:
     ("new", "status", "text"),
     [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
 )
-def test_compare_reports_only_changes_beyond_the_intervals(
+def test_compare_reports_only_changes_that_are_larger_than_the_intervals(
     new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
@@ -62,7 +62,10 @@ def test_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pyte
 
 
 def spoilt(how: str) -> str:
-    """Return the text of a file that another version of the benchmark has written. `how` is what differs."""
+    """Return the text of a results file that does not have the present format.
+
+    `how` is the name of a missing entry, or a wrong value (as JSON) of the ratio to the yardstick.
+    """
     other = document()
     first = other["cases"][0]["lines"][0]
     if how in other:
@@ -140,7 +143,7 @@ def test_counting_instructions_without_valgrind_gives_an_error_that_names_valgri
     assert "instructions needs valgrind" in capsys.readouterr().err
 
 
-def test_a_late_run_shortens_later_cases_and_then_skips_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_case_takes_too_long_later_cases_get_less_time_or_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("fusedstep._bench.run.time.perf_counter", lambda: now[0])
     pace, plan = run.Pace(minutes=1, cases=4), harness.Sampling(budget_s=10.0)
@@ -167,7 +170,7 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    assert pace.spent == [0.0, 0.0, 0.0]  # the use of reserved time is not an overrun
+    assert pace.spent == [0.0, 0.0, 0.0]  # a case that uses its reserved time has not taken too long
     names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
     made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]

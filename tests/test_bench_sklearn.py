@@ -1,4 +1,4 @@
-"""The benchmark of estimators: fusedstep and scikit-learn train the same weights, and verdicts fit the figures."""
+"""The benchmark of estimators: fusedstep and scikit-learn train the same weights, and the verdicts are correct."""
 
 from __future__ import annotations
 

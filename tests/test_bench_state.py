@@ -32,7 +32,7 @@ def test_verdict_depends_on_whether_the_interval_contains_1(ratio: verdicts.Rati
     assert verdicts.said(ratio).endswith(f"] {word}")
 
 
-def test_line_without_a_ratio_and_line_of_fusedstep_have_no_verdict() -> None:
+def test_output_line_without_a_ratio_and_output_line_of_fusedstep_have_no_verdict() -> None:
     assert verdicts.said(None) == "-"
     assert verdicts.cells(None, mine=False) == ("-", "")
     assert verdicts.cells((1.0, 1.0, 1.0), mine=True) == ("1.00 [1.00, 1.00]", "")
@@ -93,7 +93,7 @@ def test_the_load_of_a_case_is_the_cpu_time_of_other_processes(monkeypatch: pyte
     rows.append(stat((0, 0), (0, 0), (0, 0)))
     watch = state.Watch()
     now.update(seconds=102.0, own=10.0)
-    rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # this process may not use the third CPU
+    rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # this process may use only two of the CPUs
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
 
 

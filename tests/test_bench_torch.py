@@ -48,7 +48,9 @@ def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) ->
         assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
 
 
-def test_library_that_is_wrong_missing_or_raises_is_listed(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_that_gives_wrong_results_is_missing_or_raises_an_error_is_listed(
+    torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def status(peer: peers.Peer) -> str:
         (line,) = suite.run_case(CASES["mlp/step"], PLAN, 1, (peer,)).lines
         assert line.seconds is None

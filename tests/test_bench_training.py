@@ -60,7 +60,7 @@ class Wrong(peers.NumPy):
         self.x = self.x * np.float32(0.7)
 
 
-def test_library_that_is_wrong_idle_or_missing_is_listed() -> None:
+def test_library_that_learns_wrong_weights_or_nothing_or_is_missing_is_listed() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]

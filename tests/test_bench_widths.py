@@ -1,7 +1,7 @@
-"""The study of narrow formats, which compares their losses with those of float32.
+"""The study of narrow formats (numbers of 16 or 8 bits), which compares their losses with the losses of float32.
 
-A format is good enough if its losses are within a margin. The tests are about this margin, about small runs of the
-study, and about the stored results, which must be complete.
+A format is good enough if its losses are within a margin. The tests check this margin, run the study with small models,
+and check that the stored results are complete.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ EVERY = {v.name: v for v in VARIANTS}
 @pytest.mark.parametrize(
     ("losses", "within"),
     [
-        ([1.001, 1.999, 3.001, 3.999], True),  # no mean difference
+        ([1.001, 1.999, 3.001, 3.999], True),  # the mean differs by less than 0.1%
         ([1.02, 2.05, 3.03, 4.06], False),  # 1.6% higher
         ([0.98, 1.95, 2.97, 3.94], False),  # 1.6% lower
-        ([1.001, 2.0011, 3.0009, 4.001], False),  # 0.04% higher in every run
-        ([0.999, 1.9989, 2.9991, 3.999], True),  # 0.04% lower in every run
+        ([1.001, 2.0011, 3.0009, 4.001], False),  # higher in every run, by more than two standard errors
+        ([0.999, 1.9989, 2.9991, 3.999], True),  # lower in every run, by more than two standard errors
     ],
 )
-def test_losses_differ_by_at_most_one_percent_and_are_at_most_two_standard_errors_higher(
+def test_losses_differ_by_at_most_1_percent_and_are_at_most_two_standard_errors_higher(
     losses: list[float], within: bool
 ) -> None:
+    """The mean loss may be 1% higher or lower. If it is higher, the limit is also two standard errors."""
     reference = [1.0, 2.0, 3.0, 4.0]
     assert outcome.difference(losses, reference).is_within is within
     pair = {"train": reference, "held_out": reference}
@@ -73,6 +74,7 @@ def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(co
 def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A variant is a format with a kind of rounding. A variant is weak if its losses are known to be too different."""
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]

@@ -1,4 +1,4 @@
-"""In the cases that docs/numerics.md names, results do not depend on the number of BLAS threads."""
+"""docs/numerics.md lists fits whose results do not depend on the number of BLAS threads. The test checks these fits."""
 
 from __future__ import annotations
 

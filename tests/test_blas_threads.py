@@ -1,4 +1,7 @@
-"""If a fit or a command computes small products, BLAS is limited to one thread. The limit is removed afterwards."""
+"""BLAS is limited to one thread during a fit or a command that computes small matrix products.
+
+Afterwards, the limit is removed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ pytestmark = pytest.mark.thread_unsafe
 
 
 def blas_threads() -> int:
-    """Return the number of threads of NumPy's BLAS. SciPy may have loaded another BLAS, which is ignored."""
+    """Return the number of threads of NumPy's BLAS. If SciPy has loaded another BLAS, that BLAS is ignored."""
     found = [lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"]
     own = [lib for lib in found if "numpy" in lib["filepath"]]
     return max(lib["num_threads"] for lib in own or found)

@@ -1,4 +1,4 @@
-"""`border_report`, which finds best values on the border of a range or of a grid."""
+"""`border_report`, which lists hyperparameters whose best value is at the border of a range or of a grid."""
 
 from __future__ import annotations
 

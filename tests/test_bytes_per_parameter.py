@@ -48,7 +48,10 @@ for make in WIDTHS:
 
 
 def test_parameter_takes_as_many_bytes_as_its_formats_have(torch: Any) -> None:
-    """The parameter is bfloat16 with low bits, and AdamW updates it. The gradient is not counted."""
+    """Each of the three optimizers updates bfloat16 parameters. The bytes of parameters and states are counted.
+
+    The bytes of the gradients are not counted.
+    """
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers and a target. The target says on which side of a line the point is."""
+    """Return rows. A row has the two coordinates of a point, and says on which side of a line the point is."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
@@ -65,7 +65,7 @@ def test_the_saved_model_predicts_from_raw_features() -> None:
 
 
 class Silent:
-    """A watcher that ignores all steps and epochs."""
+    """An object that the training calls after each step and after each epoch. Here, both methods do nothing."""
 
     def step(self, done: int, loss: float) -> None:
         pass

@@ -35,7 +35,7 @@ def _without_pictures_in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.
 
 
 class Silent:
-    """A watcher that ignores all steps and epochs."""
+    """An object that the training calls after each step and after each epoch. Here, both methods do nothing."""
 
     def step(self, done: int, loss: float) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Mistakes on the command line and in the data. Each gives one clear line, the exit status 2 and no traceback."""
+"""Mistakes on the command line and in the data. Each mistake gives one clear line, the exit status 2, no traceback."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def points(n: int = 60) -> list[list[Any]]:
-    """Return rows of two numbers and a target. The target says on which side of a line the point is."""
+    """Return rows. A row has the two coordinates of a point, and says on which side of a line the point is."""
     rng = np.random.default_rng(0)
     return [[round(a, 3), round(b, 3), "left" if a + b < 0 else "right"] for a, b in rng.standard_normal((n, 2))]
 
 
 def with_target(target: Any) -> list[list[Any]]:
-    """Return the points with another target. The target is a function of the row's number and of its first cell."""
+    """Return the points with another target, which is computed from the number of the row and the first coordinate."""
     return [[*row[:2], target(i, row[0])] for i, row in enumerate(points())]
 
 
@@ -239,7 +239,7 @@ def test_a_missing_package_and_its_extra_are_named_before_any_work(
         assert captured.out == ""
 
 
-def test_a_state_dtype_without_its_package_names_the_extra(
+def test_error_about_a_state_dtype_without_its_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
@@ -287,7 +287,7 @@ def test_pipe_as_data_is_refused_without_waiting(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
 
 
-def test_classes_that_are_integers_above_2_to_the_53_are_kept() -> None:
+def test_classes_that_are_integers_above_2_to_the_53_are_not_rounded() -> None:
     from fusedstep.cli._data import load_table, prepare
 
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))

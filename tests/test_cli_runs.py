@@ -35,7 +35,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
-    """Return a function that returns the text printed since its last call."""
+    """Return a function whose result is the text that was printed since the last call of the function."""
     return lambda: capsys.readouterr().out
 
 
@@ -99,7 +99,7 @@ def test_state_dtype_is_passed_to_the_optimizer() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is interrupted within an epoch, and it saves its state after every epoch."""
+    """The run saves its state after every epoch. Ctrl-C interrupts the run within an epoch."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # files of another run

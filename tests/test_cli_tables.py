@@ -39,7 +39,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> Out:
-    """Return a function that returns the text printed since its last call."""
+    """Return a function whose result is the text that was printed since the last call of the function."""
     return lambda: capsys.readouterr().out
 
 

@@ -1,6 +1,6 @@
 """Steps in several threads, after forks, in process pools, and in parallel regions of other libraries.
 
-In each case, a step gives the same bits as alone, or raises an error.
+In each case, a step gives the same bits as a step that runs alone, or raises an error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def trained(seed: int) -> bytes:
 
 @every_backend
 def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
-    """A step is completed, or it raises an error and changes nothing. No saved state has a part of a step."""
+    """A step is complete, or raises an error and changes nothing. A saved state is the state after a complete step."""
     _core.set_backend(backend)
     _core.force_threads(2)
     g, states, refused = np.full(SIZE, 0.25), [], []
@@ -121,7 +121,7 @@ def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backe
 
 @every_backend
 def test_the_process_can_end_during_a_step(backend: str) -> None:
-    """The step runs in a daemon thread. Python versions before 3.14 end such a thread at the end of the step."""
+    """The step runs in a daemon thread. Python before 3.14 ends such a thread when the C++ code of the step returns."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
         "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
@@ -259,7 +259,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """The error is raised before NumPy is imported. The main interpreter can import the package and take steps."""
+    """The error is raised before NumPy is imported. In the main interpreter, the package works."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

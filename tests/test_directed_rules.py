@@ -47,7 +47,7 @@ def sum_of_squares(x: Array) -> float:
 def sums_of_columns(x: Array) -> Array:
     """Return the sums of squares of the columns of a matrix.
 
-    As in the kernels, 128 rows at a time are added up, and then the sums of these blocks.
+    As in the kernels, each block of 128 rows is added up first. Then the sums of the blocks are added up.
     """
     total = np.zeros(x.shape[1])
     for first in range(0, len(x), 128):
@@ -59,7 +59,7 @@ def sums_of_columns(x: Array) -> Array:
 
 
 def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any) -> Array:
-    """Return the direction of a step, which is later multiplied by `lr`. NumPy computes it, without a kernel."""
+    """Return the array that a step multiplies by `lr`, computed with NumPy. The arrays in `state` are updated."""
     c, n = g.dtype.type, g.shape[-1] if g.ndim else 1
     if cls is fs.RowwiseAdagrad:
         rows, total = g.reshape(state["sum"].size, -1), state["sum"]
@@ -89,7 +89,7 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """`transcribed` computes the directions of three steps. Parameters and states are compared after the steps."""
+    """Parameters and states are compared with those of `transcribed` after three steps."""
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
         grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
@@ -118,7 +118,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """A float16 parameter with float32 states can also be updated from a float16 gradient."""
+    """A float16 parameter can also be updated with a float16 gradient. The states of this parameter are float32."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -137,7 +137,7 @@ def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradie
     assert opt.steps == 0
 
 
-def test_adafactor_does_not_change_a_row_without_gradients() -> None:
+def test_adafactor_does_not_change_a_row_whose_gradients_are_zero() -> None:
     p, g = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
     g[1] = 0
     for eps in ((None, 1e-3), (1e-30, 1e-3)):
@@ -157,7 +157,7 @@ def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tup
 
 @every_class
 def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None:
-    """Each pair of step options must give equal parameters."""
+    """The first and the second dict of each pair must give equal parameters."""
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -171,7 +171,7 @@ def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
-    """Steps with an inf gradient are skipped. Wrong shapes and wrong numbers of gradients are refused."""
+    """A step with inf in a gradient is skipped. Gradients of a wrong shape and missing gradients are refused."""
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b])
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -193,7 +193,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
 def test_training_resumed_from_a_checkpoint_has_the_same_bits(
     cls: Any, rng: np.random.Generator, tmp_path: Any
 ) -> None:
-    """A new optimizer loads the state that was saved after two of four steps. It refuses a state of a wrong shape."""
+    """A new optimizer loads the state that was saved after two of four steps. A state of a wrong shape is refused."""
     shapes = [(4, 3), (2, 3, 5), (3,), ()]
     start = [rng.standard_normal(s) for s in shapes]
     grads = [[np.asarray(rng.standard_normal(s)) for s in shapes] for _ in "1234"]
@@ -314,7 +314,7 @@ def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: 
 
 @pytest.mark.torch
 @every_class
-def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) -> None:
+def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, torch: Any) -> None:
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -336,7 +336,7 @@ def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) 
             assert all(p.grad is g for p, g in zip(tensors, given, strict=True))
             assert all(not g.any() for g in given) == bool(options.get("zero_grads"))
         for a, p in zip(arrays, tensors, strict=True):
-            if "clip_norm" in options:  # the norms do not have the same bits
+            if "clip_norm" in options:  # the last bits of the norms may differ between torch and NumPy
                 np.testing.assert_allclose(a, p.detach().numpy(), rtol=1e-5)
             else:
                 assert_same_bits(p.detach().numpy(), a, options)
@@ -344,7 +344,10 @@ def test_torch_optimizer_gives_tensors_the_bits_of_arrays(cls: Any, torch: Any) 
 
 @pytest.mark.torch
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
-    """After the exchange, Adafactor of fusedstep and torch train equally. A skipped step changes no state."""
+    """Each Adafactor loads the state of the other. Afterwards, the steps of both are equal up to rounding.
+
+    Before the exchange, a skipped step changes no state.
+    """
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
     train(torch, opt, mine, 3), train(torch, reference, other, 3)
@@ -384,7 +387,7 @@ def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("coalesced", [False, True])
 def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(coalesced: bool, torch: Any) -> None:
-    """The torch optimizer is compared with the NumPy optimizer, because torch has no row-wise Adagrad."""
+    """The torch optimizer of fusedstep is compared with its NumPy optimizer. torch has no row-wise Adagrad."""
     model = torch.nn.Embedding(12, 3, sparse=True)
     w = torch.nn.Parameter(torch.ones(3))
     arrays = [model.weight.detach().numpy().copy(), np.ones(3, np.float32)]
@@ -408,7 +411,8 @@ def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(co
 
 
 @pytest.mark.torch
-def test_adafactor_refuses_sparse_gradients_and_zero_grads_with_repeated_elements_in_torch(torch: Any) -> None:
+def test_adafactor_refuses_sparse_gradients_and_zero_grads_of_gradients_with_repeated_elements(torch: Any) -> None:
+    """In an expanded gradient, several elements are one number in memory."""
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])

@@ -1,4 +1,4 @@
-"""The examples in the docstrings and in the README print what they show."""
+"""The examples in the docstrings and in the README run, and print the output that the text shows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # base classes for use
 
 
 def _public() -> Iterator[tuple[str, Any]]:
-    """Yield the functions and classes that a user calls. Result records, warnings and base classes are left out."""
+    """Yield the public functions and classes of the tools, except classes of results, warnings and base classes."""
     for tool in TOOLS:
         module = importlib.import_module(f"fusedstep.{tool}")
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:

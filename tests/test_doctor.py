@@ -1,4 +1,4 @@
-"""``fusedstep doctor`` gives each advice on a machine with the problem, and no advice on a machine without one."""
+"""``fusedstep doctor`` gives advice about each problem of a machine. For a machine without problems, it gives none."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def test_doctor_explains_the_number_of_threads() -> None:
 def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The names come from /proc/self/maps. `doctor` says which extra to install for the numbers of threads."""
+    """The names of the libraries come from /proc/self/maps. The numbers of their threads need an extra of the package.
+
+    `doctor` prints the command that installs this extra.
+    """
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     monkeypatch.setattr(_machine, "find_spec", lambda name: None)

@@ -30,7 +30,7 @@ def test_uniform_numbers_are_uniform_and_depend_only_on_key_and_index() -> None:
 
 
 def test_all_permutations_of_four_elements_are_equally_likely() -> None:
-    """4,800 permutations with different keys are counted by their rank, from 0 to 23."""
+    """4,800 permutations with different keys are counted by their rank in lexicographic order, from 0 to 23."""
     seen = np.zeros(24, int)
     for i in range(4800):
         order = fs.ops.permutation(4, KEY.fold(i))

@@ -29,7 +29,7 @@ LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # this product and larger products are computed in several tiles
+    (64, 64, 256),  # this product and larger products are computed in several tiles (parts of the result)
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -39,7 +39,7 @@ SHAPES = (
 
 
 def shares(core: str = "") -> bool:
-    """Return True if threads share a product on this CPU, or with the OpenBLAS kernels for the type of CPU `core`."""
+    """Return True if several threads share a product. With `core`, OpenBLAS uses its kernels for this type of CPU."""
     if not core:
         out = np.empty((1, 1))
         return _core.product(np.ones((1, 1)), np.ones((1, 1)), out, False, 0)
@@ -67,9 +67,10 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
 
 
 def within_bound(out: Array, a: Array, b: Array) -> bool:
-    """Return True if the error of each sum is within the bound for k rounded products that are added in any order.
+    """Return True if the error of each element of the product is at most its bound.
 
-    The exact sums are computed in a wider type: float64, or longdouble for float64.
+    Each element is a sum of k rounded products. The bound holds for every order of the additions. The exact sums are
+    computed in float64 for float32, and in longdouble for float64.
     """
     wide: Any = np.longdouble if out.dtype == np.float64 else np.float64
     sizes = np.abs(a).astype(wide) @ np.abs(b).astype(wide)
@@ -148,7 +149,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
         assert not _core.product(x[None], y, out, False, 1)
         assert (out == 7.5).all()
         if not np.can_cast(y.dtype, dtype):
-            continue  # NumPy refuses it
+            continue  # NumPy does not cast the product to the dtype of out
         for product in (_blas.by_rows, _blas.by_columns):
             assert product(x, y, out, 0) is out
             assert within_bound(out, np.asarray(x), np.asarray(y))
@@ -156,7 +157,7 @@ def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_write
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """A user may pass the last output of a network with a single `Linear` as its next input. NumPy copies the input."""
+    """For example, a network with a single `Linear` may get its last output as input. NumPy copies such an input."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -203,7 +204,7 @@ def test_product_names_the_argument_that_it_refuses() -> None:
     assert "product: out must be writeable" in refused(a, b, read_only)
 
 
-def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_product_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = matrices(70, 80, 90, np.float64)
     monkeypatch.setattr(_core, "product", lambda *arguments: False)
     out = np.empty((70, 90))
@@ -212,9 +213,10 @@ def test_matmul_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
-    """A thread computes a tile, which is a block of the product. On Haswell, OpenBLAS copies the factors for each tile.
+    """A thread computes a tile, which is a part of the product, with one call of OpenBLAS.
 
-    All tiles together then take up to four times as long as one call for the whole product.
+    The kernels for Haswell (AVX2) copy the factors in every call. All tiles of a product together then take up to four
+    times as long as one call for the whole product.
     """
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
@@ -276,7 +278,10 @@ compiles = pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler h
 def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
     prefix: str, suffix: str, integer: str, tmp_path: Path
 ) -> None:
-    """A name without a suffix can belong to a library with 64-bit integers, such as Fedora's libopenblas64."""
+    """OpenBLAS's configuration text shows the size of its integers. The names of its functions do not show this size.
+
+    For example, Fedora's libopenblas64 has 64-bit integers, but its function names end without the suffix `64_`.
+    """
     config = '"OpenBLAS USE64BITINT"' if integer == "long long" else '"OpenBLAS"'
     library = build(
         tmp_path, OPENBLAS, f"-DPREFIX={prefix}", f"-DSUFFIX={suffix}", f"-DInt={integer}", f"-DCONFIG={config}"
@@ -284,7 +289,7 @@ def test_openblas_is_found_for_every_known_prefix_and_suffix_of_its_functions(
     subprocess.run([sys.executable, "-c", MULTIPLY, library], check=True)
 
 
-# A library whose products contain the number of the thread that computed them. The first thread that calls is number 1.
+# A BLAS that writes the number of the calling thread into every element of a product. The first thread has number 1.
 WHO_MULTIPLIES = """
 #include <stdatomic.h>
 static atomic_int threads = 0;
@@ -322,9 +327,12 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 
 
 @compiles
-@pytest.mark.skipif("openmp" not in BACKENDS, reason="our pool's threads take each other's tiles")
+@pytest.mark.skipif("openmp" not in BACKENDS, reason="a pool thread may compute a tile of another thread")
 def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
-    """A thread computes whole tiles (blocks of rows or columns). A limit of one thread also holds for products."""
+    """A tile is a part of the product. Each of two threads computes the tiles of its own rows or of its own columns.
+
+    With a limit of one thread, the calling thread computes all tiles.
+    """
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
@@ -360,7 +368,7 @@ def test_product_returns_false_without_openblas() -> None:
 
 @pytest.mark.parametrize("file", [None, "/no/such/file.so", "/undecodable/\udcff.so"])
 def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> None:
-    """The path of NumPy's library is missing or wrong."""
+    """The package finds the BLAS through the path of NumPy's extension module. Here, this path is missing or wrong."""
     script = (
         "import sys, numpy as np\n"
         f"sys.modules['numpy._core._multiarray_umath'].__file__ = {file!r}\n"
@@ -373,7 +381,7 @@ def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> No
 
 @where_shared
 def test_product_uses_no_more_threads_than_openblas_may() -> None:
-    """OPENBLAS_NUM_THREADS also limits the number of fusedstep's threads that compute a product instead of NumPy."""
+    """OPENBLAS_NUM_THREADS limits the threads of OpenBLAS, and also the threads of fusedstep that compute products."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"
         "_core.force_threads(4)\n"
@@ -402,7 +410,7 @@ def test_several_python_threads_can_compute_products_at_once() -> None:
 
 
 def test_batches_of_small_networks_are_computed_by_one_core() -> None:
-    """The arguments are the batch size and the size of the largest weight matrix."""
+    """`stays_on_one_core` has two arguments: the batch size and the number of elements of the largest weight matrix."""
     assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
     assert not _blas.stays_on_one_core(65, 1)
     assert not _blas.stays_on_one_core(1, 256 * 256)
