@@ -1,5 +1,6 @@
-// Common code of all update rules. A rule is scalar arithmetic: it knows no pointers, threads, dtypes or instruction
-// sets. The anonymous namespace keeps each instruction set's copy inside its object file.
+// Common code of all update rules. A rule computes the new value of one element of a parameter. Its code is compiled
+// once for each instruction set. The functions are in an anonymous namespace, so that the linker does not merge the
+// copies for different instruction sets.
 #pragma once
 
 #include <cstddef>
@@ -13,15 +14,16 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule. It exists only in variants that contain all bits of `needs`. With 8 bits, a state that is
-/// never negative has its own codes.
+/// A state array of a rule. It exists only in variants that contain all bits of `needs`. `positive` is true if the
+/// state is never negative. Such a state has its own 8-bit format, u8_positive.
 struct StateName {
   const char* name;
   unsigned needs;
   bool positive = false;
 };
 
-/// A number that a rule keeps for each tensor, and that `prepare` moves one step on. A rule lists them in `scalars`.
+/// A number that a rule keeps for each tensor. The rule's function `prepare` updates it in each step. A rule lists
+/// these numbers in `scalars`.
 struct ScalarName {
   const char* name;
   double initial;
@@ -29,7 +31,8 @@ struct ScalarName {
 
 namespace {
 
-/// numeric_limits is not used: without optimisation it is a function that the linker merges across levels.
+/// numeric_limits is not used, because its functions are not always inlined. The linker would then merge their copies
+/// for different instruction sets.
 template <class T>
 constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
@@ -40,7 +43,8 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// A number as a rule computes with it if one of its weights is 0; see Weight. All other results are those of T.
+/// If one of a rule's weights is 0, the rule computes with Careful<T> instead of T; see Weight. Only the product of a
+/// Weight and a number differs from that of T.
 template <class T>
 struct Careful {
   T value;
@@ -82,15 +86,15 @@ inline T choose(bool condition, T a, T b) {
 
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-/// The bits of a nan that stands for a weight of 0, and of the sign.
+/// The bits of the nan that stands for a weight of 0.
 template <class Bits>
 constexpr Bits zero_weight = sizeof(Bits) == 4 ? Bits(0x7fd5aa55) : Bits(0x7ffaaa5555aa55aa);
 template <class Bits>
 constexpr Bits sign_bit = Bits(1) << (8 * sizeof(Bits) - 1);
 
-/// The factor of a term of a sum. A weight of 0 makes the term 0, even if x is inf or nan. Plain loops do not know
-/// this, because it would cost them an operation for each weight. Instead, a weight of 0 is stored as a nan, and a rule
-/// with such a weight computes with Careful numbers.
+/// The factor of a term of a sum. If the weight is 0, the product weight * x is 0, even if x is inf or nan. A test for
+/// 0 in every product would cost an operation for each weight and element. Therefore a weight of 0 is stored as a
+/// special nan. A rule with such a weight computes with Careful numbers, whose products test for this nan.
 template <class T>
 struct Weight {
   T value;
@@ -101,8 +105,8 @@ struct Weight {
   }
 };
 
-/// The weight of a momentum buffer. If it is exactly 0 there is no buffer: the weight is not used, and Careful numbers
-/// are not needed.
+/// The weight of a momentum buffer. If the weight is exactly 0, the rule has no buffer and does not use the weight.
+/// Then the result is 1, so that Careful numbers are not needed.
 template <class T>
 inline Weight<T> weight_unless_zero(double weight) {
   return Weight<T>(weight == 0.0 ? 1.0 : weight);
@@ -113,8 +117,8 @@ inline T operator*(Weight<T> weight, T x) {
   return weight.value * x;
 }
 
-/// All bits of a number if the weight is not 0, and no bit if it is 0. It is a mask and not a comparison: if gcc sees a
-/// comparison that is constant in the loop, it makes two loops and compiles the code after it twice.
+/// A mask: all bits are 1 if the weight is not 0, and all bits are 0 if the weight is 0. Callers use the mask instead
+/// of a branch. If a loop has a branch on a constant, gcc makes two loops and compiles the code after the branch twice.
 template <class T>
 inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   using Bits = BitsOf<T>;
@@ -130,7 +134,8 @@ inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
                     __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & mask)));
 }
 
-/// a, or b if the weight is 0. Plain loops are not used if it is 0.
+/// b if the weight is 0, otherwise a. The first overload always gives a, because a rule with a weight of 0 computes
+/// with Careful numbers.
 template <class T>
 inline T unless_zero(Weight<T>, T a, T) {
   return a;
@@ -143,7 +148,7 @@ inline Careful<T> unless_zero(Weight<Careful<T>> weight, Careful<T> a, Careful<T
       T, Bits((__builtin_bit_cast(Bits, a.value) & mask) | (__builtin_bit_cast(Bits, b.value) & ~mask))));
 }
 
-/// A number of the size of a float, whose Weight is larger.
+/// A number type for `has_weights`. Probe has the size of a float, but Weight<Probe> is larger than Weight<float>.
 struct Probe {
   float value;
 };
@@ -169,8 +174,9 @@ inline bool has_zero_weight(const Coefficients& c) {
   return any;
 }
 
-/// beta average + (1 - beta) x. The sum starts from the term with the larger weight, as torch's lerp does. So a
-/// constant stays the same, and the result is exactly x if beta is 0 and exactly the average if beta is 1.
+/// beta average + (1 - beta) x. As in torch's lerp, the result is computed from the term with the larger weight, plus a
+/// multiple of x - average. If x equals the average, the result is exactly x. If beta is 0, the result is exactly x. If
+/// beta is 1, the result is exactly the average.
 template <class T>
 struct Ema {
   Weight<T> from_average;  // 1, or 0 if the sum starts from x
@@ -183,8 +189,8 @@ struct Ema {
   Ema(double beta, bool from) : from_average(from ? 1.0 : 0.0), step(from ? 1.0 - beta : -beta) {}
 };
 
-/// beta average + (1 - beta) x^2. The weight is multiplied by x first, as in torch, so that the result can be finite
-/// where x^2 is not.
+/// beta average + (1 - beta) x^2. As in torch, the second term is computed as ((1 - beta) x) x. It can be finite
+/// although x^2 overflows.
 template <class T>
 struct SquareEma {
   Weight<T> beta;
@@ -194,11 +200,11 @@ struct SquareEma {
   T operator()(T average, T x) const { return beta * average + (rest * x) * x; }
 };
 
-/// Two numbers with the same operations.
+/// A vector of two numbers. Each operation applies to both.
 typedef double DoublePair __attribute__((vector_size(16)));
 
 /// Both numbers to the t-th power, by repeated squaring. The bits are the same on every machine, unlike those of libm's
-/// pow. There is no branch on the bits of t, because no CPU can predict it.
+/// pow. The code has no branch on the bits of t, because a CPU would predict it badly.
 inline DoublePair power(DoublePair x, std::int64_t t) {
   constexpr DoublePair one = {1.0, 1.0};
   DoublePair result = one;

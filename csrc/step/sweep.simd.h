@@ -8,7 +8,7 @@
 namespace fusedstep {
 namespace {
 
-/// Rules without states need not name any.
+/// The number of a rule's states. A rule without states need not define `states`.
 template <class Rule>
 constexpr int count_states() {
   if constexpr (requires { Rule::states[0]; })
@@ -79,8 +79,8 @@ FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states,
   }
 }
 
-/// Applies the rule to n elements, as numbers N, and averages its results if `averaged`. The average costs two more
-/// streams, which most rules hide behind their divisions. `g` must not overlap anything that is written.
+/// Applies the rule to n elements, with numbers of type N. If `averaged`, it also updates the running average `ema` of
+/// the parameters. `g` must not overlap an array that is written.
 template <class Rule, unsigned V, bool averaged, class N, class T>
 FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
                              const typename Rule::template coefficients<N>& c) {
@@ -92,7 +92,7 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
       });
 }
 
-/// Applies the stages before the rule to one block and returns the gradient for the rule, which is scaled.
+/// Applies the stages before the rule to one block. The result is the gradient for the rule, already scaled.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
   T scale = T(st.scale);
@@ -114,18 +114,18 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
 /// Stages work on blocks of at most so many elements, which fit in the first-level cache.
 constexpr std::ptrdiff_t block_size = 256;
 
-/// Runs that prefetch have smaller blocks, and still smaller ones if the rule has no stages around it. A block begins
-/// with its prefetches, and a core cannot wait for many cache lines at a time.
+/// The block sizes of runs that prefetch: with stages around the rule, and without. They are smaller than block_size,
+/// because each block begins with its prefetches, and a core can only wait for a few cache lines at a time.
 constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
 
-/// Shorter runs do not prefetch, because much of what they would prefetch lies behind their end.
+/// Runs with fewer elements do not prefetch, because many of the prefetched elements would be after the end of the run.
 constexpr std::ptrdiff_t long_run = 4096;
 
 /// Gradients are zeroed this many elements at a time, while they are in the first-level cache. A call for each block
 /// would cost more than the stores.
 constexpr std::ptrdiff_t zeroed_together = 4 * block_size;
 
-/// How many elements pass through one stage before the next.
+/// The number of elements in a block: all of them pass through one stage before the next stage begins.
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st, bool around, bool prefetches) {
   if (around) return prefetches ? prefetched_block : block_size;
   if (prefetches) return prefetched_alone;
