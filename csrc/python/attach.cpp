@@ -43,7 +43,7 @@ Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name
 Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
   Held held = hold(object, where(name, k));
   if (const View v = held.seen.view(); is_half(v.dtype) || v.size() != 1)
-    refuse_value(where(name, k), "float32 or float64, and one number", source_->describe(object));
+    refuse_value(where(name, k), "an array with one element, of dtype float32 or float64", source_->describe(object));
   return held;
 }
 

@@ -43,8 +43,8 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// If one of a rule's weights is 0, the rule computes with Careful<T> instead of T; see Weight. Only the product of a
-/// Weight and a number differs from that of T.
+/// If one of a rule's weights is 0, the rule computes with Careful<T> instead of T; see Weight. The results differ from
+/// those of T only in products with a Weight and in `unless_zero`.
 template <class T>
 struct Careful {
   T value;

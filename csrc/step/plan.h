@@ -108,7 +108,7 @@ class Plan {
 
   int rule() const { return rule_; }
 
-  /// The largest number of threads that makes a step over all elements faster.
+  /// The largest number of threads that a step over all elements should use. If the result is 0, one thread is used.
   std::int64_t useful_threads() const;
 
   std::vector<Tensor> tensors;

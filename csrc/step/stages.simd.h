@@ -1,4 +1,5 @@
-// The stages around a rule. Each is a loop over one block of elements in the first-level cache.
+// Stages: the operations before and after an update rule, for example clipping and weight decay. Each stage is a loop
+// over one block of elements in the first-level cache.
 #pragma once
 
 #include "step/kernel.h"
@@ -45,7 +46,7 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
   }
 }
 
-/// Averages numbers N.
+/// Updates the running averages `ema` of the elements of p, with numbers of type N.
 template <class T, class N>
 inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<N> average) {
   for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = number(average(N(ema[i]), N(p[i])));

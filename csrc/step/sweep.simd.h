@@ -140,7 +140,8 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
-/// Takes a run through its stages, block by block. It is not inlined, so that `sweep` needs few registers.
+/// Applies the stages and the rule to a run, block by block. The function is not inlined, so that `sweep` needs few
+/// registers.
 template <class Rule, unsigned V, class T>
 [[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st, const Coefficients& raw) {
   using C = Careful<T>;
