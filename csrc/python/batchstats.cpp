@@ -40,7 +40,7 @@ class ChannelMoments {
     const auto& [count, mean, m2] = made.moments_;
     if (state.size() != 3 || count < 0 || mean.size() != m2.size() || (count > 0) == mean.empty())
       throw py::value_error(
-          "BatchStats: state must be a count, then the mean of each channel, then its sum of squared deviations");
+          "BatchStats: state must be a count, a list of means, and a list of sums of squared deviations");
     return made;
   }
 
