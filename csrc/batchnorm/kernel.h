@@ -65,8 +65,8 @@ struct BatchNormForward {
 /// the ReLU is computed again. `saved`: the forward pass has saved the mask `open`.
 enum class BatchNormMask { none, recomputed, saved };
 
-/// dz = dy where the ReLU passed its argument, else 0. dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale
-/// if the statistics are constants.
+/// dz = dy where the input of the ReLU is positive or nan, and 0 elsewhere. Without a ReLU, dz = dy.
+/// dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale if the statistics are constants.
 struct BatchNormBackward {
   BatchNormShape shape;
   const void *dy, *x;

@@ -104,7 +104,8 @@ FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptr
 }
 
 /// Values j, ..., j + n - 1 of a channel. If the values are neighbours in memory, the result points to them. Else they
-/// are copied to `room`. This function is not inlined: if it is, gcc's code for small planes is a quarter slower.
+/// are copied to `room`. This function is not inlined, because gcc's code for small planes is a quarter slower if it is
+/// inlined.
 template <class Item>
 [[gnu::noinline]] const Item* stretch(const BatchNormShape& shape, const void* data, std::ptrdiff_t channel,
                                       std::ptrdiff_t j, std::ptrdiff_t n, Item* room) {

@@ -39,7 +39,8 @@ class ChannelMoments {
       made.moments_ = {state[0].cast<std::int64_t>(), state[1].cast<Values>(), state[2].cast<Values>()};
     const auto& [count, mean, m2] = made.moments_;
     if (state.size() != 3 || count < 0 || mean.size() != m2.size() || (count > 0) == mean.empty())
-      throw py::value_error("BatchStats: state must be a count, one mean and one sum of squares for each channel");
+      throw py::value_error(
+          "BatchStats: state must be a count, a list of means, and a list of sums of squared deviations");
     return made;
   }
 

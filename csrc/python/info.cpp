@@ -44,11 +44,11 @@ PyTypeObject* make_info_type() {
   static PyGetSetDef fields[] = {
       {"step", step_of, nullptr, "Number of steps taken so far, including this step.", nullptr},
       {"grad_norm", grad_norm_of, nullptr,
-       "Norm of the gradients after division by grad_scale. It is None if none of grad_norm, clip_norm and "
-       "skip_nonfinite was given.",
+       "Norm of the gradients after division by grad_scale. It is None if the step had none of the "
+       "arguments grad_norm, clip_norm and skip_nonfinite.",
        nullptr},
       {"clip_coef", clip_coef_of, nullptr,
-       "Factor by which the step multiplied the gradients because of clip_norm. It is 1.0 without clip_norm.", nullptr},
+       "Factor by which the step multiplied the gradients to clip their norm. It is 1.0 without clip_norm.", nullptr},
       {"skipped", skipped_of, nullptr, "True if the step was skipped because a gradient was inf or nan.", nullptr},
       {}};
   static char doc[] = "The result of a step.";

@@ -130,7 +130,7 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
-  // earlier checks have not compared the gradients with the arrays that were attached since
+  // the gradients must be checked again, because they may share memory with the arrays that were attached now
   for (Parameter& p : params_) p.gradient = {};
   source_->settle();
 }

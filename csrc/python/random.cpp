@@ -128,8 +128,9 @@ void bind_random(py::module_& m) {
         py::arg("stream"), py::arg("offset"));
   m.def("normal", normal, py::arg("shape"), py::arg("is_double"), py::arg("std"), py::arg("seed"), py::arg("stream"),
         py::arg("offset"));
-  m.def("philox_block", block, py::arg("seed"), py::arg("stream"), py::arg("index"),
-        "Return the four words of one block of Philox4x32-10, with the key seed and the counter (index, stream).");
+  m.def(
+      "philox_block", block, py::arg("seed"), py::arg("stream"), py::arg("index"),
+      "Return the four 32-bit words that Philox4x32-10 computes from the key `seed` and the counter (index, stream).");
   m.def("philox_words", words, py::arg("seed"), py::arg("stream"), py::arg("first"), py::arg("n"),
         "Return words first, ..., first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i // 4.");
 }

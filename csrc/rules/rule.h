@@ -1,6 +1,6 @@
-// Common code of all update rules. A rule computes with the numbers of one element. Its code does not depend on
-// pointers, threads, dtypes or instruction sets. This header is compiled once per instruction set. The functions are in
-// an anonymous namespace, so that each object file uses its own copies.
+// Common code of all update rules. A rule computes the new value of one element of a parameter. Its code is compiled
+// once for each instruction set. The functions are in an anonymous namespace, so that the linker does not merge the
+// copies for different instruction sets.
 #pragma once
 
 #include <cstddef>
@@ -14,17 +14,16 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule. A variant of a rule is a set of bits, one bit for each optional part of the rule. The array
-/// exists in the variants that contain all bits of `needs`. `positive` is true if the numbers in the array are never
-/// negative. The 8-bit format of such an array has no codes for negative numbers.
+/// A state array of a rule. It exists only in variants that contain all bits of `needs`. `positive` is true if the
+/// state is never negative. Such a state has its own 8-bit format, u8_positive.
 struct StateName {
   const char* name;
   unsigned needs;
   bool positive = false;
 };
 
-/// A number that a rule keeps for each tensor. The rule's function `prepare` updates the number in each step. A rule
-/// lists these numbers in `scalars`.
+/// A number that a rule keeps for each tensor. The rule's function `prepare` updates it in each step. A rule lists
+/// these numbers in `scalars`.
 struct ScalarName {
   const char* name;
   double initial;
@@ -32,8 +31,8 @@ struct ScalarName {
 
 namespace {
 
-/// numeric_limits<T>::max() is not used. Without optimisation, it is compiled as a function, and the linker would use
-/// the copy of one instruction set for all of them.
+/// numeric_limits is not used, because its functions are not always inlined. The linker would then merge their copies
+/// for different instruction sets.
 template <class T>
 constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
@@ -44,8 +43,8 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// A number with which a rule computes if one of the rule's weights is 0. The product of such a weight and a number is
-/// then 0 (see Weight). All other operations have the same results as with T.
+/// If one of a rule's weights is 0, the rule computes with Careful<T> instead of T; see Weight. The results differ from
+/// those of T only in products with a Weight and in `unless_zero`.
 template <class T>
 struct Careful {
   T value;
@@ -87,15 +86,15 @@ inline T choose(bool condition, T a, T b) {
 
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-/// The bits of the nan that is stored instead of a weight of 0. The nan has the sign bit of the weight.
+/// The bits of the nan that stands for a weight of 0.
 template <class Bits>
 constexpr Bits zero_weight = sizeof(Bits) == 4 ? Bits(0x7fd5aa55) : Bits(0x7ffaaa5555aa55aa);
 template <class Bits>
 constexpr Bits sign_bit = Bits(1) << (8 * sizeof(Bits) - 1);
 
-/// The factor of a term `weight * x` in a sum. If the weight is 0, the term must be 0, even if x is inf or nan. Loops
-/// over numbers of type T do not check for a weight of 0, because each check would take an operation. Instead, a weight
-/// of 0 is stored as a nan, and a rule with such a weight computes with Careful numbers.
+/// The factor of a term of a sum. If the weight is 0, the product weight * x is 0, even if x is inf or nan. A test for
+/// 0 in every product would cost an operation for each weight and element. Therefore a weight of 0 is stored as a
+/// special nan. A rule with such a weight computes with Careful numbers, whose products test for this nan.
 template <class T>
 struct Weight {
   T value;
@@ -106,8 +105,8 @@ struct Weight {
   }
 };
 
-/// The weight of a momentum buffer. If the weight is 0, there is no buffer, and the weight is not used. A weight of 1
-/// is then stored, so that the rule does not compute with Careful numbers.
+/// The weight of a momentum buffer. If the weight is exactly 0, the rule has no buffer and does not use the weight.
+/// Then the result is 1, so that Careful numbers are not needed.
 template <class T>
 inline Weight<T> weight_unless_zero(double weight) {
   return Weight<T>(weight == 0.0 ? 1.0 : weight);
@@ -118,9 +117,8 @@ inline T operator*(Weight<T> weight, T x) {
   return weight.value * x;
 }
 
-/// A mask: all bits of a number if the weight is not 0, no bit if the weight is 0. The code uses masks and not
-/// conditional expressions: if gcc sees a condition that is constant in a loop, it makes two loops, and compiles the
-/// code after the loop twice.
+/// A mask: all bits are 1 if the weight is not 0, and all bits are 0 if the weight is 0. Callers use the mask instead
+/// of a branch. If a loop has a branch on a constant, gcc makes two loops and compiles the code after the branch twice.
 template <class T>
 inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   using Bits = BitsOf<T>;
@@ -137,7 +135,8 @@ inline Careful<T> operator*(Weight<Careful<T>> weight, Careful<T> x) {
                     __builtin_bit_cast(T, Bits(__builtin_bit_cast(Bits, x.value) & mask)));
 }
 
-/// a if the weight is not 0, and b if the weight is 0. In plain loops, no weight is 0.
+/// b if the weight is 0, otherwise a. The first overload always gives a, because a rule with a weight of 0 computes
+/// with Careful numbers.
 template <class T>
 inline T unless_zero(Weight<T>, T a, T) {
   return a;
@@ -150,7 +149,7 @@ inline Careful<T> unless_zero(Weight<Careful<T>> weight, Careful<T> a, Careful<T
       T, Bits((__builtin_bit_cast(Bits, a.value) & mask) | (__builtin_bit_cast(Bits, b.value) & ~mask))));
 }
 
-/// A type of the size of float. But Weight<Probe> is larger than Weight<float>.
+/// A number type for `has_weights`. Probe has the size of a float, but Weight<Probe> is larger than Weight<float>.
 struct Probe {
   float value;
 };
@@ -177,9 +176,9 @@ inline bool has_zero_weight(const Coefficients& c) {
   return any;
 }
 
-/// beta average + (1 - beta) x. If beta is at most 1/2, it is computed as x - beta (x - average), and otherwise as
-/// average + (1 - beta) (x - average), as in torch's lerp. If x is equal to the average, the average does not change.
-/// If beta is 0, the result is exactly x. If beta is 1, the result is exactly the average.
+/// beta average + (1 - beta) x. As in torch's lerp, the result is computed from the term with the larger weight, plus a
+/// multiple of x - average. If x equals the average, the result is exactly x. If beta is 0, the result is exactly x. If
+/// beta is 1, the result is exactly the average.
 template <class T>
 struct Ema {
   Weight<T> from_average;  // 0 if beta is at most 1/2, otherwise 1; so Careful numbers are used for such a beta
@@ -192,8 +191,8 @@ struct Ema {
   Ema(double beta, bool from) : from_average(from ? 1.0 : 0.0), step(from ? 1.0 - beta : -beta) {}
 };
 
-/// beta average + (1 - beta) x^2. As in torch, (1 - beta) is first multiplied by x. So the result can be finite even if
-/// x^2 overflows.
+/// beta average + (1 - beta) x^2. As in torch, the second term is computed as ((1 - beta) x) x. It can be finite
+/// although x^2 overflows.
 template <class T>
 struct SquareEma {
   Weight<T> beta;
@@ -203,11 +202,11 @@ struct SquareEma {
   T operator()(T average, T x) const { return beta * average + (rest * x) * x; }
 };
 
-/// Two numbers. Each operation is applied to both numbers.
+/// A vector of two numbers. Each operation applies to both.
 typedef double DoublePair __attribute__((vector_size(16)));
 
 /// Both numbers to the t-th power, by repeated squaring. The bits are the same on every machine, unlike those of libm's
-/// pow. There is no branch on the bits of t, because a CPU cannot predict such a branch.
+/// pow. The code has no branch on the bits of t, because a CPU would predict it badly.
 inline DoublePair power(DoublePair x, std::int64_t t) {
   constexpr DoublePair one = {1.0, 1.0};
   DoublePair result = one;

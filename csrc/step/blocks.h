@@ -36,7 +36,7 @@ inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first,
 /// element is added to lane `lane`.
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);
 
-/// True if all of elements [first, first + n) of a gradient are finite after they are multiplied by `factor`.
+/// True if the elements [first, first + n) of a gradient, multiplied by `factor`, are all finite.
 bool all_finite(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, double factor);
 
 /// Adds the squares of elements [first, first + n) of a float64 gradient to `sum`. Each element is multiplied by

@@ -12,8 +12,7 @@ struct Matrices {
   std::ptrdiff_t rows, columns;
 };
 
-/// Writes the sum of squares of every row, in float64. The bits do not depend on the number of threads. The same is
-/// true for divide_by_factors.
+/// Writes the sum of squares of every row, in float64. The bits do not depend on the number of threads.
 void squares_of_rows(const char* x, const Matrices& m, DType dtype, double* of_rows);
 
 /// Running averages of the mean squares of rows and of columns, for all matrices one after the other.
@@ -24,7 +23,8 @@ struct Factored {
   double eps;                    // lower bound of the mean of the rows' averages, and of the square root in the divisor
 };
 
-/// Updates the averages, and writes y = x / sqrt(row * column / mean(row)) with the updated averages.
+/// Updates the averages, and writes y = x / sqrt(row * column / mean(row)) with the updated averages. The bits do not
+/// depend on the number of threads.
 void divide_by_factors(const char* x, const Matrices& m, DType dtype, const Factored& f, char* y);
 
 }  // namespace fusedstep

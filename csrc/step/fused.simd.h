@@ -55,7 +55,7 @@ struct Coders {
   StatePart<Rule, V, S, 3> s3;
 };
 
-/// Updates two parts of a block. They begin at elements i and i + half_block.
+/// Updates two parts of a block, which begin at elements i and i + half_block.
 template <class Rule, unsigned V, class C>
 FUSEDSTEP_INLINE void fused_parts(C& coders, std::ptrdiff_t i, const Factors<float>& f,
                                   const typename Rule::template coefficients<float>& c) {

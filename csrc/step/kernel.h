@@ -17,10 +17,10 @@ struct Coefficients {
   bool careful = false;  // true: a weight is 0, so the rule computes with Careful numbers
 };
 
-/// The numbers of one parameter group in one step, for the operations before and after the update rule. With the
-/// default values, these operations do not change any bit of an element.
+/// The operations before and after the rule, for one parameter group in one step. With the default values, they change
+/// no bit of any element.
 struct Stages {
-  double scale = 1.0;        // unscale x clip x sign of maximize
+  double scale = 1.0;        // 1 / grad_scale, times the clip coefficient, times -1 if maximize
   double clip_value = -1.0;  // bound of |g| after scaling; negative: none
   double l2 = 0.0;           // g += l2 p
   double l1 = 0.0;           // g += l1 sign(p)
@@ -31,17 +31,16 @@ struct Stages {
   double ema_decay = 1.0;    // avg = d avg + (1 - d) p, if there is an average
   bool zero_gradient = false;
   bool prefetch = false;   // the streams are probably not in the second-level cache
-  double* sums = nullptr;  // of a rule with two passes, in its first one: two arrays of norm_lanes
+  double* sums = nullptr;  // first pass of a rule with two passes: two arrays of norm_lanes partial sums
 };
 
-// In an anonymous namespace, because both sides compile them.
+// In an anonymous namespace, because the common code and the code for each instruction set compile these functions.
 namespace {
 
 /// True if converting a factor to T keeps its precision: it is 0 or within the range of T's normal numbers.
 template <class T>
 inline bool keeps_digits(double factor) {
-  // numeric_limits<T>::max() is not used. Without optimisation, it is compiled as a function, and the linker would use
-  // the copy of one instruction set for all of them.
+  // numeric_limits is not used; see largest_number.
   constexpr double smallest = sizeof(T) == 4 ? 0x1p-126 : 0x1p-1022;
   constexpr double largest = sizeof(T) == 4 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
   const double size = factor < 0 ? -factor : factor;
@@ -70,7 +69,7 @@ struct Run {
   void* p;
   void* states[max_states];
   void* ema;  // or null
-  void* g;    // written only where the stages zero it
+  void* g;    // written only if Stages::zero_gradient
   std::ptrdiff_t count;
 };
 
@@ -89,14 +88,14 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
 }  // namespace
 
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
-/// Computes the coefficients of one tensor for its t-th step, and updates the scalar states of the tensor.
+/// Computes the coefficients of one tensor for its t-th step, and updates the numbers in `scalars`.
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
 using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
                             std::ptrdiff_t n);
 
-/// Writes the sum of squares of each of some consecutive rows. If `of_columns` is not null, also adds the squares of
-/// the elements to the sums of their columns.
+/// Writes the sum of squares of each of some consecutive rows to `of_rows`. If `of_columns` is not null, also adds the
+/// square of each element to the sum of its column.
 using RowColumnSquaresFn = void (*)(const void* x, std::ptrdiff_t rows, std::ptrdiff_t columns, double* of_rows,
                                     double* of_columns);
 /// y = x / sqrt(max(row * column, floor)) for consecutive rows of a matrix.
@@ -121,12 +120,12 @@ struct FusedStreams {
   Stream p, g, states[max_states];
   Rounding rounding[1 + max_states];
 };
-/// Updates `blocks` whole blocks of 256 elements. The first block begins at element `first`. Of the stages, only
-/// Stages::scale and Stages::shrink are applied.
+/// Updates `blocks` whole blocks of 256 elements, from element `first` on. Of the stages, only the factors `scale` and
+/// `shrink` are applied.
 using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
                          const Coefficients&);
 
-/// A fused kernel for streams of these formats. In this struct, u8 means u8 or u8_positive.
+/// A sweep for streams of these formats. u8 in `states` stands for u8_positive, too.
 struct FusedKernel {
   Format p, g, states;
   bool stochastic;  // true: the kernel rounds states stochastically. Not used for float32 states.
@@ -137,15 +136,15 @@ struct FusedList {
   int count = 0;
 };
 
-/// Changes the coefficients for the second pass. The arguments are the two norms from the first pass (the norm of the
-/// tensor's `count` parameters, and the norm of the results of Rule::measure).
+/// Computes the coefficients of the second pass from two norms, which the first pass has computed: `norm` is the norm
+/// of the tensor's `count` parameters, and `measured` is the norm of the numbers that Rule::measure computes.
 using TrustFn = void (*)(double norm, double measured, std::int64_t count, Coefficients& out);
 
 struct RuleKernels {
   PrepareFn prepare[dtype_count];
   SweepFn sweep[dtype_count][1 << max_variants];
   FusedList fused[1 << max_variants];
-  // For rules with two passes. Null for other rules.
+  // Only for rules with two passes; null for other rules.
   SweepFn measure[dtype_count][1 << max_variants];
   TrustFn trust[dtype_count];
 };

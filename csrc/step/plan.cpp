@@ -41,8 +41,8 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-/// The first element of the first block that begins at or after element `at`. So a block belongs to the range in which
-/// it begins.
+/// The first element at or after the given one that begins a block. If a share of the elements begins inside a block,
+/// the previous share contains the whole block.
 std::int64_t next_block(std::int64_t at, std::int64_t size) {
   return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
 }
@@ -55,8 +55,8 @@ int own_decay(const RuleInfo& info) {
   return found == end ? -1 : int(found - info.hyper);
 }
 
-/// True if t and `last` have the same coefficients, provided that their scalars are equal. The current step is already
-/// counted in t.steps.
+/// True if t has the same coefficients as `last`, provided that their scalars are equal, too. Is called after t.steps
+/// has been increased.
 bool shares_coefficients(const Tensor& last, const Tensor& t) {
   return last.group == t.group && computed_in(last.dtype) == computed_in(t.dtype) && last.steps == t.steps;
 }
@@ -121,9 +121,9 @@ StepInfo Plan::step(const StepOptions& options, int threads) noexcept {
   return info;
 }
 
-/// Computes the norm and the clip coefficient, and decides whether the step is skipped. A step is skipped if a gradient
-/// for the rule would be inf or nan. If options.grad_norm is set, the decision depends only on this norm, because
-/// all processes that share a step must make the same decision.
+/// Computes the norm and the clip coefficient, and decides whether the step is skipped. A step is skipped if its rule
+/// would get a gradient that is inf or nan. If the caller gives a norm, only this norm decides. The reason is that all
+/// processes that share a step must make the same decision.
 void Plan::clip(const StepOptions& options, int threads, StepInfo& info) {
   const double own = options.grad_norm ? 0 : norm(threads);
   const double norm = options.grad_norm ? *options.grad_norm : own / options.grad_scale;
@@ -174,16 +174,16 @@ void Plan::prepare(const StepOptions& options, double factor, int threads) {
   has_rows_ = has_rows;
 }
 
-/// Applies a kernel to elements [first, first + n) of a tensor.
+/// Calls a kernel for the elements [first, first + n) of a tensor.
 inline void Plan::run(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
                       const Stages& stages) {
   if (t.in_place) return sweep_in_place(kernel, t, first, n, stages, coefficients_[std::size_t(t.coefficients)]);
   run_blocks(kernel, fused, t, first, n, stages);
 }
 
-/// The first pass of a rule with two passes, which computes norms of each tensor. The bits of the norms do not depend
-/// on the other tensors or on the number of threads. Stages that change the parameters before the rule are applied here
-/// and not in the second pass.
+/// The first pass of a rule with two passes. The bits of a tensor's norms do not depend on the other tensors or on the
+/// number of threads. Stages that change the parameters before the rule are applied in this pass, and not in the
+/// second.
 void Plan::measure(int threads) {
   const RuleKernels& rule = step_kernels().rules[rule_];
   parallel_for(std::int64_t(pieces_.size()), threads, [&](std::int64_t begin, std::int64_t end) {
@@ -210,8 +210,8 @@ void Plan::measure(int threads) {
   for (Stages& s : stages_) s.subtract = 0.0;
 }
 
-/// Does the same for a tensor with a stream that cannot be used in place. If a format has blocks, the blocks that begin
-/// in the range are updated.
+/// Like `run`, but for tensors with streams of any format. If a format has blocks, the function updates all blocks that
+/// begin in [first, first + n).
 void Plan::run_blocks(SweepFn kernel, const FusedList& fused, const Tensor& t, std::int64_t first, std::int64_t n,
                       const Stages& stages) {
   std::int64_t stop = first + n;

@@ -1,5 +1,5 @@
-// The C++ part of an optimizer: its tensors, its groups of hyperparameters, and the function that takes a step. It does
-// not use Python. The caller must ensure that the pointers are valid.
+// The part of an optimizer that does not depend on Python: a list of tensors, groups of hyperparameters, and the step.
+// A step treats the tensors as one long array. The caller must ensure that the pointers are valid.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ struct Group {
 /// The position of a tensor among all tensors of the optimizer.
 struct Place {
   std::uint32_t number = 0;
-  std::uint64_t first_block = 0;  // in the whole tensor, where this process has a part of it
+  std::uint64_t first_block = 0;  // index in the whole tensor, if this process has only a part of the tensor
 };
 
 struct Tensor {
@@ -40,10 +40,10 @@ struct Tensor {
   std::ptrdiff_t size = 0;
   int group = 0;
   DType dtype = DType::f32;
-  std::int64_t steps = 0;  // that this tensor has taken; a step without its gradient does not count
+  std::int64_t steps = 0;  // the number of steps in which this tensor had a gradient
   double scalars[max_scalars] = {};
 
-  // Of the current step.
+  // Values for the current step.
   Strided gradient;
   DType gradient_dtype = DType::f32;  // has the same computing type as dtype
   const RowGradient* rows = nullptr;  // if set, the gradient of some rows, and `gradient` is not used
@@ -108,8 +108,7 @@ class Plan {
 
   int rule() const { return rule_; }
 
-  /// The number of elements of all tensors, divided by `elements_per_thread`. A step uses at most this number of
-  /// threads, but at least one.
+  /// The largest number of threads that a step over all elements should use. If the result is 0, one thread is used.
   std::int64_t useful_threads() const;
 
   std::vector<Tensor> tensors;
@@ -158,8 +157,8 @@ class Plan {
   std::vector<Piece> pieces_;
 };
 
-/// Visits the runs of elements [begin, end) of the concatenation of all tensors. Tensors that have no gradient in this
-/// step or a gradient of rows are left out.
+/// Calls visit(tensor, first, n) for each run of elements in [begin, end) of the concatenation of all tensors. Skips
+/// tensors that are not active and tensors whose gradient is a RowGradient.
 template <class Visit>
 void Plan::for_runs(std::int64_t begin, std::int64_t end, Visit&& visit) const {
   end = std::min(end, total_);

@@ -1,5 +1,5 @@
-// Stages: the operations of a step before and after the update rule, for example clipping by value. Each stage is a
-// loop over one block of elements in the first-level cache.
+// Stages: the operations before and after an update rule, for example clipping and weight decay. Each stage is a loop
+// over one block of elements in the first-level cache.
 #pragma once
 
 #include "step/kernel.h"
@@ -46,7 +46,7 @@ inline void proximal(T* p, std::ptrdiff_t n, T threshold, T divide) {
   }
 }
 
-/// Updates the average `ema` of the parameter p. The arithmetic uses numbers of type N.
+/// Updates the running averages `ema` of the elements of p, with numbers of type N.
 template <class T, class N>
 inline void average_all(T* __restrict ema, const T* __restrict p, std::ptrdiff_t n, Ema<N> average) {
   for (std::ptrdiff_t i = 0; i < n; ++i) ema[i] = number(average(N(ema[i]), N(p[i])));

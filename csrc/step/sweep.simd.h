@@ -9,7 +9,7 @@
 namespace fusedstep {
 namespace {
 
-/// A rule without states has no array `states`.
+/// The number of a rule's states. A rule without states need not define `states`.
 template <class Rule>
 constexpr int count_states() {
   if constexpr (requires { Rule::states[0]; })
@@ -83,9 +83,8 @@ FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states,
   }
 }
 
-/// Applies the rule to n elements, with numbers of type N. If `averaged` is true, also updates the average of the
-/// parameter. For most rules, the CPU reads and writes the average while it computes divisions. `g` must not overlap an
-/// array that is written.
+/// Applies the rule to n elements, with numbers of type N. If `averaged`, it also updates the running average `ema` of
+/// the parameters. `g` must not overlap an array that is written.
 template <class Rule, unsigned V, bool averaged, class N, class T>
 FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::ptrdiff_t n, Factors<T> f,
                              const typename Rule::template coefficients<N>& c) {
@@ -97,7 +96,7 @@ FUSEDSTEP_INLINE void update(T* p, const T* g, T* const* states, T* ema, std::pt
       });
 }
 
-/// Applies the stages before the rule to one block. The result is the scaled gradient, which the rule uses.
+/// Applies the stages before the rule to one block. The result is the gradient for the rule, already scaled.
 template <class T>
 inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n, T* p, T* buffer) {
   T scale = T(st.scale);
@@ -119,20 +118,18 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
 /// The largest number of elements in a block. A block of this size fits in the first-level cache.
 constexpr std::ptrdiff_t block_size = 256;
 
-/// The numbers of elements in a block of a run that prefetches: `prefetched_block` with stages before or after the
-/// rule, and `prefetched_alone` without. The code for a block begins with the block's prefetches. The blocks are small,
-/// because a core can wait for only a few cache lines at a time.
+/// The block sizes of runs that prefetch: with stages around the rule, and without. They are smaller than block_size,
+/// because each block begins with its prefetches, and a core can only wait for a few cache lines at a time.
 constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
 
-/// Runs of fewer elements do not prefetch, because many of the prefetched cache lines would lie after the end of the
-/// run.
+/// Runs with fewer elements do not prefetch, because many of the prefetched elements would be after the end of the run.
 constexpr std::ptrdiff_t long_run = 4096;
 
 /// The number of gradient elements that are zeroed at once, while they are in the first-level cache. A function call
 /// for each block would take more time than the stores.
 constexpr std::ptrdiff_t zeroed_together = 4 * block_size;
 
-/// The number of elements in a block. `around` is true if there are stages before or after the rule.
+/// The number of elements in a block: all of them pass through one stage before the next stage begins.
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st, bool around, bool prefetches) {
   if (around) return prefetches ? prefetched_block : block_size;
   if (prefetches) return prefetched_alone;
@@ -147,7 +144,7 @@ inline void zero_behind(T* g, std::ptrdiff_t done, std::ptrdiff_t count) {
     for (std::ptrdiff_t i = start; i < done; ++i) g[i] = T(0);
 }
 
-/// Applies all stages and the rule to a run, block by block. The function is not inlined, so that `sweep` needs few
+/// Applies the stages and the rule to a run, block by block. The function is not inlined, so that `sweep` needs few
 /// registers.
 template <class Rule, unsigned V, class T>
 [[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st, const Coefficients& raw) {
