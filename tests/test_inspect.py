@@ -221,7 +221,7 @@ MODEL, ROWS, LABELS = network()
         (
             lambda: inspect.check_gradient(lambda t: 1.0, [1.0]),
             TypeError,
-            r"f must return \(value, gradient\); got float",
+            r"f must return a tuple of two, \(value, gradient\); got float",
         ),
         (lambda: inspect.check_gradient(lambda t: (1.0, t[:1]), [1.0, 2.0]), ValueError, r"gradient of shape \(2,\)"),
         (

@@ -308,7 +308,7 @@ def test_step_counts_beyond_the_integers_of_float32_are_exact() -> None:
     assert opt.step([numbers(np.random.default_rng(1), 100, p.dtype)[:3]]).step == 2**24 + 2
 
 
-def test_load_state_dict_accepts_the_states_of_the_optimizer_under_exchanged_names() -> None:
+def test_load_state_dict_can_exchange_the_states_of_two_parameters() -> None:
     opt = fs.Adam({"a": np.zeros(3), "b": np.zeros(3)}, ema_decay=0.9)
     opt.step({"a": np.ones(3), "b": np.full(3, 2.0)})
     before, state = opt.state_dict(), opt.state

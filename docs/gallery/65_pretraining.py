@@ -4,11 +4,13 @@ Greedy layer-wise pre-training
 
 .. code-block:: text
 
-    layer l: minimise mean (h_l-1 - h_l V_l - c_l)^2 over W_l, b_l, V_l, c_l,    h_l = sigmoid(h_l-1 W_l + b_l)
+    layer l: minimise mean (h[l-1] - h[l] V[l] - c[l])^2 over W[l], b[l], V[l], c[l],
+             where h[l] = sigmoid(h[l-1] W[l] + b[l])
 
 The layers of a deep network of sigmoids are pre-trained one after the other. Each layer learns to encode the outputs of
-the layer before it. A stack is a network of pre-trained layers. Two variants of the next layer are trained on each
-stack, and the two best stacks are kept. The pre-training uses 1,198 digits without their labels. Then all layers of the
+the layer before it. A stack is a network of pre-trained layers. On top of each
+stack, the next layer is trained twice, with two settings. This gives two new stacks. Of all new stacks, the two best
+are kept. The pre-training uses 1,198 digits without their labels. Then all layers of the
 best stack together learn the labels of 200 of these digits. The comparison is repeated with five seeds.
 """
 

@@ -47,7 +47,9 @@ class Key:
         object.__setattr__(self, "stream", whole_number("Key: stream", self.stream, LIMIT))
 
     def fold(self, index: int) -> Key:
-        """Return a new key, which depends on this key and on an index. The random numbers of both are independent.
+        """Return a new key, which depends on this key and on an index.
+
+        The random numbers of the new key are independent of those of this key.
 
         ::
 

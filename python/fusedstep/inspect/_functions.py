@@ -51,7 +51,8 @@ def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
     """Return value and gradient of f at theta. Refuse a gradient of a wrong shape."""
     result = f(theta)
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"{call}: f must return (value, gradient); got {type(result).__name__}")
+        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"{call}: f must return a tuple of two, (value, gradient); got {what}")
     gradient = np.asarray(result[1])
     if gradient.shape != theta.shape:
         raise ValueError(f"{call}: f must return a gradient of shape {theta.shape}; got {describe(gradient)}")

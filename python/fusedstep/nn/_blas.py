@@ -38,7 +38,7 @@ def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
 
 
 def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
-    """Compute ``out = a b`` for a batch ``b`` of rows. Each thread computes some rows of the result.
+    """Compute ``out = a b``, where each row of ``b`` belongs to one example. Each thread computes some rows of ``out``.
 
     ``largest`` is the number of elements of the network's largest weight.
     """

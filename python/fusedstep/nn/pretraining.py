@@ -35,7 +35,7 @@ class PretrainedLayer(NamedTuple):
     weight, bias : ndarray, shapes (in, out) and (out,)
         Initial values for a `Linear` of the network that is trained afterwards.
     candidate : int
-        Index of the settings with which this layer was trained, in the argument ``candidates`` of `pretrain`.
+        Index into the argument ``candidates`` of `pretrain`: this layer was trained with ``candidates[candidate]``.
     autoencoder : Sequential
         The encoder and the decoder of this layer.
     """

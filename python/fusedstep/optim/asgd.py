@@ -19,7 +19,7 @@ class ASGD(Optimizer):
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (if t > 1, lr is that of step t - 1)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (if t > 1, lr is the rate of step t - 1)
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 
@@ -28,8 +28,8 @@ class ASGD(Optimizer):
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax. If you need averages for
-    `averaged`, set `ema_decay`. States: ``ax``, and two numbers for the next step, which are rounded to float32 as in
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not return ax, but the averages
+    that `ema_decay` switches on. States: ``ax``, and two numbers for the next step, which are rounded to float32 as in
     torch. They are ``eta`` and ``mu``, where mu = 1 / max(1, t - t0) after step t.
 
     Examples
