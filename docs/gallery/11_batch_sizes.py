@@ -20,7 +20,7 @@ ROWS, EPOCHS, RATE = 384, 15, 0.1
 
 
 def losses(size, seed):
-    """Train with batches of this size. Return some numbers of steps, and the loss on all rows after so many steps."""
+    """Train with batches of this size. Return step numbers, and the loss on all rows after each of these steps."""
     data, rng = load("digits", ROWS, seed), np.random.default_rng(seed)
     model, loss = mlp(64, 32, 10, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=RATE)

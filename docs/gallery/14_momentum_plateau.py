@@ -54,7 +54,7 @@ for label, epochs in needed.items():
 
 # %%
 # SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger rate has
-# the same effect. If the gradient does not change, momentum 0.9 makes the steps ten times as long in the long run.
+# the same effect. If the gradient stays the same for many steps, momentum 0.9 makes the steps ten times as long.
 # Plain gradient descent at ten times the rate leaves the saddle as early as SGD with momentum.
 
 plain, momentum, adam, tenfold = needed.values()

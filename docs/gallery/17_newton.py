@@ -19,7 +19,7 @@ STEPS = 300
 
 
 def run(seed):
-    """Return the gradient norms of Newton's method and of gradient descent, and Newton's products with H per step."""
+    """Return the gradient norms of both methods, and the mean number of products with H per Newton step."""
     data = load("breast_cancer", seed=seed, dtype=np.float64)
     model = nn.Sequential(nn.Linear(30, 1, weight_init=fs.init.zeros()), dtype=np.float64)
     of_the_data = inspect.objective(model, nn.BinaryCrossEntropy(), data.x, data.y)

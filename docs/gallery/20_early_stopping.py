@@ -43,8 +43,8 @@ axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Ten 
 _ = axes.legend()
 
 # %%
-# The output compares the error on the test rows with the weights that early stopping takes, and with the weights of
-# epoch 100:
+# The output shows two errors on the test rows, and their difference. The first error is the error with the weights that
+# early stopping takes. The second error is the error with the weights of epoch 100.
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])

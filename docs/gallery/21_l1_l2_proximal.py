@@ -45,8 +45,9 @@ axes.set(ylabel="log10 |weight| (zero is drawn at -6)")
 _ = axes.legend(loc="lower center")
 
 # %%
-# The L2 penalty makes the weights small. If the L1 penalty is added to the gradient, weights become small too, but they
-# keep moving around zero. Only the proximal step makes weights exactly zero. The accuracies are nearly the same.
+# The L2 penalty makes the weights small. If the L1 penalty is added to the gradient, weights become small too, but
+# their values keep changing around zero. Only the proximal step makes weights exactly zero. The accuracies are nearly
+# the same.
 
 zeros = {label: np.array([np.mean(sizes == 0) for sizes, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}

@@ -8,8 +8,8 @@ Snapshot ensembles
     at the end of each cycle, a copy of the weights (a snapshot) is kept
 
 A snapshot ensemble predicts with the mean of the probabilities of all snapshots. One training of 8 cycles on 400 digits
-gives 8 snapshots. The page has three settings: wrong labels with weight decay, right labels with weight decay, and
-wrong labels without weight decay. With "wrong labels", a fifth of the labels are drawn at random.
+gives 8 snapshots. The training is repeated in three settings: wrong labels with weight decay, right labels with weight
+decay, and wrong labels without weight decay. "Wrong labels" means that a fifth of the labels are drawn at random.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def learn(wrong, decay, seed):
-    """Return the accuracy of every snapshot j, the accuracy of the first j together, and the training losses."""
+    """Return the accuracy of each snapshot, that of the first j together for each j, and the training losses."""
     data, eta = load("digits", ROWS, seed), fs.schedules.cosine_restarts(0.4, cycle_steps=CYCLE * ROWS // BATCH)
     model, y = mlp(64, 32, 10, rng=seed), wrong_labels(data.y, wrong, seed)
     opt = fs.SGD(model.params, lr=eta, momentum=0.9, weight_decay=decay)
@@ -53,7 +53,7 @@ _ = panels[0].legend()
 
 # %%
 # The ensemble of all snapshots is compared with the first snapshot and with the mean accuracy of the single snapshots.
-# The comparison with the first snapshot matters more, because the first snapshot costs only an eighth of the training.
+# The comparison with the first snapshot is more important, because this snapshot costs only an eighth of the training.
 # With wrong labels and decay, the gain over the first snapshot is small. The gain over the mean accuracy is larger,
 # because later snapshots have memorised more wrong labels. With wrong labels and without decay, the first snapshot
 # alone is more accurate than the ensemble.

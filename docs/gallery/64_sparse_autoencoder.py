@@ -20,7 +20,7 @@ SETTINGS = {"dense": {}, "sparse": {"penalty": nn.KLActivity(0.01, rho=0.05), "n
 
 
 def run(options, seed):
-    """Return mean activations, output weights of 36 units, the error, and the error of the mean of all digits."""
+    """Return mean activations, output weights of 36 units, the error, and the error if r is the mean of all digits."""
     data = load("digits", seed=seed)
     (stack,) = nn.pretrain(data.x, [64], epochs=60, lr=0.01, seed=seed, **options)
     layer = stack.layers[0]
@@ -43,7 +43,7 @@ _ = right.legend()
 # %%
 # The sparse auto-encoder reconstructs a digit with few active units. Each unit adds a piece of a stroke. The error of
 # the sparse auto-encoder is higher than the error of the dense auto-encoder. If every digit is reconstructed as the
-# mean of all digits, the error is far higher than both errors.
+# mean of all digits, the error is far higher than the errors of both auto-encoders.
 
 mean_picture = np.array([mean for *_, mean in runs["dense"]])
 means = {name: np.array([units.mean() for units, *_ in found]) for name, found in runs.items()}

@@ -7,9 +7,10 @@ Greedy layer-wise pre-training
     layer l: minimise mean (h_l-1 - h_l V_l - c_l)^2 over W_l, b_l, V_l, c_l,    h_l = sigmoid(h_l-1 W_l + b_l)
 
 The layers of a deep network of sigmoids are pre-trained one after the other. Each layer learns to encode the outputs of
-the layer before it. A stack is a network of pre-trained layers. Two variants of the next layer are trained on each
-stack, and the two best stacks are kept. The pre-training uses 1,198 digits without their labels. Then all layers of the
-best stack together learn the labels of 200 of these digits. The comparison is repeated with five seeds.
+the layer before it. A stack is a network of pre-trained layers. For each kept stack, two variants of the next layer are
+trained: with and without noise. Of the resulting stacks, the two best are kept. The pre-training uses 1,198 digits
+without their labels. Then an output layer is added to the best stack, and the whole network learns the labels of 200 of
+these digits. The comparison is repeated with five seeds.
 """
 
 import numpy as np

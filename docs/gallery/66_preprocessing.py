@@ -6,8 +6,8 @@ Preprocessing
 
     standardise: (x - mean) / std      uniform: the rank of x      PCA: the directions of largest variance
 
-A network learns the breast cancer data. The features have very different sizes, up to 4254. The page compares
-preprocessing steps for the features on eight splits.
+A network learns the breast cancer data. The features have very different scales. The largest value is 4254. The page
+compares preprocessing steps for the features on eight splits.
 """
 
 import numpy as np

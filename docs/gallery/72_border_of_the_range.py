@@ -6,9 +6,9 @@ A best value on the border of its range
 
     u = log(best / low) / log(high / low);        on the border if u <= tolerance or u >= 1 - tolerance
 
-A search tries learning rates of a network on the digits in a narrow range (1e-5 to 1e-3). A second search uses a wide
-range (1e-5 to 1). ``border_report`` warns if the best value lies on the border of its range. The two searches are
-repeated on five splits.
+A network learns the digits. One search tries learning rates in a narrow range (1e-5 to 1e-3). A second search tries
+learning rates in a wide range (1e-5 to 1). ``border_report`` warns if the best value lies on the border of its range.
+The two searches are repeated on five splits.
 """
 
 import warnings
@@ -26,7 +26,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(rates, seed):
-    """Return the study of all rates on one split, and the warnings about it."""
+    """Return the study of all rates on one split, and the warnings of `border_report`."""
     data, loss = load("digits", 300, seed), nn.SoftmaxNLL()
 
     def loss_of(trial):
