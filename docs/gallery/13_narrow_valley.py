@@ -51,7 +51,7 @@ def run(seed):
 runs = [run(seed) for seed in range(12)]
 
 # %%
-# The left panel shows the paths on one split. The right panel shows the distance to the minimum, over twelve splits.
+# The left panel shows the paths on one split. The right panel shows the mean distance to the minimum on twelve splits.
 
 left, right = subplots(2)
 _, (x, y), _, paths = runs[0]

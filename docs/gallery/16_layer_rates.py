@@ -7,8 +7,8 @@ A learning rate for each layer
     theta_l <- theta_l - eta_l g_l        eta_l: the rate of the parameter group of layer l
 
 In a network of four linear layers with sigmoids between them, the gradient becomes smaller from layer to layer towards
-the input. Parameter groups give each layer its own learning rate. Here, from the last layer to the first layer, the
-rate grows by a factor of 3 per layer.
+the input. With parameter groups, each layer can have its own learning rate. On this page, the last layer has the lowest
+rate, and each layer before it has three times the rate of the next layer.
 """
 
 import numpy as np

@@ -77,16 +77,16 @@ for model in ("digits", "text"):
 #   higher than with float32.
 # - bfloat16 states cannot decay: a step lowers v (the average of the squared gradients) by at most 0.001 v, which is
 #   less than half of the last digit of v. The loss is higher, but by less than 1%.
-# - In 8-bit states, v stops growing early, so the steps are too long. On these models, the learning rate is below the
-#   best learning rate, and longer steps lower the loss. But these steps are not the steps of AdamW at this rate.
+# - In 8-bit states, v stops growing early, so the steps are too long. In these trainings, the learning rate is
+#   below the best learning rate, so longer steps lower the loss. But AdamW at this rate would not make such steps.
 #
 # bfloat16 states and 8-bit states keep the margin if they are rounded stochastically. bfloat16 parameters with low bits
 # keep the margin too, both with float32 states and with 8-bit states. If bfloat16 parameters without low bits are
 # rounded stochastically, the loss stays within 1%. But on the digits, the loss is higher by more than two standard
 # errors.
 #
-# The values of sqrt(v) at the end of the runs on the digits show the cause. The output shows sqrt(v) of each format,
-# divided by sqrt(v) of float32 (median of the elements):
+# The values of sqrt(v) at the end of the trainings on the digits show why states that are rounded to nearest fail. The
+# output shows sqrt(v) of each format, divided by sqrt(v) of float32 (median of the elements):
 
 size = {name: interval(ratios) for name, ratios in kept["size_of_v"].items()}
 for name, ratio in size.items():

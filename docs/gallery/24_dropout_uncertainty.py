@@ -6,8 +6,8 @@ Dropout as an ensemble: Monte Carlo uncertainty
 
     mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
 
-A network is trained with dropout. Then the network predicts each row with K = 30 different masks. The mean of these
-predictions is used like the mean of an ensemble.
+A network is trained with dropout. A dropout mask says which units are set to zero. The trained network predicts each
+row with K = 30 different masks. The mean of these predictions is used like the mean of an ensemble.
 """
 
 import numpy as np

@@ -40,8 +40,8 @@ sure.set(xlabel="eps", ylabel="mean probability of the predicted class", ylim=(0
 _ = sure.legend()
 
 # %%
-# Smoothing lowers the mean probability of the predicted class, both in wrong and in right predictions. For eps of 0.1
-# and more, the accuracy becomes slightly higher.
+# Smoothing lowers the mean probability of the predicted class, both in wrong and in right predictions. If eps is 0.1
+# or more, the accuracy is slightly higher than with eps = 0.
 
 for i, eps in enumerate(EPSILONS):
     right, sure_right, sure_wrong = (interval(values) for values in found[:, i].T)

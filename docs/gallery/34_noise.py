@@ -4,7 +4,7 @@ Noise on inputs and on weights
 
 .. code-block:: text
 
-    inputs: x' = x + std z      weights: gradient at theta + std z, step at theta      z ~ N(0, 1), new for every batch
+    inputs: x' = x + std z      weights: theta -= eta g, with g at theta + std z      z ~ N(0, 1), new for every batch
 
 A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to its inputs or to
 its weights, the network memorises less.

@@ -6,8 +6,9 @@ Shifted, rotated and flipped images
 
     x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped with probability 1/2;    t' = t
 
-Four networks learn from 200 digits: from unchanged, shifted, rotated or flipped digits. Each time a digit is used, a
-new random shift, rotation or flip is drawn. The networks are tested on other digits: unchanged, shifted and rotated.
+Four networks learn 200 digits. The first network learns the unchanged digits. For the other networks, the digits are
+shifted, rotated or flipped. Each time a digit is used, a new random shift, rotation or flip is drawn. Every network is
+tested on other digits: unchanged, shifted and rotated.
 """
 
 import numpy as np
@@ -60,8 +61,8 @@ _ = scores.legend(loc="upper center")
 # %%
 # Training on shifted digits makes networks far more accurate on shifted digits. Training on rotated digits makes
 # networks more accurate on rotated digits. Training on shifted or rotated digits does not raise the accuracy on
-# unchanged digits. Training on flipped digits lowers the accuracy on unchanged digits, because the data have no flipped
-# digits.
+# unchanged digits. Training on flipped digits lowers the accuracy on unchanged digits, because the test rows
+# contain no flipped digits.
 
 for name, right in found.items():
     scores_of_tests = ", ".join(f"{test} {interval(r):.1%}" for test, r in zip(TESTS, right.T, strict=True))

@@ -8,8 +8,8 @@ Snapshot ensembles
     at the end of each cycle, a copy of the weights (a snapshot) is kept
 
 A snapshot ensemble predicts with the mean of the probabilities of all snapshots. One training of 8 cycles on 400 digits
-gives 8 snapshots. The page has three settings: wrong labels with weight decay, right labels with weight decay, and
-wrong labels without weight decay. With "wrong labels", a fifth of the labels are drawn at random.
+gives 8 snapshots. The training is repeated in three settings: wrong labels with weight decay, right labels with weight
+decay, and wrong labels without weight decay. "Wrong labels" means that a fifth of the labels are drawn at random.
 """
 
 import numpy as np

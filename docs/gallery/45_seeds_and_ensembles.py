@@ -28,7 +28,7 @@ def learn(data, seed):
 
 
 def run(rows, split):
-    """Return the scores of the single networks, and the accuracy of the first m networks together for every m."""
+    """Return the scores of the single networks, and for every m the accuracy of the mean of the first m networks."""
     data = load("digits", rows, split)
     models = [learn(data, seed) for seed in range(N)]
     scores = over_seeds(lambda seed: accuracy(models[seed], data.x_test, data.y_test), range(N))
@@ -48,8 +48,8 @@ axes.legend()
 
 # %%
 # With 100 digits, the standard deviation of the accuracy over seeds is about one percentage point. If two methods are
-# run once each, a difference of this size can come from the seeds alone. The gain of the ensemble is larger with 100
-# digits than with 400 digits.
+# run with one seed each, a difference of one percentage point can come from the seeds alone. The gain of the ensemble
+# is larger with 100 digits than with 400 digits.
 
 gains = {}
 for rows, found in runs.items():

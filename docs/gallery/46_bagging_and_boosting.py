@@ -5,7 +5,7 @@ Bagging and boosting
 .. code-block:: text
 
     bagging: the average of networks that learn different bootstrap samples
-    AdaBoost: networks that are trained in sequence, with more weight on rows that earlier networks misclassify
+    AdaBoost: networks that are trained in sequence; rows that earlier networks misclassify have larger weights
 
 Networks with 6 hidden units learn 600 digits, on six splits. The page compares an ensemble of twelve networks from
 bootstrap samples, an ensemble of twelve boosted networks, and single networks that learn all rows.
@@ -24,7 +24,7 @@ network = MLPClassifier((6,), max_iter=15, batch_size=32, learning_rate=constant
 
 
 def run(seed):
-    """Return accuracies: of the first m bagged networks, of the first m boosted networks, and of single networks."""
+    """Return the accuracies of the first m bagged and the first m boosted networks for every m, and of one network."""
     data = load("digits", 600, seed)
     bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)
     probabilities = np.cumsum([member.predict_proba(data.x_test) for member in bag.estimators_], axis=0)

@@ -4,7 +4,7 @@ k-fold cross-validation
 
 .. code-block:: text
 
-    score = 1/k sum_j s_j        s_j: the score on fold j of a network that learned the other k - 1 folds
+    score = 1/k sum_j s_j        s_j: a network learns all folds except fold j; s_j is its score on fold j
 
 Five-fold cross-validation on 400 digits chooses the number of hidden units. The page compares the scores of
 cross-validation with the scores on 1,397 test rows. The comparison is repeated on six splits.
@@ -43,7 +43,7 @@ axes.minorticks_off()
 _ = axes.legend(loc="lower right")
 
 # %%
-# The mean score of the folds is close to the score on the test rows. The score of a single fold is less reliable: with
+# The mean score of the folds is close to the score on the test rows. The score of a single fold is less reliable. For
 # the chosen number of hidden units, the scores of the best and the worst fold differ by several percentage points. The
 # scores of 16, 32 and 64 units are nearly the same.
 

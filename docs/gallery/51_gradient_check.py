@@ -60,7 +60,7 @@ axes.set(
 _ = axes.legend(loc="center left")
 
 # %%
-# The correct gradient agrees with the differences in a middle range of the step h. If h is too large, the differences
+# For middle values of the step h, the correct gradient agrees with the differences. If h is too large, the differences
 # are not accurate. If h is very small, most digits of a difference cancel. With the mistake, the error is large at
 # every h. float32 has too few digits for this check.
 

@@ -7,9 +7,10 @@ Loss landscapes
     plane: f(theta + a d1 + b d2)        d1 and d2: random directions, scaled to the norms of the weights theta
     line:  f(theta + a (theta' - theta))
 
-The loss f depends on the weights theta. The page shows f around a network that was trained on 300 digits. In d1 and d2,
-the weights of each unit are scaled to the norm of the unit's weights in theta. The page also shows f on straight lines,
-for example between the solutions theta and theta' of two seeds.
+The loss f depends on the weights theta. The page shows f around the weights of a network that was trained on 300
+digits. Each unit of the network has some weights in theta, and the same number of elements in d1 and in d2. These
+elements are scaled so that they have the same norm as the unit's weights. The page also shows f on straight lines, for
+example between the weights theta and theta' that were trained with two seeds.
 """
 
 import numpy as np
@@ -55,10 +56,10 @@ band(right, runs[0][2].at, [found[2].values for found in runs])
 right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without a hidden layer: convex")
 
 # %%
-# The trained weights are at step 0 of each line. The loss falls from the initial weights to the trained weights. The
-# loss has a ridge between the solutions of two seeds. Therefore the loss of a network with a hidden layer is not
-# convex. The loss of a network without a hidden layer is convex along its line. The axes of the two line plots are
-# linear, because a logarithmic axis does not show convexity.
+# The trained weights are at step 0 of each line. The loss falls from the initial weights to the trained weights. On the
+# line between the trained weights of two seeds, the loss has a maximum (a ridge). Therefore the loss of a network with
+# a hidden layer is not convex. The loss of a network without a hidden layer is convex along its line. The axes of the
+# two line plots are linear, because a logarithmic axis does not show convexity.
 
 ridge = np.array([between.values.max() for _, between, _ in runs])
 ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])

@@ -21,7 +21,7 @@ EPOCHS, EVERY = 100, 10
 
 
 def run(seed):
-    """Return the kind of the start point. Also return loss, gradient norm and extreme eigenvalues during training."""
+    """Return the kind of the start point. Also return loss, gradient norm and extreme eigenvalues every ten epochs."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
     model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))

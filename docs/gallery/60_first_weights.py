@@ -54,9 +54,9 @@ left.legend()
 _ = right.legend()
 
 # %%
-# Of the three rules, only He's rule keeps the standard deviation of the activations in ReLU networks. With output
-# weights of 0, the loss at the start is log 10. With random output weights, the loss at the start is higher. With an
-# initial bias of -1, most hidden units are inactive at the start.
+# Of the three rules, only He's rule gives activations with nearly the same standard deviation in all ReLU layers. With
+# output weights of 0, the loss at the start is log 10. With random output weights, the loss at the start is higher.
+# With an initial bias of -1, most hidden units are inactive at the start.
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():

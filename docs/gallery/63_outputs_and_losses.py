@@ -59,9 +59,10 @@ right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), tit
 _ = right.legend()
 
 # %%
-# Consider a sigmoid whose z is far below 0, although the target is 1. With cross-entropy, minus the gradient is 1 - p,
-# which is nearly 1. With squared error, the gradient is nearly 0. Therefore the squared error is the wrong loss for a
-# sigmoid. With each of the four losses in the right panel, networks learn the digits, and the accuracies are similar.
+# If z is far below 0 and the target is 1, a sigmoid output is wrong. With cross-entropy, minus the gradient is 1 - p,
+# which is then nearly 1. With squared error, the gradient is nearly 0, so the network hardly learns from this row.
+# Therefore the squared error is the wrong loss for a sigmoid. With each of the four losses in the right panel, networks
+# learn the digits, and the accuracies are similar.
 
 print(
     f"minus the gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "

@@ -61,9 +61,9 @@ right.set(xlabel="trial", ylabel="lowest validation loss so far", ylim=(0.15, 0.
 _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
-# The output shows the lowest loss of each search, and its relative difference from the lowest loss of the grid on the
-# same split. With 25 trials of two hyperparameters, no search is measurably better or worse than the grid on these
-# data.
+# The output shows the lowest validation loss of each search, and its relative difference from the lowest loss of the
+# grid search on the same split. With 25 trials of two hyperparameters, no search is measurably better or worse than the
+# grid search on these data.
 
 last = {name: np.array([curve[-1] for curve in curves]) for name, curves in best.items()}
 for name, values in last.items():

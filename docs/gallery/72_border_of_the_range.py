@@ -26,7 +26,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(rates, seed):
-    """Return the study of all rates on one split, and the warnings about it."""
+    """Return the study of all rates on one split, and the warnings of `border_report`."""
     data, loss = load("digits", 300, seed), nn.SoftmaxNLL()
 
     def loss_of(trial):

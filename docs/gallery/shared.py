@@ -70,7 +70,7 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
 
 
 def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
-    """Return the labels of the digits, with a share of them (for example 0.2) replaced by random labels."""
+    """Return a copy of the digits' labels, in which a share of the labels (such as 0.2) is drawn at random."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
@@ -102,8 +102,8 @@ def training(
 ) -> Iterator[float]:
     """Train a model. After every epoch, yield the mean loss of the epoch's batches.
 
-    `change` may change the rows and targets of a batch. `around` returns the context manager in which the gradient of a
-    batch is computed.
+    `change(rows, targets)` returns the rows and targets that the model learns instead of those of the batch. `around()`
+    returns a context manager, and the gradient of a batch is computed inside this context manager.
     """
     rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
     batches = nn.Batches(x, y, size=batch, merge_single=True)
