@@ -51,7 +51,7 @@ runs = {loss.__name__: np.array([learn(loss, seed) for seed in SEEDS]) for loss 
 left, right = subplots(2)
 for label, push in pushes.items():
     left.plot(z, push, label=label)
-left.set(xlabel="z", ylabel="minus the gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
+left.set(xlabel="z", ylabel="negative gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
 left.legend(loc="upper left")
 for label, found in runs.items():
     band(right, range(1, EPOCHS + 1), found, label)
@@ -59,12 +59,13 @@ right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), tit
 _ = right.legend()
 
 # %%
-# Consider a sigmoid whose z is far below 0, although the target is 1. With cross-entropy, minus the gradient is 1 - p,
-# which is nearly 1. With squared error, the gradient is nearly 0. Therefore the squared error is the wrong loss for a
-# sigmoid. With each of the four losses in the right panel, networks learn the digits, and the accuracies are similar.
+# Consider a sigmoid whose z is far below 0, although the target is 1. With cross-entropy, the negative gradient is
+# 1 - p, which is nearly 1. With the squared error of p, the gradient is nearly 0. Therefore the squared error is the
+# wrong loss for a sigmoid. The networks learn the digits with each of the four losses in the right panel, and their
+# accuracies are similar.
 
 print(
-    f"minus the gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
+    f"negative gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
     f"sigmoid + squared {pushes['sigmoid + squared'][0]:.3f}"
 )
 for name, found in runs.items():
