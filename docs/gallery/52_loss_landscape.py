@@ -8,8 +8,8 @@ Loss landscapes
     line:  f(theta + a (theta' - theta))
 
 The loss f depends on the weights theta. The page shows f around a network that was trained on 300 digits. In d1 and d2,
-the components of each unit are scaled to the norm of this unit's weights in theta. The page also shows f on straight lines,
-for example between the solutions theta and theta' of two seeds.
+the components of each unit are scaled to the norm of this unit's weights in theta. The page also shows f on straight
+lines, for example between the solutions theta and theta' of two seeds.
 """
 
 import numpy as np
