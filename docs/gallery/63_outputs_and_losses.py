@@ -51,7 +51,7 @@ runs = {loss.__name__: np.array([learn(loss, seed) for seed in SEEDS]) for loss 
 left, right = subplots(2)
 for label, push in pushes.items():
     left.plot(z, push, label=label)
-left.set(xlabel="z", ylabel="minus the gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
+left.set(xlabel="z", ylabel="negative gradient", ylim=(-0.2, 2.6), title="Gradients of the losses")
 left.legend(loc="upper left")
 for label, found in runs.items():
     band(right, range(1, EPOCHS + 1), found, label)
@@ -65,7 +65,7 @@ _ = right.legend()
 # learn the digits, and the accuracies are similar.
 
 print(
-    f"minus the gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
+    f"negative gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
     f"sigmoid + squared {pushes['sigmoid + squared'][0]:.3f}"
 )
 for name, found in runs.items():
