@@ -23,7 +23,8 @@ settings.register_profile(
     "usual", deadline=None, database=None, derandomize=True, max_examples=100, suppress_health_check=SLOW_DRAWS
 )
 settings.register_profile("nightly", settings.get_profile("usual"), derandomize=False, max_examples=10_000)
-settings.load_profile("nightly" if NIGHTLY else "usual")
+PROFILE = "nightly" if NIGHTLY else "usual"
+settings.load_profile(PROFILE)
 
 # All tests of these files need the package. If the package is not installed, the files are not collected.
 NEEDS = {
@@ -35,6 +36,11 @@ collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in fi
 
 # If a shell starts pytest in the background, pytest and its children ignore Ctrl-C. This line makes them handle Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup() -> None:
+    """Load the profile again, because `torch.testing._internal` loads a profile of 10 examples when it is imported."""
+    settings.load_profile(PROFILE)
 
 
 def pytest_report_header() -> list[str]:
