@@ -135,7 +135,8 @@ def test_dropout_is_one_operator_in_compiled_graphs(torch: Any, ft: Any) -> None
 
     x = torch.randn(3, 4, 5, 6, requires_grad=True)
     for t in (x, x.detach().to(memory_format=torch.channels_last).requires_grad_()):
-        torch.library.opcheck(compiled, (t, torch.tensor(7), 0.5, t.stride()))
+        results = torch.library.opcheck(compiled, (t, torch.tensor(7), 0.5, t.stride()))
+        assert set(results.values()) == {"SUCCESS"}, results
 
 
 class Noisy:

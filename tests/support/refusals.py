@@ -32,8 +32,8 @@ def misaligned() -> Array:
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 
-# Objects that cannot be parameters. Each entry has a function that makes the object, the type of the error, and two
-# parts of the message: what a parameter must be, and what the object was.
+# Objects that cannot be parameters. Each entry has a function that makes the object and the type of the error. The two
+# texts are in the error's message: the first names what a parameter must be, and the second describes the object.
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
