@@ -91,6 +91,11 @@ template <class Bits>
 constexpr Bits zero_weight = sizeof(Bits) == 4 ? Bits(0x7fd5aa55) : Bits(0x7ffaaa5555aa55aa);
 template <class Bits>
 constexpr Bits sign_bit = Bits(1) << (8 * sizeof(Bits) - 1);
+/// True if these are the bits of a weight of 0, with either sign.
+template <class Bits>
+constexpr bool is_zero_weight(Bits bits) {
+  return (bits & ~sign_bit<Bits>) == zero_weight<Bits>;
+}
 
 /// The factor of a term of a sum. If the weight is 0, the product weight * x is 0, even if x is inf or nan. A test for
 /// 0 in every product would cost an operation for each weight and element. Therefore a weight of 0 is stored as a
@@ -122,8 +127,7 @@ inline T operator*(Weight<T> weight, T x) {
 template <class T>
 inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   using Bits = BitsOf<T>;
-  const Bits bits = __builtin_bit_cast(Bits, weight.value.value);
-  return Bits(-Bits((bits & ~sign_bit<Bits>) != zero_weight<Bits>));
+  return Bits(-Bits(!is_zero_weight(__builtin_bit_cast(Bits, weight.value.value))));
 }
 
 /// If the weight is 0, the mask replaces both factors by 0.
@@ -171,7 +175,7 @@ inline bool has_zero_weight(const Coefficients& c) {
   for (std::size_t at = 0; at + sizeof(Bits) <= sizeof c; at += sizeof(Bits)) {
     Bits bits;
     __builtin_memcpy(&bits, reinterpret_cast<const char*>(&c) + at, sizeof bits);
-    any |= (bits & ~sign_bit<Bits>) == zero_weight<Bits>;
+    any |= is_zero_weight(bits);
   }
   return any;
 }

@@ -124,6 +124,7 @@ constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
 
 /// Runs with fewer elements do not prefetch, because many of the prefetched elements would be after the end of the run.
 constexpr std::ptrdiff_t long_run = 4096;
+inline bool has_prefetches(const Run& run, const Stages& st) { return st.prefetch && run.count >= long_run; }
 
 /// The number of gradient elements that are zeroed at once, while they are in the first-level cache. A function call
 /// for each block would take more time than the stores.
@@ -150,7 +151,7 @@ template <class Rule, unsigned V, class T>
 [[gnu::noinline]] void sweep_stages(const Run& run, const Stages& st, const Coefficients& raw) {
   using C = Careful<T>;
   const auto c = coefficients_of<Rule, T>(raw);
-  const bool before = before_rule<T>(st), after = after_rule(st), prefetches = st.prefetch && run.count >= long_run;
+  const bool before = before_rule<T>(st), after = after_rule(st), prefetches = has_prefetches(run, st);
   const Factors<T> f{before ? T(1) : T(st.scale), T(st.shrink), Ema<T>(st.ema_decay)};
   const bool careful = raw.careful || (run.ema && has_zero_weight<T>(f.average));
   const std::ptrdiff_t step = stride_of(run, st, before || after, prefetches);
@@ -180,8 +181,7 @@ template <class Rule, unsigned V, class T>
 
 template <class Rule, unsigned V, class T>
 void sweep(const Run& run, const Stages& st, const Coefficients& raw) {
-  if (raw.careful || run.ema || st.zero_gradient || (st.prefetch && run.count >= long_run) || before_rule<T>(st) ||
-      after_rule(st))
+  if (raw.careful || run.ema || st.zero_gradient || has_prefetches(run, st) || before_rule<T>(st) || after_rule(st))
     return sweep_stages<Rule, V, T>(run, st, raw);
   T* states[max_states];
   for (int k = 0; k < max_states; ++k) states[k] = static_cast<T*>(run.states[k]);
