@@ -100,12 +100,15 @@ class Tensors:
         p.data = draw.choice([self.torch.ones_like(p), self.torch.ones(2 * p.numel())[::2]])
 
     def state(self, draw: random.Random) -> None:
-        """Clear the state of a parameter, or replace one of its tensors."""
+        """Clear the state of a parameter, or remove or replace one of its tensors."""
         entry = self.opt.state[draw.choice(self.params)]
-        if draw.random() < 0.3:
+        name, size = draw.choice(["exp_avg", "exp_avg_sq", "ema", "step"]), draw.choice([1, 7, 300, 40_000])
+        action = draw.random()
+        if action < 0.2:
             entry.clear()
+        elif action < 0.4:
+            entry.pop(name, None)
         else:
-            name, size = draw.choice(["exp_avg", "exp_avg_sq", "ema", "step"]), draw.choice([1, 7, 300, 40_000])
             entry[name] = self.torch.ones(size)
 
     def group(self, draw: random.Random) -> None:
@@ -141,6 +144,7 @@ def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
         t.swap,
         lambda draw: opt.param_groups[0].update(lr=draw.choice([1e-3, t.torch.tensor(1e-3), "x"])),
         lambda draw: opt.param_groups[0].update(betas=(draw.random(), 0.99)),
+        lambda draw: opt.param_groups[0].pop(draw.choice(["betas", "eps", "amsgrad"]), None),
         lambda draw: opt.load_state_dict(copy.deepcopy(t.saved)),
         lambda draw: opt.state_dict(),
         lambda draw: opt.zero_grad(set_to_none=assign and draw.random() < 0.5),

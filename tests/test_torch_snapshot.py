@@ -7,6 +7,8 @@ learning rate, in the `grad` of a subclass, or in another thread.
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +102,14 @@ def clears_state(w: World) -> None:
 def clears_entries(w: World) -> None:
     for entry in w.opt.state.values():
         entry.clear()
+
+
+def removes_a_state(w: World) -> None:
+    del w.state["exp_avg"]
+
+
+def replaces_a_state(w: World) -> None:
+    w.state["exp_avg"] = w.torch.ones(1)
 
 
 def replaces_state(w: World) -> None:
@@ -227,32 +237,68 @@ def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, pla
         assert survives(lambda: acts_during_a_step(act, place, 1, (LARGE // 3, 3)))
 
 
+def calls_first(module: Any, function: str, act: Callable[[], object]) -> None:
+    """Replace a function of a module. The first call runs `act` first, as another thread could at this moment."""
+    original, todo = getattr(module, function), [act]
+
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        if todo:
+            todo.pop()()
+        return original(*args, **kwargs)
+
+    setattr(module, function, replacement)
+
+
+def acts_inside(module: Any, function: str, act: Act, w: World) -> None:
+    """Take a step in which the action runs at the start of a function."""
+    calls_first(module, function, lambda: act(w))
+    with contextlib.suppress(REFUSALS):
+        w.opt.step()
+    for entry in w.opt.state.values():
+        if not entry.keys() >= {"step", "exp_avg", "exp_avg_sq"}:
+            entry.clear()  # because torch's optimizer, the reference, refuses an incomplete state
+    if act not in ENDS and act is not gradients_of_another_shape:
+        w.goes_on()
+
+
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
-    """The test replaces `torch.full_like`. The replacement runs the action, as another thread could at this moment."""
+    assert survives(lambda: acts_inside(torch, "full_like", act, World()))
 
+
+@pytest.mark.parametrize("act", [*DURING[:17], removes_a_state, replaces_a_state], ids=name_of)
+@pytest.mark.parametrize("function", ["convert", "dtype_of_states"])
+def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
+    act: Act, function: str, torch: Any
+) -> None:
     def case() -> None:
+        from fusedstep.torch import _widths
+
         w = World()
-        made = torch.full_like
-        todo = [act]
-
-        def full_like(*args: Any, **kwargs: Any) -> Any:
-            if todo:
-                todo.pop()(w)
-            return made(*args, **kwargs)
-
-        torch.full_like = full_like
-        try:
-            w.opt.step()
-        except (*REFUSALS, KeyError):
-            pass
+        w.opt.step()
         for entry in w.opt.state.values():
-            if not entry.keys() >= {"step", "exp_avg"}:
-                entry.clear()  # because torch's optimizer, the reference, refuses an incomplete state
-        if act not in ENDS and act is not gradients_of_another_shape:
-            w.goes_on()
+            entry["exp_avg"] = entry["exp_avg"].to(torch.bfloat16)
+        acts_inside(_widths, function, act, w)
 
     assert survives(case)
+
+
+def test_refused_state_leaves_the_other_states_unconverted(torch: Any) -> None:
+    w = World()
+    w.opt.step()
+    entry = w.state
+    entry |= {"step": 1, "exp_avg": entry["exp_avg"].to(torch.bfloat16), "exp_avg_sq": torch.ones(2)}
+    before = dict(entry)
+    assert not w.step("exp_avg_sq", "(4, 3)", "(2,)")
+    assert entry == before
+
+
+def test_step_takes_the_default_of_an_option_that_is_removed_from_the_group(torch: Any) -> None:
+    w = World("Adagrad")
+    w.opt.state.clear()
+    del w.opt.param_groups[0]["initial_accumulator_value"]
+    w.opt.step()
+    assert torch.equal(w.state["sum"], w.params[0].grad ** 2)
 
 
 def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> None:
@@ -272,3 +318,40 @@ def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> Non
 def test_short_stress_test_finds_no_fault(torch: Any) -> None:
     """The command `python tests/stress_snapshot.py` runs the same test for a longer time."""
     assert survives(lambda: stress(tensors, 1.0))
+
+
+@pytest.mark.parametrize("same_thread", [False, True])
+def test_averaged_can_end_while_the_plan_is_changed(same_thread: bool, torch: Any) -> None:
+    """A step adds states to a plan, and this calls the `detach` of a subclass. Then the context `averaged` ends.
+
+    If it ends in another thread, this thread must wait without the interpreter's lock, because `detach` needs the lock.
+    If it ends in the same thread, it must not wait.
+    """
+
+    def case() -> None:
+        w = World(ema_decay=0.9)
+        context = w.opt.averaged()
+        leave = threading.Thread(target=context.__exit__, args=(None, None, None))
+
+        class Slow(torch.Tensor):  # type: ignore[name-defined,misc]
+            def detach(self) -> Any:
+                if same_thread:
+                    context.__exit__(None, None, None)
+                elif leave.ident is None:
+                    leave.start()
+                    time.sleep(0.1)
+                return super().detach()
+
+        made = torch.full_like
+        torch.full_like = lambda *args, **kwargs: made(*args, **kwargs).as_subclass(Slow)
+        calls_first(torch, "full_like", context.__enter__)
+        if same_thread:
+            assert not w.step("averaged: cannot end during a step")
+            return
+        with contextlib.suppress(REFUSALS):
+            w.opt.step()
+        leave.join()
+        torch.full_like = made
+        w.goes_on()
+
+    assert survives(case)

@@ -3,10 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "machine/parallel.h"
 #include "python/bindings.h"
+#include "python/gil.h"
 #include "python/step.h"
 #include "step/kernel.h"
 
@@ -30,11 +30,21 @@ int rule_index(const std::string& name) {
 }  // namespace
 
 PyPlan::Claim::Claim(PyPlan& plan, const std::string& call, const char* otherwise) : plan_(plan) {
-  if (plan.claimed_.exchange(true)) throw std::runtime_error(call + ": " + otherwise);
+  if (!take()) throw std::runtime_error(call + ": " + otherwise);
 }
 
-PyPlan::Claim::Claim(PyPlan& plan) : plan_(plan) {
-  while (plan.claimed_.exchange(true)) std::this_thread::yield();
+PyPlan::Claim::Claim(PyPlan& plan, const std::string& call) : plan_(plan) {
+  while (!take()) {
+    if (plan.claimant_ == std::this_thread::get_id())
+      throw std::runtime_error(call + ": cannot end during a step, in the thread that steps the optimizer");
+    const WithoutGil without;  // the other thread may need the GIL before it can end its claim
+    std::this_thread::yield();
+  }
+}
+
+bool PyPlan::Claim::take() {
+  std::thread::id nobody;
+  return plan_.claimant_.compare_exchange_strong(nobody, std::this_thread::get_id());
 }
 
 PyPlan::PyPlan(std::string label, const std::string& rule, std::unique_ptr<Source> source, const py::list& params,

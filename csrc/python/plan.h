@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <thread>
 #include <tuple>
 
 #include "python/rows.h"
@@ -132,13 +133,15 @@ class PyPlan {
    public:
     /// Raises an error with the text `otherwise` if such an object of another thread exists.
     Claim(PyPlan& plan, const std::string& call, const char* otherwise);
-    /// Waits until no such object of another thread exists. These objects exist only for a short time.
-    explicit Claim(PyPlan& plan);
+    /// Waits until no such object of another thread exists. Raises an error if such an object of this thread exists.
+    Claim(PyPlan& plan, const std::string& call);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
-    ~Claim() { plan_.claimed_ = false; }
+    ~Claim() { plan_.claimant_ = std::thread::id(); }
 
    private:
+    bool take();
+
     PyPlan& plan_;
   };
 
@@ -194,7 +197,7 @@ class PyPlan {
   std::vector<Held> swapped_;      // arrays with the parameters' own values during a swap; usually empty
   std::vector<Owned> owned_;       // all memory that a step writes, sorted by address
   std::optional<Plan> plan_;
-  std::atomic<bool> claimed_{false};
+  std::atomic<std::thread::id> claimant_{};
 };
 
 template <class Visit>

@@ -41,7 +41,7 @@ py::list PyPlan::exchange() {
 /// A parameter that was made read-only after `swap` is restored, too. A parameter that was resized cannot be restored.
 void PyPlan::release(const py::object& holder) {
   if (!holder.is(holder_)) return;
-  const Claim claim(*this);
+  const Claim claim(*this, call(reserved_by_));
   if (!swapped_.empty()) require_unchanged(call(reserved_by_), Snapshot::Use::read);
   const py::list written = exchange();
   const auto kept = std::exchange(swapped_, {});

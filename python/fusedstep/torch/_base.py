@@ -407,7 +407,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             return self._own_averages()
         if self.ema_decay is None:
             raise RuntimeError(f"{type(self).__name__}.averaged: ema_decay must be given to the optimizer; it was None")
-        return {p: entry["ema"] for p, entry in self.state.items() if "ema" in entry}
+        return {p: ema for p, entry in self.state.items() if (ema := entry.get("ema")) is not None}
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:

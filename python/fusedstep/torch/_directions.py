@@ -153,7 +153,9 @@ class DirectedSteps(FusedOptimizer):
             directions[p] = whole
         stepped = fused(directions)
         for p, name, where, value in moved if stepped else ():
-            self.state[p][name][where] = value
+            state = self.state.get(p, {}).get(name)
+            if state is not None:  # another thread may have removed it
+                state[where] = value
         if self.zero_grads and stepped is not None:
             for g in [p.grad for p in raw if p.grad is not None]:
                 g.zero_()

@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     maximize: bool
     state_dtype: str
     rounding: str
+    values: Mapping[str, Any]  # all options by name, with the defaults of missing ones
 
     @property
     def is_random(self) -> bool:
@@ -56,6 +57,7 @@ def _plain(value: Any) -> Any:
 
 def values_of(kernel: type[optim.Optimizer], group: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check the options of a torch optimizer's group, and return them. Missing options get their defaults."""
+    group = dict(group)  # another thread may change the group
     for name, reason in _REFUSED.items():
         if group.get(name):
             raise ValueError(f"{where}{name} must be False ({reason}); got {group[name]!r}")
@@ -76,8 +78,16 @@ def settings(
     if "eps" in values:
         checks.survives(f"{where}eps", values["eps"], (str(d).removeprefix("torch.") for d in dtypes))
     rule = RULES[kernel.rule]
-    common = (values[name] for name in ("weight_decay", "l1", "decay", "maximize"))
-    widths = (values[name] or "" for name in ("state_dtype", "rounding"))
-    chosen = Settings(kernel._variant(values), rule.hyper_values(kernel.options, values), *common, *widths)
+    chosen = Settings(
+        variant=kernel._variant(values),
+        hyper=rule.hyper_values(kernel.options, values),
+        weight_decay=values["weight_decay"],
+        l1=values["l1"],
+        decay=values["decay"],
+        maximize=values["maximize"],
+        state_dtype=values["state_dtype"] or "",
+        rounding=values["rounding"] or "",
+        values=values,
+    )
     require_width(where, values, torch.float64 in dtypes, kernel.element_wise)
     return chosen

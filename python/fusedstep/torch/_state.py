@@ -109,7 +109,7 @@ class Binding:
             if not (entry or self._is_stateless(m)):
                 if not (create and m.param.grad is not None):
                     continue
-                entry = self.opt.state[m.param]
+                entry = self.opt.state.setdefault(m.param, {})
             if not isinstance(entry, dict | None):
                 raise TypeError(f"{self.label}: state of params[{k}] must be a dict; got {type(entry).__name__}")
             taken = 0 if entry is None else self._complete(k, m, entry)
@@ -158,7 +158,20 @@ class Binding:
         return self.opt.master_weights and m.param.dtype in _widths.HALVES
 
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
-        """Create the missing entries of a parameter's state. Return 0 if the next step is the first step, else 1."""
+        """Create the missing entries of a parameter's state. Return 0 if the next step is the first step, else 1.
+
+        If an error is raised, the state is unchanged. Another thread may change the state during this call, so the new
+        entries are made in a copy of the state.
+        """
+        before = dict(entry)
+        after = dict(before)
+        taken = self._complete_copy(k, m, after)
+        entry.update({name: value for name, value in after.items() if value is not before.get(name)})
+        for name in before.keys() - after.keys():
+            entry.pop(name, None)
+        return taken
+
+    def _complete_copy(self, k: int, m: Member, entry: dict[str, Any]) -> int:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
@@ -184,7 +197,7 @@ class Binding:
                 if steps is not None and steps.item() > 0:
                     need = f"have {name!r} after {steps.item():.0f} steps, because the options of the group need it"
                     raise ValueError(f"{where} must {need}; got {list(entry)}")
-                start = self.kernel._initial_state(name, self.sources[m.group])
+                start = self.kernel._initial_state(name, self.groups[m.group].values)
                 _widths.make(entry, name, m.param, width, start, rule)
             else:
                 _widths.convert(where, entry, name, m.param, width, rule)
@@ -200,7 +213,7 @@ class Binding:
 
     def _complete_own(self, where: str, m: Member, entry: dict[str, Any]) -> None:
         for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
-            start = self.kernel._initial_state(name, self.sources[m.group])
+            start = self.kernel._initial_state(name, self.groups[m.group].values)
             entry[name] = _widths.own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
 
 
@@ -229,7 +242,7 @@ def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
     """Yield (index of the group, parameter, name) once for every parameter."""
     seen = set()
     for k, group in enumerate(groups):
-        params = list(group["params"])
+        params = list(group.get("params", ()))  # another thread may have removed the params; then the plan is refused
         names = [
             *group.get("param_names", []),
             *[""] * len(params),

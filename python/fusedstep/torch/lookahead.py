@@ -27,9 +27,11 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
     """
     values = {}
     for group in self.param_groups:
-        for p in group["params"]:
-            if "momentum_buffer" in self.state.get(p, {}):
-                values[p] = p.detach() - float(group["lr"]) * group["momentum"] * self.state[p]["momentum_buffer"]
+        options = {**self.defaults, **group}
+        for p in options["params"]:
+            buffer = self.state.get(p, {}).get("momentum_buffer")
+            if buffer is not None:
+                values[p] = p.detach() - float(options["lr"]) * options["momentum"] * buffer
     with self._put("lookahead", values):
         yield
 

@@ -49,7 +49,7 @@ class OrthogonalSteps(DirectedSteps):
         super().check_group(optimizer, k)
 
     def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
-        return group
+        return {**self.defaults, **group}
 
     def _directs(self, options: Mapping[str, Any]) -> bool:
         return not options.get("adamw")
