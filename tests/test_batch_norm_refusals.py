@@ -28,7 +28,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": x32(4)}, ValueError, r"x must be an array with at least 2 axes; got float32 \(4,\)"),
     ({"x": x32(0, 3)}, ValueError, r"x must be an array that is not empty; got float32 \(0, 3\)"),
     ({"x": x32(4, 0)}, ValueError, r"x must be an array that is not empty; got float32 \(4, 0\)"),
-    ({"x": x32(1, 3)}, ValueError, r"x must be of more than one value per channel if training is True; got .*1, 3"),
+    ({"x": x32(1, 3)}, ValueError, r"x must be an array with more than one value per channel if training is True; got .*1, 3"),
     ({"x": x32(4, 6)[:, ::2]}, ValueError, r"x must be C-contiguous .* got float32 \(4, 3\) with strides \(24, 8\)"),
     ({"axis": 3}, ValueError, r"axis must be an axis of x float32 \(8, 3, 4\); got 3"),
     ({"axis": -4}, ValueError, r"axis must be an axis of x"),

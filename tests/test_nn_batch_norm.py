@@ -207,7 +207,7 @@ def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_se
         (
             lambda: nn.Sequential(linear(), nn.BatchNorm()).forward(np.ones((1, 5), np.float32), training=True),
             ValueError,
-            "x must be of more than one value per channel if training is True",
+            "x must be an array with more than one value per channel if training is True",
         ),
         (lambda: nn.Residual(), ValueError, "Residual: layers must hold at least one layer; got none"),
         (lambda: nn.Residual(linear()), TypeError, r"layers\[0\], the last, must be a BatchNorm; got Linear"),

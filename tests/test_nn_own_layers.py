@@ -80,7 +80,7 @@ def test_callers_array_is_unchanged_if_the_last_layer_returns_dy(before: type[nn
 def test_backward_is_refused_after_a_forward_pass_that_failed() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(), dtype=np.float64, rng=0)
     model.forward(batch((1, 4)))
-    with pytest.raises(ValueError, match="must be of more than one value per channel"):
+    with pytest.raises(ValueError, match="must be an array with more than one value per channel"):
         model.forward(2 * batch((1, 4)), training=True)
     with pytest.raises(RuntimeError, match="must be called after a forward pass"):
         model.backward(np.ones((1, 3)))

@@ -177,7 +177,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
   const py::array x = call.c_array(x_object, "x", true);
   const BatchNormShape s = call.shape_of(x, axis);
   if (training && s.outer * s.inner < 2)
-    refuse_value(call.where("x"), "of more than one value per channel if training is True", describe(x));
+    refuse_value(call.where("x"), "an array with more than one value per channel if training is True", describe(x));
   if (!(eps >= 0 && std::isfinite(eps))) refuse_value(call.where("eps"), "finite and at least 0", std::to_string(eps));
   const Arrays a = checked(call, s, x, gamma, beta, running_mean, running_var, training, residual, out, num_batches);
   const BatchNormOptions options{training, weight(call, momentum, a, training), eps};
