@@ -22,26 +22,45 @@ READING = """## How to read the tables below
 
 A case is one task with one size of data, for example a step of Adam for one tensor of 250,000 elements. A suite is a
 group of cases. Each suite has a section, and each case has a table. The text above a table describes the case and names
-the yardstick.
+the yardstick, if there is one. The instruction set and the number of threads are as given at the head of this page,
+if a name does not say otherwise.
 
 - **time** is the median time of one step or one call.
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
 - **time / yardstick** and **time / time of fusedstep** are ratios with their 95% intervals. The words after the second
   ratio say whether fusedstep is faster, slower or equal within the interval.
-- **roofline** is a compiled loop that reads and writes the same arrays as the step, and only adds the gradient to the
-  other arrays.
+- **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
+- **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
+  array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy of as many bytes as the layer reads and writes. Several ways to copy are timed. The fastest one is
   the yardstick.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
-- **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2.
-- **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has.
-- **fused** and **foreach** are torch's optimizers with this argument, and **default** is without such an argument.
-- **donated** means that JAX may write the result into the memory of an older result.
+  The time of a line with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
+- **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with
+  the instruction set that the head of this page gives.
+- **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has. It reads and writes fewer
+  bytes than the case. Its time per byte is divided by the yardstick's time per byte.
+- **torch fused** is torch's optimizer with `fused=True`, **torch foreach** is the optimizer with `foreach=True`, and
+  **torch default** is the optimizer with neither.
+- **fusedstep, torch's layers** means that only the optimizer is from fusedstep. **fusedstep, fused ReLU** means that
+  fusedstep's batch norm also applies the ReLU and adds the residual.
+- **donated** means that JAX may write the result into the memory of an older result. **rbg** is a generator of random
+  numbers in JAX.
 - **numpy** is plain NumPy code on one thread.
-- **@2** after a name means that two threads were used.
+- **@1** and **@2** after a name mean that one thread or two threads were used. Such a time is divided by the time of
+  fusedstep with the same number of threads.
+- **compiled/** in the name of a case means that the case times torch.compile and DeepSpeed, which compile their steps.
+- **digits** and **breast_cancer** are data sets of scikit-learn.
+- **accuracy/** in the name of a case means that a whole cross-validation is timed. This page does not show the
+  accuracies.
 - **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
 - **ready after** is the time until the end of the first step, including compilation. It is given for libraries that
   compile while the program runs."""
+
+SHORT = (
+    "**In short.** The brackets contain the 95% intervals of the ratios. If an interval contains 1, the two libraries "
+    "are equal within the interval."
+)
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -82,7 +101,8 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
         for case in (case for case in document["cases"] if case["suite"] == suite):
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]
-            yardstick = f"; yardstick: {case['yardstick']}" if case.get("yardstick") else ""
+            compared = any(r.over_yardstick for r in lines)
+            yardstick = f"; yardstick: {case['yardstick']}" if case.get("yardstick") and compared else ""
             parts += [f"### {case['name']}\n\n{case['what']}{yardstick}{taken(case)}"]
             parts.append("\n".join(table(header, rows)))
     return parts
@@ -97,7 +117,7 @@ def takeaway(lines: Sequence[Record]) -> str:
             ends = " to ".join(report.interval(r) for r in dict.fromkeys((ratios[0], ratios[-1])))
             verdicts = f"In {len(ratios)} comparisons with {label}, fusedstep is {counted(ratios)}."
             parts.append(f"- {verdicts} {label} takes {ends} times as long as fusedstep.")
-    return "\n".join(["**In short:**", "", *parts]) if parts else ""
+    return "\n".join([SHORT, "", *parts]) if parts else ""
 
 
 def taken(case: Mapping[str, Any]) -> str:

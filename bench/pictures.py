@@ -14,9 +14,9 @@ from fusedstep._bench.records import Record
 from .tables import rows_of_page
 
 TITLES = {
-    "bandwidth": "Bandwidth of an Adam step against its size",
+    "bandwidth": "Bandwidth of an Adam step for different numbers of parameters",
     "speedup": SPEEDUP,
-    "threads": "Time of an Adam step against the number of threads",
+    "threads": "Time of an Adam step for different numbers of threads",
 }
 
 

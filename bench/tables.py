@@ -21,8 +21,8 @@ ROWS = (
     ("Adam, ResNet-18", "adam/resnet18"),
     ("Adam, GPT-2 (124M)", "adam/gpt2"),
     ("Adam with states of 8 bits, one tensor of 8M", "8bit/8M"),
-    ("AdamW with clipping, average and zeroing, 300 tensors of 1,000", "full/300x1000"),
-    ("AdamW with clipping, average and zeroing, ResNet-18", "full/resnet18"),
+    ("AdamW with clipping, weight average and zeroed gradients, 300 tensors of 1,000", "full/300x1000"),
+    ("AdamW with clipping, weight average and zeroed gradients, ResNet-18", "full/resnet18"),
     ("dropout, 32M elements", "dropout/32M"),
     ("batch norm forward, 64x64x56x56", "bn/64x64x56x56"),
     ("batch norm backward, 64x64x56x56", "bn-backward/64x64x56x56"),
@@ -37,7 +37,7 @@ ROWS = (
 SHORT = (
     "Adam, GPT-2 (124M)",
     "Adam, 300 tensors of 1,000",
-    "AdamW with clipping, average and zeroing, ResNet-18",
+    "AdamW with clipping, weight average and zeroed gradients, ResNet-18",
     "batch norm forward, 64x64x56x56, into new memory",
     "training step, 256-256 network, 32 rows of digits",
 )
@@ -85,17 +85,18 @@ def page_block(document: Mapping[str, Any]) -> str:
     columns = columns_of(every)
     rows = [row for label, lines in every if (row := table_row(label, lines, columns))]
     text = (
-        "The column `yardstick` shows the time of fusedstep divided by the time of a yardstick. A yardstick is simple "
-        "code that does comparable work. For optimizers, the yardstick is a compiled loop that reads and writes the "
-        "same arrays as the step, and only adds numbers. For layers, the yardstick is a copy of as many bytes as the "
-        "layer reads and writes. For training steps, the yardstick is the same formulas in plain NumPy."
+        "The column `fusedstep / yardstick` shows the time of fusedstep divided by the time of a yardstick. A "
+        "yardstick is simple code that does comparable work. For optimizers, the yardstick is a compiled loop that "
+        "reads and writes as many bytes as the step, and only adds numbers. For layers, the yardstick is a copy of "
+        "as many bytes as the layer reads and writes. For training steps, the yardstick is the same formulas in "
+        "plain NumPy."
     )
-    head = header(columns, "yardstick")
+    head = header(columns, "fusedstep / yardstick")
     return "\n".join([where(document), "", text, "", *table(head, rows), "", *outcome(everything)])
 
 
 def header(columns: Sequence[tuple[str, str]], *more: str) -> tuple[str, ...]:
-    return ("float32", "fusedstep", *more, *(f"{label} / fusedstep" for label, _ in columns))
+    return ("task (float32 unless stated)", "fusedstep", *more, *(f"{label} / fusedstep" for label, _ in columns))
 
 
 def torch_block(document: Mapping[str, Any]) -> str:
@@ -151,9 +152,9 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
         "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. After the "
         'brackets, "faster" means that fusedstep is faster, and "slower" means that fusedstep is slower. If the '
         "interval contains 1, the two libraries are equal within the interval. If a library has several variants, for "
-        "example torch with foreach or fused, the fastest variant is shown. JAX's functions are compiled, and JAX's "
-        "optimizers are from optax. A dash means that the library has no such function, or that the library was not "
-        "measured. The sizes of tensors are numbers of elements."
+        "example torch with `foreach=True` or `fused=True`, the fastest variant is shown. JAX's functions are "
+        "compiled, and JAX's optimizers are from optax. A dash means that the library has no such function, or that "
+        "the library was not measured. The sizes of tensors are numbers of elements."
     )
 
 

@@ -131,7 +131,7 @@ def table(head: str, rows: Iterator[list[str]]) -> str:
 
 def page() -> str:
     """Return the text of numerics.md: numerics.txt with the two tables."""
-    steps = table("| rule | float32 | (seen) | float64 | (seen) |", step_rows())
+    steps = table("| rule | float32: bounds | float32: measured | float64: bounds | float64: measured |", step_rows())
     norms = table("| type | mean / deviation | mean | 1 / deviation | y |", batch_norm_rows())
     text = (DOCS / "numerics.txt").read_text("utf-8")
     return text.replace("{steps}", steps).replace("{batch norm}", norms)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 DOCS = Path(__file__).parent
 HEAD = """# Scope
 
-This page lists every technique of the package. The column "name" contains the public names of a technique. `fs` is
-`fusedstep`. If a name has arguments in brackets, as in `fs.SGD(momentum)`, these arguments select the technique. The
+This page lists every technique of the package. The column "name" contains the public names to use. `fs` is
+`fusedstep`. If a name has arguments in brackets, as in `fs.SGD(momentum)`, the technique uses these arguments. The
 column "shown by" contains examples and tests that use these names.
 
 `python docs/make_scope.py` writes this page from [scope.txt](scope.txt). The tests check that every name, every
-argument and every file exists. The tests also check that at least one of the files uses the name.
+argument and every file exists. The tests also check that the files of a row use the names of the row.
 """
 NAME = re.compile(r"([\w.]+)(?:\(([\w, ]+)\))?")
 

@@ -203,7 +203,7 @@ def test_result_contains_the_time_of_a_compilation() -> None:
 def test_cases_with_many_tensors_are_not_compiled(torch: Any) -> None:
     many = cases.Case("many", "Adam", ((2,),) * 17, {"lr": 1e-3}, peers=("torch.compile",))
     (line,) = suite.run_case(many, PLAN, 1, 1e9).lines
-    assert line.status == "not available: torch.compile takes minutes for 17 tensors; at most 16 are tried"
+    assert line.status == "not available: torch.compile takes minutes for 17 tensors; at most 16 tensors are tried"
 
 
 def test_missing_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

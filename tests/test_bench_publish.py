@@ -59,11 +59,11 @@ def test_report_writes_everything(pages: Path) -> None:
     assert command.main(["report", *files(pages, document())]) == 0
     text = (pages / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "fusedstep is faster in 1" in text and "| float32 | fusedstep |" in text
+    assert "fusedstep is faster in 1" in text and "| task (float32 unless stated) | fusedstep |" in text
     text = (pages / "PAGE").read_text()
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
     counted = "faster in 1, equal within the interval in 0, slower in 0"
-    assert f"**In short:**\n\n- In 1 comparisons with torch, fusedstep is {counted}. torch takes 2.00" in text
+    assert f"{page.SHORT}\n\n- In 1 comparisons with torch, fusedstep is {counted}. torch takes 2.00" in text
     assert "| numba | not installed: numba |" in text
     assert "## Libraries without a figure\n\n- numba: not installed: numba\n" in text
     assert (pages / "kept.json").exists()

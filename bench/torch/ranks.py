@@ -21,7 +21,7 @@ from typing import Any
 LAYERS, WIDTH, ROWS, STEPS = 6, 1024, 64, 30  # 6.3M parameters
 MIB = 2**20
 WAYS = {
-    "one": "one process, all rows",
+    "one": "one process",
     "ddp": "DistributedDataParallel",
     "zero": "ZeroRedundancyOptimizer",
     "fsdp2": "fully_shard",

@@ -43,12 +43,18 @@ FEATURES = {
 }
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
-_HOOKS = "the hooks of the parameters run before FSDP1 has summed the gradients of the ranks"
+_HOOKS = (
+    "both use hooks, functions that torch calls during the backward pass, and torch calls them before FSDP1 has summed "
+    "the gradients of the ranks"
+)
 _SCALE = (
     "in an 8-bit state, 256 neighbouring elements share one factor, and FSDP1 may divide these elements between two "
     "ranks"
 )
-_LOCAL = "on each rank, the fusedstep optimizer inside ZeRO updates only some of the parameters"
+_LOCAL = (
+    "inside ZeRO, the fusedstep optimizer of a rank has only some of the parameters, but both need an optimizer with "
+    "all parameters"
+)
 #: (wrapper, feature) -> the reason why fusedstep refuses this pair.
 REFUSED = {
     ("FSDP1", "step_in_backward"): _HOOKS,

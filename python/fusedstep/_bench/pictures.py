@@ -10,7 +10,7 @@ from .._base.optional import need
 from .rows import FLOOR, Row, columns_of, fastest
 from .verdicts import EQUAL, verdict
 
-SPEEDUP = "Time of other libraries over the time of fusedstep, with 95% intervals"
+SPEEDUP = "Time of other libraries divided by the time of fusedstep, with 95% intervals"
 COLOURS = {
     "fusedstep": "#d1495b",
     "roofline": "#8d99ae",

@@ -61,7 +61,7 @@ def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
 SUITES = (
     Suite(
         "optim",
-        "steps of every optimizer, for a tensor in DRAM, a tensor in cache, many small tensors and two models",
+        "optimizer steps for a tensor in DRAM, a tensor in cache, many small tensors and two models",
         lambda setting: optim_cases.optim_cases(fs.optim.registry),
         run_optim,
         optim_report.print_case,
@@ -71,7 +71,7 @@ SUITES = (
     ),
     Suite(
         "layers",
-        "dropout and batch norm, compared with a copy and with other libraries",
+        "dropout and batch norm, compared with copies in memory and with other libraries",
         lambda setting: layer_cases.CASES,
         lambda case, plan, setting: layer_suite.run_case(case, plan, setting.levels, setting.threads),
         layer_report.print_case,
@@ -94,7 +94,7 @@ SUITES = (
     ),
     Suite(
         "sklearn",
-        "whole fits of the scikit-learn estimators, and their accuracy",
+        "fits and cross-validations of scikit-learn's classifier and of fusedstep's",
         lambda setting: sklearn_cases.CASES,
         lambda case, plan, setting: sklearn_suite.run_case(case, plan),
         sklearn_report.print_case,

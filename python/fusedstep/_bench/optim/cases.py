@@ -64,7 +64,7 @@ class Case:
         return sum(prod(shape) for shape in self.shapes)
 
     def describe(self) -> str:
-        what = f"clip + {self.rule} + EMA + zero grads" if self.full else self.rule
+        what = f"{self.rule} with clipping, weight average and zeroed gradients" if self.full else self.rule
         options = "".join(f", {key}={value}" for key, value in self.options.items() if key != "lr")
         states = ", states of 8 bits" if self.is_narrow else ""
         return f"{what}{options}, {describe_shapes(self.shapes)}, float32{states}"
@@ -95,7 +95,7 @@ TARGETS = (
 
 def describe_shapes(shapes: Shapes) -> str:
     if len(set(shapes)) > 1:
-        return f"{len(shapes)} tensors, {sum(prod(s) for s in shapes):,} elements"
+        return f"{len(shapes)} tensors with {sum(prod(s) for s in shapes):,} elements in total"
     count = f"{len(shapes)} tensors" if len(shapes) > 1 else "one tensor"
     return f"{count} of {prod(shapes[0]):,} elements"
 

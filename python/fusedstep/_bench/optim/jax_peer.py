@@ -29,7 +29,7 @@ def optax_rule(optax: Any, rule: str, options: dict[str, Any]) -> Any:
         "Lion": lambda: optax.lion(lr, weight_decay=default_of(fs.optim.registry["Lion"], "weight_decay", 0.0)),
     }
     if rule not in table:
-        raise Unavailable(f"optax has no {rule} in this form")
+        raise Unavailable(f"the benchmark has no {rule} from optax")
     return table[rule]()
 
 

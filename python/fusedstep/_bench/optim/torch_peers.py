@@ -77,7 +77,9 @@ class Compiled(Torch):
     def optimizer(self, job: Job) -> Any:
         count = len(job.case.shapes)
         if count > MOST_COMPILED:
-            raise Unavailable(f"torch.compile takes minutes for {count} tensors; at most {MOST_COMPILED} are tried")
+            raise Unavailable(
+                f"torch.compile takes minutes for {count} tensors; at most {MOST_COMPILED} tensors are tried"
+            )
         options = job.options | {"lr": self.torch.tensor(job.options["lr"])}
         return getattr(self.torch.optim, job.case.rule)(self.tp, **options)
 
