@@ -17,7 +17,10 @@ sys.path.pop(0)
 
 
 def public_names() -> list[str]:
-    """Return the public names of the package and of its modules. For an object with two names: the name with a page."""
+    """Return the public names of the package and of its modules.
+
+    If an object has two names, only the name that has a page is returned.
+    """
     repeated = repeated_names()
     names = [f"{module}.{name}" for module in documented_modules() for name in importlib.import_module(module).__all__]
     root = importlib.import_module("fusedstep")

@@ -23,8 +23,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
-suppress_warnings = ["misc.highlighting_failure"]  # for mermaid; the repository's host draws its diagrams
-highlight_language = "text"  # for formulas; blocks of Python code name their language
+suppress_warnings = ["misc.highlighting_failure"]  # for mermaid diagrams, which only the host of the repository draws
+highlight_language = "text"  # for code blocks that name no language: formulas
 default_role = "py:obj"  # `name` in a docstring becomes a link if the name has a page
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -41,7 +41,7 @@ numpydoc_class_members_toctree = False
 
 API = Path(__file__).with_name("api").joinpath("index.md").read_text("utf-8")
 LISTED = re.findall(r"^   ([\w.]+)$", API, re.MULTILINE)
-PAGES = [f"fusedstep.{name}" for name in LISTED if not name.startswith("fusedstep.")]  # names outside these modules
+PAGES = [f"fusedstep.{name}" for name in LISTED if not name.startswith("fusedstep.")]  # functions, not modules
 
 
 def documented_modules() -> list[str]:
@@ -50,7 +50,7 @@ def documented_modules() -> list[str]:
 
 
 def repeated_names() -> dict[str, str]:
-    """Return the second name of each object that is public in two modules: second name -> the name with the page."""
+    """Return a dict for the objects that are public in two modules: second name -> first name, which has the page."""
     pages: dict[int, str] = {}
     repeated: dict[str, str] = {}
     for module in documented_modules():
@@ -62,7 +62,10 @@ def repeated_names() -> dict[str, str]:
 
 
 def repeated_by_module() -> dict[str, dict[str, str]]:
-    """Return `repeated_names` as module -> name -> page. The template of a module page uses this result."""
+    """Return the names of `repeated_names` by module: module -> second name without the module -> first name.
+
+    The template of a module page uses this result.
+    """
     found: dict[str, dict[str, str]] = {}
     for name, page in repeated_names().items():
         module, _, last = name.rpartition(".")

@@ -16,7 +16,7 @@ from support.oracle import CLASSES, variants
 
 every_class = pytest.mark.parametrize("cls", CLASSES)
 HALVES = {"float16": np.float16, "bfloat16": bfloat16}
-LENGTHS = (1, 7, 513, 1500)  # the kernels convert 512 elements at a time to float32
+LENGTHS = (1, 7, 513, 1500)  # the kernels convert 256 elements at a time to float32
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:

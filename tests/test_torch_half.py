@@ -41,7 +41,7 @@ AROUND: list[dict[str, Any]] = [
     {"weight_decay": 0.1, "l1": 0.02, "decay": "proximal"},
     {"weight_decay": 0.1, "l1": 0.02, "decay": "decoupled"},
 ]
-LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels convert 512 elements at a time to float32
+LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels convert 256 elements at a time to float32
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:

@@ -1,4 +1,6 @@
-"""Train with DistributedDataParallel. Every rank has the whole model and all states.
+"""Train with DistributedDataParallel on several processes, the ranks.
+
+Every rank has the whole model and all states of the optimizer. Start this example with:
 
 torchrun --nproc-per-node 2 docs/examples/ddp.py
 """

@@ -1,6 +1,7 @@
-"""Train with fully_shard (FSDP2), and save a checkpoint. Every rank has a part of each parameter, gradient and state.
+"""Train with fully_shard (FSDP2) on several processes (ranks), and save a checkpoint.
 
-Any number of ranks can load the checkpoint. Start this example with:
+Every rank has a part of each parameter, gradient and state. Any number of ranks can load the checkpoint. Start this
+example with:
 
 torchrun --nproc-per-node 2 docs/examples/fsdp2.py
 """
@@ -34,7 +35,7 @@ if SIZE > 1:
 of_model, of_optimizer = get_state_dict(model, optimizer)
 state = {"model": of_model, "optimizer": of_optimizer}
 dcp.save(state, storage_writer=CheckpointWriter(folder[0]), no_dist=SIZE == 1)
-dcp.load(state, checkpoint_id=folder[0], no_dist=SIZE == 1)  # another run with another number of ranks can load too
+dcp.load(state, checkpoint_id=folder[0], no_dist=SIZE == 1)  # a run with another number of ranks can load it too
 set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=of_optimizer)
 if SIZE > 1:
     dist.destroy_process_group()

@@ -1,6 +1,7 @@
-"""Train NumPy arrays over MPI in two ways: data-parallel and ZeRO-1.
+"""Train NumPy arrays on several processes (ranks) over MPI in two ways: data-parallel and ZeRO-1.
 
-In ZeRO-1, each rank steps one slice of the parameters, and has only the states of this slice. Start this example with:
+With data-parallel training, each rank updates all parameters. With ZeRO-1, each rank updates one slice of the
+parameters, and has only the optimizer states of this slice. Start this example with:
 
 mpiexec -n 2 python docs/examples/mpi.py
 """
@@ -44,21 +45,24 @@ def loss_and_gradient(w: np.ndarray, step: int) -> tuple[float, np.ndarray]:
 
 
 def norm_over_ranks(part: np.ndarray) -> float:
-    """Return the norm over the parts of all ranks. All ranks add in the same order, so the norm has the same bits."""
+    """Return the norm over the parts of all ranks. All ranks add in the same order and get the same bits."""
     return float(np.sqrt(sum(COMM.allgather(float(part.astype(np.float64) @ part)))))
 
 
 def data_parallel(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Step all parameters on every rank. For the norm, each rank sums the squares in one slice of the gradient."""
+    """Update all parameters on every rank.
+
+    For the norm of the gradient, each rank sums the squares in one slice of the gradient.
+    """
     total = np.empty_like(gradient)
     COMM.Reduce(gradient, total, root=0)
-    COMM.Bcast(total, root=0)  # the result of Allreduce might differ in the last bit between ranks
+    COMM.Bcast(total, root=0)  # not Allreduce, whose result might differ between ranks
     total /= SIZE
     optimizer.step([total], clip_norm=1.0, grad_norm=norm_over_ranks(total[MINE]))
 
 
 def by_slices(w: np.ndarray, optimizer: fs.AdamW, gradient: np.ndarray) -> None:
-    """Step one slice on every rank, and send the new values of the slice to all ranks."""
+    """Update one slice of the parameters on each rank, and send the new values of each slice to all ranks."""
     counts = np.diff(BOUNDS)
     part = np.empty(counts[RANK], np.float32)
     COMM.Reduce_scatter(gradient, part, counts)

@@ -1,4 +1,7 @@
-"""The network, the data and the training loop of the examples. Each rank takes its part of every batch."""
+"""The network, the data and the training loop of the examples.
+
+An example runs in one or several processes, the ranks. Each rank takes its part of every batch.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int =
 
 
 def report(model: torch.nn.Module, losses: list[float]) -> None:
-    """Print the first and the last loss, and a checksum of all parameters."""
+    """Print the first and the last loss, and a checksum of all parameters.
+
+    If the environment variable LOSSES is the path of a file, rank 0 writes all losses into this file.
+    """
     whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
     digest = zlib.crc32(b"".join(p.detach().numpy().tobytes() for p in whole))
     text = f"rank {RANK} of {SIZE}: loss {losses[0]:.4f}, in the end {losses[-1]:.4f}; parameters {digest:08x}\n"

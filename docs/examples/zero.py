@@ -1,4 +1,6 @@
-"""Train with ZeroRedundancyOptimizer (ZeRO-1). Every rank has the whole model, and the states of some parameters.
+"""Train with ZeroRedundancyOptimizer (ZeRO-1) on several processes, the ranks.
+
+Every rank has the whole model, and the optimizer states of some parameters. Start this example with:
 
 torchrun --nproc-per-node 2 docs/examples/zero.py
 """
@@ -15,7 +17,8 @@ if SIZE > 1:
 model = network()
 if SIZE > 1:
     wrapped = DistributedDataParallel(model)
-    optimizer = ZeroRedundancyOptimizer(wrapped.parameters(), AdamW, lr=3e-3, clip_norm=1.0)  # norm over all ranks
+    # each rank updates some parameters; clip_norm limits the norm over the gradients of all parameters
+    optimizer = ZeroRedundancyOptimizer(wrapped.parameters(), AdamW, lr=3e-3, clip_norm=1.0)
 else:
     wrapped, optimizer = model, AdamW(model.parameters(), lr=3e-3, clip_norm=1.0)
 report(model, train(wrapped, optimizer))

@@ -6,8 +6,8 @@ Gradient descent: batch, mini-batch, stochastic
 
     theta <- theta - eta * 1/B * sum of the gradients of B rows        B = all, 32, 1
 
-A network learns 384 digits by plain gradient descent. The page compares three batch sizes: B rows per step, where B is
-384 (all rows), 32 or 1. The learning rate is the same for all batch sizes.
+theta are the weights of a network, which learns 384 digits by plain gradient descent. The page compares three batch
+sizes: B rows per step, where B is 384 (all rows), 32 or 1. The learning rate eta is 0.1 for all batch sizes.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ ROWS, EPOCHS, RATE = 384, 15, 0.1
 
 
 def losses(size, seed):
-    """Train with batches of this size. Return step numbers, and the loss on all rows after each of these steps."""
+    """Train with batches of `size` rows. Return step numbers, and the loss on all rows after each of these steps."""
     data, rng = load("digits", ROWS, seed), np.random.default_rng(seed)
     model, loss = mlp(64, 32, 10, rng=seed), nn.SoftmaxNLL()
     opt = fs.SGD(model.params, lr=RATE)
@@ -37,8 +37,8 @@ def losses(size, seed):
 
 
 # %%
-# Loss per pass over the rows, and loss per step
-# ----------------------------------------------
+# Loss after each pass over the rows, and loss after each step
+# ------------------------------------------------------------
 
 NAMES = {ROWS: f"batch (B = {ROWS})", 32: "mini-batch (B = 32)", 1: "stochastic (B = 1)"}
 runs = {size: np.array([losses(size, seed) for seed in SEEDS]) for size in NAMES}
@@ -48,15 +48,15 @@ for size, found in runs.items():
     band(left, steps * size / ROWS, curves, NAMES[size])
     band(right, steps[1:], curves[:, 1:])
 left.set(
-    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Small batches: lower loss per pass"
+    xlabel="passes over the rows", ylabel="training loss", yscale="log", title="Small batches: lower loss at each pass"
 )
-right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 and B = 384: similar loss per step")
+right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 and B = 384: similar loss at each step")
 _ = left.legend()
 
 # %%
-# After the same number of passes over the rows, the loss is lower with small batches, because a pass with small batches
-# has more steps. After the same number of steps, training with batches of 32 rows has nearly the same loss as training
-# with all rows. Training with batches of one row has a higher loss.
+# A pass is 384 / B steps, which together use 384 rows. After the same number of passes, the loss is lower with
+# smaller batches, because a pass with small batches has more steps. After the same number of steps, the loss with
+# batches of 32 rows is nearly the same as with batches of 384 rows. With batches of one row, it is higher.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

@@ -7,9 +7,10 @@ A narrow valley
     L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
     momentum: a <- beta a + g,  w <- w - eta a;   Nesterov: the same, but g is the gradient at w - eta beta a
 
-A linear model classifies tumours by their radius and their area. These two features are strongly correlated.
-Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred times the
-curvature along the valley. kappa is the first curvature divided by the second.
+A linear model with the weights w classifies tumours by their radius and their area. x has n rows with these two
+features, and y is -1 or 1. g is the gradient of the loss L, and eta is the learning rate. The two features are strongly
+correlated. Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred
+times the curvature along the valley. kappa is the ratio of these two curvatures.
 """
 
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ STEPS = 1200
 
 
 def path(optimizer, x, y, **options):
-    """Return the weights at the start and after every step of an optimizer."""
+    """Return the weights at the start and after every step of a new optimizer with these options."""
     w = np.array([0.2, -0.6])
     opt, points = optimizer([w], **options), [w.copy()]
     for _ in range(STEPS):
@@ -51,7 +52,8 @@ def run(seed):
 runs = [run(seed) for seed in range(12)]
 
 # %%
-# The left panel shows the paths on one split. The right panel shows the mean distance to the minimum on twelve splits.
+# The left panel shows the paths of the weights on one split of the data. The grey lines are contours of the loss. The
+# right panel shows the distance to the minimum (mean of its logarithm on twelve splits).
 
 left, right = subplots(2)
 _, (x, y), _, paths = runs[0]
@@ -64,7 +66,12 @@ for label, points in paths.items():
     distances[label] = np.array([np.linalg.norm(paths[label] - best, axis=1) for _, _, best, paths in runs])
     band(right, range(STEPS + 1), np.log10(np.maximum(distances[label], 1e-12)), label)
 left.set(xlabel="weight of the radius", ylabel="weight of the area", title="Paths on one split")
-right.set(xlabel="step", ylabel="log10 of the distance to the minimum", ylim=(-6, 1), title="Momentum is faster")
+right.set(
+    xlabel="step",
+    ylabel="log10 of the distance to the minimum",
+    ylim=(-6, 1),
+    title="Momentum is faster than gradient descent",
+)
 _ = right.legend()
 
 # %%

@@ -6,8 +6,10 @@ Momentum against plateaus and saddles
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-The initial weights of a network of four layers are drawn by Glorot's rule and multiplied by 0.2. The training starts
-near a saddle: the network gives nearly the same output for every digit, and the gradient is nearly zero.
+theta are the weights of a network, g is the gradient of its loss, and eta is the learning rate. The network has four
+linear layers and learns to classify digits. Its initial weights are drawn by Glorot's rule and multiplied by 0.2. With
+weights this small, the training starts near a saddle of the loss: the network gives nearly the same output for every
+digit, and the gradient is nearly zero.
 """
 
 import numpy as np
@@ -18,10 +20,10 @@ from fusedstep import init, nn
 
 EPOCHS = 60
 OPTIMIZERS = {
-    "plain, lr 0.05": lambda params: fs.SGD(params, lr=0.05),
+    "gradient descent, lr 0.05": lambda params: fs.SGD(params, lr=0.05),
     "momentum 0.9, lr 0.05": lambda params: fs.SGD(params, lr=0.05, momentum=0.9),
     "Adam, lr 0.003": lambda params: fs.Adam(params, lr=0.003),
-    "plain, lr 0.5": lambda params: fs.SGD(params, lr=0.5),
+    "gradient descent, lr 0.5": lambda params: fs.SGD(params, lr=0.5),
 }
 
 
@@ -33,7 +35,7 @@ def network(seed):
 
 
 def losses(make, seed):
-    """Return the training loss of every epoch."""
+    """Train with the optimizer `make(params)`. Return the training loss of every epoch."""
     data, model = load("digits", seed=seed), network(seed)
     return list(training(model, make(model.params), data.x, data.y, epochs=EPOCHS, seed=seed))
 
@@ -42,20 +44,21 @@ runs = {label: np.array([losses(make, seed) for seed in SEEDS]) for label, make 
 axes = subplots()
 for label, curves in runs.items():
     band(axes, range(1, EPOCHS + 1), curves, label)
-axes.set(xlabel="epoch", ylabel="training loss (mean over the epoch)", title="Leaving a saddle, five seeds")
+axes.set(xlabel="epoch", ylabel="training loss (mean over the epoch)", title="Leaving a saddle (mean of five seeds)")
 _ = axes.legend()
 
 # %%
-# The output shows the number of epochs until the loss is below 2:
+# The output shows the first epoch in which the mean training loss is below 2:
 
 needed = {label: 1 + np.argmax(curves < 2, axis=1) for label, curves in runs.items()}
 for label, epochs in needed.items():
-    print(f"{label}: {interval(epochs):.1f} epochs")
+    print(f"{label}: epoch {interval(epochs):.1f}")
 
 # %%
-# SGD with momentum leaves the saddle much earlier than plain gradient descent at the same rate. But a larger learning
-# rate has the same effect. With a constant gradient, momentum 0.9 makes the steps longer, up to ten times as long.
-# Plain gradient descent at ten times the learning rate leaves the saddle as early as SGD with momentum.
+# SGD with momentum leaves the saddle much earlier than gradient descent at the same learning rate. But a larger
+# learning rate has the same effect as momentum. With a constant gradient g, a would grow to g / (1 - beta) = 10 g. So
+# momentum 0.9 makes the steps up to ten times as long. Gradient descent at ten times the learning rate leaves the
+# saddle about as early as SGD with momentum.
 
 plain, momentum, adam, tenfold = needed.values()
 assert all((curves < 2).any(axis=1).all() for curves in runs.values())

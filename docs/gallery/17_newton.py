@@ -4,9 +4,13 @@ Newton's method
 
 .. code-block:: text
 
-    theta <- theta - (H + damping I)^-1 g        H: the Hessian; only its products with vectors are computed
+    theta <- theta - (H + damping I)^-1 g
 
-The model is a logistic regression with 31 weights and an L2 penalty. It learns the breast cancer data.
+theta are the weights of the model, g is the gradient of the loss, and H is its Hessian. The method computes only
+products of H with vectors, not H itself. On this page, the damping is 0.
+
+The model is a logistic regression with 31 weights and an L2 penalty. It learns the breast cancer data. The page
+compares Newton's method with gradient descent.
 """
 
 import numpy as np
@@ -19,7 +23,7 @@ STEPS = 300
 
 
 def run(seed):
-    """Return the gradient norms of both methods, and the number of Hessian-vector products per Newton step."""
+    """Return the gradient norms of Newton's method and gradient descent, and the products of H per Newton step."""
     data = load("breast_cancer", seed=seed, dtype=np.float64)
     model = nn.Sequential(nn.Linear(30, 1, weight_init=fs.init.zeros()), dtype=np.float64)
     of_the_data = inspect.objective(model, nn.BinaryCrossEntropy(), data.x, data.y)
@@ -34,6 +38,7 @@ def run(seed):
     while not newton or newton[-1] > 1e-6:
         newton.append(np.linalg.norm(f(theta)[1]))
         theta = inspect.newton_step(f, theta)
+    # A Hessian-vector product calls f twice. Each step also calls f twice outside of products, counted as one product.
     products = len(calls) / 2 / len(newton)
     w = of_the_data.theta.copy()
     opt, descent = fs.SGD([w], lr=1 / inspect.extreme_eigenvalues(f, w).largest[0]), []
@@ -51,18 +56,25 @@ for i, (newton, descent, _) in enumerate(runs):
     axes.plot(
         range(1, len(newton) + 1), newton, "o-", color="C1", alpha=0.6, markersize=4, label=None if i else "Newton"
     )
-axes.set(xlabel="step", ylabel="norm of the gradient", xscale="log", yscale="log", title="Five splits, one line each")
+axes.set(
+    xlabel="step",
+    ylabel="norm of the gradient before the step",
+    xscale="log",
+    yscale="log",
+    title="Five splits of the data",
+)
 _ = axes.legend()
 
 # %%
-# Newton's method needs few steps. Each step needs some dozens of Hessian-vector products. The learning rate of gradient
-# descent is 1 / (largest eigenvalue of the Hessian). After 300 steps, gradient descent is still far from the minimum.
+# Newton's method needs few steps. Each of its steps needs some dozens of Hessian-vector products. For gradient descent,
+# the learning rate is 1 / (largest eigenvalue of the Hessian at the start). After 300 steps of gradient descent, the
+# norm of the gradient is still above 1e-4. With Newton's method, it falls below 1e-6.
 
 steps = interval([len(newton) - 1 for newton, _, _ in runs])
 left_over = [descent[-1] for _, descent, _ in runs]
 print(
     f"Newton: norm of the gradient below 1e-6 after {steps:.1f} steps, "
-    f"with {interval([products for *_, products in runs]):.0f} Hessian-vector products per step"
+    f"with about {interval([products for *_, products in runs]):.0f} Hessian-vector products per step"
 )
 print(f"gradient descent: norm of the gradient {interval(left_over):.4f} after {STEPS} steps")
 

@@ -4,11 +4,12 @@ Early stopping
 
 .. code-block:: text
 
-    stop after `patience` epochs without a new lowest error on the validation rows; take the weights of the lowest error
+    stop after `patience` epochs in a row without a new lowest error on the validation rows;
+    then restore the weights that had the lowest error on the validation rows
 
 A network with layers of 10, 64, 64 and 1 units learns the diabetes data. Sixty rows are held out for validation. Early
-stopping ends the training after ten epochs without a new lowest error on these rows. For the picture, the training
-continues to epoch 100.
+stopping would end the training after ten epochs in a row without a new lowest error on these rows. This page continues
+the training to epoch 100, so that the picture also shows the later errors.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ EPOCHS, PATIENCE, RUNS = 100, 10, range(10)
 
 
 def run(seed):
-    """Return the errors on the three sets after every epoch, and the epoch whose weights are taken."""
+    """Return the training, validation and test errors after every epoch, and the epoch that early stopping selects."""
     data, model, loss = load("diabetes", seed=seed), mlp(10, 64, 64, 1, rng=seed), nn.MeanSquaredError()
     (x, y), validation = (data.x[60:], data.y[60:]), (data.x[:60], data.y[:60])
     stopping, errors, best_at = EarlyStopping(model, PATIENCE), [], 0
@@ -38,13 +39,13 @@ axes = subplots()
 for i, name in enumerate(("training", "validation", "test")):
     band(axes, range(1, EPOCHS + 1), [errors[i] for errors, _ in runs], name)
 best = interval([best_at for _, best_at in runs])
-axes.axvspan(best.low, best.high, color="0.8", label=f"epoch whose weights are taken: {best:.1f}")
-axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Ten splits")
+axes.axvspan(best.low, best.high, color="0.8", label=f"epoch that early stopping selects: {best:.1f}")
+axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Means over ten splits of the data")
 _ = axes.legend()
 
 # %%
-# The output shows two errors on the test rows: the error of the weights that early stopping takes, and the error of
-# the weights of epoch 100.
+# On the test rows, the weights that early stopping selects have a lower error than the weights of epoch 100. In the
+# output, the difference is the error at epoch 100 minus the error with early stopping.
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])

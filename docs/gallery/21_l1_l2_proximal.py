@@ -4,8 +4,10 @@ L1, L2 and proximal penalties
 
 .. code-block:: text
 
-    L2: g += lambda theta      L1: g += lambda sign(theta)      elastic net: both
-    proximal: theta <- sign(theta) max(|theta| - eta lambda, 0), after the step
+    L2: g += lambda theta      L1: g += lambda sign(theta)      elastic net: L1 and L2
+    proximal L1: after the step, theta <- sign(theta) max(|theta| - eta lambda, 0)
+
+g is the gradient of the loss, theta a weight, lambda >= 0 the strength of the penalty, and eta the learning rate.
 
 A network with layers of 30, 16 and 2 units learns the breast cancer data. The penalties apply to the weights, not to
 the biases.
@@ -26,7 +28,7 @@ PENALTIES = {
 
 
 def learn(penalty, seed):
-    """Return the absolute values of the first layer's weights in descending order, and the accuracy."""
+    """Return the absolute values of the first layer's weights in descending order, and the test accuracy."""
     data, model = load("breast_cancer", seed=seed), mlp(30, 16, 2, rng=seed)
     weights = {n: p for n, p in model.params.items() if n.endswith("weight")}
     biases = {n: p for n, p in model.params.items() if n.endswith("bias")}
@@ -40,19 +42,20 @@ runs = {label: [learn(penalty, seed) for seed in SEEDS] for label, penalty in PE
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(480), [np.log10(np.maximum(sizes, 1e-6)) for sizes, _ in found], label)
-axes.set(xlabel="first layer's weights in descending order", title="Five splits")
+axes.set(xlabel="first layer's weights, in descending order of |weight|", title="Means over five splits of the data")
 axes.set(ylabel="log10 |weight| (zero is drawn at -6)")
 _ = axes.legend(loc="lower center")
 
 # %%
 # The L2 penalty makes the weights small. If the gradient of the L1 penalty is added to the loss gradient, many weights
-# become small too, but they keep moving around zero. Only the proximal step makes weights exactly zero. The accuracies
-# are nearly the same.
+# become small too, but they keep moving around zero. Only "proximal L1" makes weights exactly zero. The accuracy with
+# "proximal L1" is nearly the same as without a penalty.
 
 zeros = {label: np.array([np.mean(sizes == 0) for sizes, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}
 for label in PENALTIES:
-    print(f"{label}: {interval(zeros[label]):.0%} of the weights are zero, accuracy {interval(right[label]):.1%}")
+    share, correct = interval(zeros[label]), interval(right[label])
+    print(f"{label}: {share:.0%} of the first layer's weights are zero, accuracy {correct:.1%}")
 
 assert interval(zeros["proximal L1"]).low > 0.5
 assert all(zeros[label].max() == 0 for label in PENALTIES if label != "proximal L1")

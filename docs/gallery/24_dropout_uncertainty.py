@@ -4,10 +4,10 @@ Dropout as an ensemble: Monte Carlo uncertainty
 
 .. code-block:: text
 
-    mean p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum p log p
+    p = 1/K sum over K masks of softmax(f(x, mask)),      uncertainty = -sum over the classes of p log p
 
-A network is trained with dropout. A dropout mask says which units are set to zero. The trained network predicts each
-row with K = 30 different masks. The mean of these predictions is used like the mean of an ensemble.
+A network f is trained with dropout. A dropout mask says which units are set to zero. The trained network predicts each
+row x with K = 30 different masks. The mean p of the predicted probabilities is used like the mean of an ensemble.
 """
 
 import numpy as np
@@ -34,23 +34,23 @@ def right(p, y):
 
 
 def masks(model, x):
-    """Return the mean of the probabilities over the masks."""
+    """Return the mean of the predicted probabilities over K dropout masks."""
     return model.predict_samples(x, K, key=0, transform=nn.softmax).mean
 
 
 # %%
-# Is the mean over masks more accurate?
-# -------------------------------------
+# Is the mean over masks more accurate than one pass without masks?
+# -----------------------------------------------------------------
 # Each of ten splits has 200 training digits. Four predictions are compared:
 #
-# - one pass, with dropout off, of a network that was trained with dropout,
-# - the mean over 30 masks of the same network,
-# - one network that was trained without dropout,
-# - the mean of five networks that were trained without dropout.
+# - a network that was trained with dropout predicts in one pass, with dropout off,
+# - the same network predicts with 30 masks, and the mean over the masks is taken,
+# - one network that was trained without dropout predicts in one pass,
+# - five networks that were trained without dropout predict, and the mean over the networks is taken.
 
 
 def accuracies(seed):
-    """Return four accuracies: one pass, the mean over masks, one network without dropout, five such networks."""
+    """Return the accuracies of the four predictions on one split, in the order of the list."""
     data = load("digits", 200, seed)
     dropped = learn(data, seed, 0.4, epochs=60)
     members = [learn(data, 100 * seed + i, 0.0, epochs=60) for i in range(5)]
@@ -68,18 +68,18 @@ found = np.array([accuracies(seed) for seed in range(10)])
 labels = ["dropout, one pass", f"dropout, {K} masks", "no dropout, one network", "no dropout, five networks"]
 axes = subplots()
 bars(axes, range(4), found)
-axes.set(ylabel="accuracy on the test rows", title="200 digits, ten splits")
+axes.set(ylabel="accuracy on the test rows", title="200 training digits, means over ten splits")
 axes.set_xticks(range(4), [label.replace(", ", ",\n") for label in labels])
 one, mean, alone, five = found.T
 for label, values in zip(labels, found.T, strict=True):
-    print(f"{label}: {interval(values):.1%}")
+    print(f"{label}: accuracy {interval(values):.1%}")
 print(f"gain of {K} masks over one pass {interval(mean - one):+.2%}")
 print(f"gain of five networks over {K} masks {interval(five - mean):+.2%}")
 print(f"gain of five networks over one network {interval(five - alone):+.2%}")
 
 # %%
-# The mean over masks is not measurably more accurate than one pass with dropout off. Five independent networks without
-# dropout are more accurate than the mean over masks. On these splits, the five networks are not measurably more
+# The mean over masks is not measurably more accurate than one pass with dropout off. The mean of five networks without
+# dropout is more accurate than the mean over masks. On these splits, the mean of five networks is not measurably more
 # accurate than one network without dropout.
 
 assert abs(interval(mean - one).mean) < 0.003
@@ -88,8 +88,8 @@ assert interval(five - mean).low > 0
 # %%
 # Does the entropy show which predictions are uncertain?
 # ------------------------------------------------------
-# The test digits are rotated in steps of 15 degrees. The entropy of the predicted probabilities measures the
-# uncertainty of a prediction.
+# The test digits are rotated by 0 to 180 degrees, in steps of 15 degrees. The entropy of the predicted probabilities
+# measures the uncertainty of a prediction.
 
 
 def entropy(p):
@@ -98,7 +98,7 @@ def entropy(p):
 
 
 def turned(seed):
-    """Return the accuracy, the entropy of the mean over masks, and the entropy of one pass, at every angle."""
+    """Return accuracy and entropy of the mean over masks, and the entropy of one pass, each for every angle."""
     data = load("digits", seed=seed)
     model = learn(data, seed, 0.4)
     values = []
@@ -113,7 +113,7 @@ def turned(seed):
 curves = np.array([turned(seed) for seed in SEEDS])  # (seed, quantity, angle)
 left, uncertain = subplots(2)
 band(left, ANGLES, curves[:, 0])
-left.set(xlabel="rotation (degrees)", ylabel="accuracy", ylim=(0, 1), title="Accuracy")
+left.set(xlabel="rotation (degrees)", ylabel="accuracy", ylim=(0, 1), title=f"Accuracy of the mean over {K} masks")
 band(uncertain, ANGLES, curves[:, 1], f"mean over {K} masks")
 band(uncertain, ANGLES, curves[:, 2], "one pass, dropout off")
 uncertain.set(xlabel="rotation (degrees)", ylabel="entropy (nats)", ylim=(0, 1.4), title="Uncertainty")
@@ -122,13 +122,13 @@ _ = uncertain.legend()
 # %%
 # At 30 degrees, about half of the predictions are wrong. From 0 to 30 degrees, the entropy of the mean over masks rises
 # more than the entropy of one pass. But the entropy does not detect every image that differs from the training images.
-# At 90 degrees, nearly all predictions are wrong, and their entropy is lower than the entropy for upright digits.
+# At 90 degrees, nearly all predictions are wrong, and the entropy of the mean over masks is lower than at 0 degrees.
 
 at = {angle: curves[:, :, list(ANGLES).index(angle)] for angle in (0, 30, 90)}
 for angle, values in at.items():
     print(
-        f"{angle} degrees: accuracy {interval(values[:, 0]):.0%}, entropy {interval(values[:, 1]):.2f}, "
-        f"entropy of one pass {interval(values[:, 2]):.2f}"
+        f"{angle} degrees: accuracy of the mean over masks {interval(values[:, 0]):.0%}, "
+        f"its entropy {interval(values[:, 1]):.2f}, entropy of one pass {interval(values[:, 2]):.2f}"
     )
 
 assert interval(at[30][:, 1] - 2 * at[0][:, 1]).low > 0

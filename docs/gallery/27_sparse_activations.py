@@ -6,9 +6,12 @@ Sparse activations
 
     L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
 
-h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. The
-KL penalty is the Kullback-Leibler divergence of the mean activation from the target rho. On this page, a unit is called
-active if its output is above 0.1.
+h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. In
+the third penalty, the mean activation of a unit is the mean of its outputs over the rows of the batch, and rho = 0.05
+is the target for this mean. KL(rho, a) is the Kullback-Leibler divergence between two Bernoulli distributions with the
+means rho and a.
+
+On this page, a unit is called active if its output is above 0.1.
 """
 
 import numpy as np
@@ -27,7 +30,7 @@ NETWORKS = {
 
 
 def learn(makers, seed):
-    """Return the share of test rows on which each unit is active, in descending order, and the accuracy."""
+    """Return each unit's share of test rows on which it is active (in descending order), and the accuracy."""
     data = load("digits", seed=seed)
     model = nn.Sequential(nn.Linear(64, 64), *(make() for make in makers), nn.Linear(64, 10), rng=seed)
     list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=40, seed=seed))
@@ -39,8 +42,9 @@ runs = {label: [learn(makers, seed) for seed in SEEDS] for label, makers in NETW
 axes = subplots()
 for label, found in runs.items():
     band(axes, range(64), [active for active, _ in found], label)
-axes.set(xlabel="hidden units in descending order", ylim=(0, 1.05))
-axes.set(ylabel="share of test rows where the unit is active", title="Penalties make activations sparse, five seeds")
+axes.set(xlabel="hidden units, the most active unit first", ylim=(0, 1.05))
+axes.set(ylabel="share of test rows on which the unit is active")
+axes.set(title="Penalties make activations sparse (means over five seeds)")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%

@@ -4,11 +4,14 @@ The penalty of a mini-batch
 
 .. code-block:: text
 
-    batch of B rows, T rows in all:  g = sum of the batch's gradients + B/T lambda theta     last batch of B' rows: B'/T
-    online, t rows so far:           g = sum of the batch's gradients + B/t lambda theta
+    B/T:            g = sum of the gradients of the batch's rows + B/T lambda theta
+    online, B/t:    g = sum of the gradients of the batch's rows + B/t lambda theta
 
-A ridge regression learns 294 rows of the diabetes data in batches of 32 rows. The last batch has 6 rows. The argument
-``decay_scale`` of ``step`` scales the penalty of a batch.
+B is the number of rows of the batch. T is the number of all rows. t is the number of rows in all steps so far,
+including the present step. theta are the weights, and lambda theta is the gradient of the whole penalty.
+
+A ridge regression learns T = 294 rows of the diabetes data in batches of B = 32 rows. In the last batch, B is 6. The
+factor B/T or B/t is the argument ``decay_scale`` of ``step``.
 """
 
 import numpy as np
@@ -25,7 +28,7 @@ SHARES = {
 
 
 def path(x, y, share, seed):
-    """Return the weights after every epoch. `share`(rows of the batch, rows so far, all rows) scales the penalty."""
+    """Return the weights after every epoch. In each step, the penalty is multiplied by `share(B, t, T)`."""
     rng, theta, points, seen = np.random.default_rng(seed), np.zeros(x.shape[1]), [], 0
     eta = fs.schedules.cosine(3e-3, EPOCHS * -(-len(x) // BATCH))
     opt = fs.SGD([theta], lr=eta, weight_decay=PENALTY)
@@ -40,7 +43,7 @@ def path(x, y, share, seed):
 
 
 def run(seed):
-    """Return the solutions with and without the penalty, and the path of each scaling, on one split."""
+    """Return the exact solutions with and without the penalty, and for each scaling the weights after every epoch."""
     data = load("diabetes", seed=seed, dtype=np.float64)
     x, y = data.x, data.y[:, 0]
     ridge, free = (np.linalg.solve(x.T @ x + penalty * np.eye(10), x.T @ y) for penalty in (PENALTY, 0.0))
@@ -53,20 +56,24 @@ ridge, free = (np.array([np.linalg.norm(found[i]) for found in runs]) for i in (
 axes = subplots()
 for label, values in lengths.items():
     band(axes, range(1, EPOCHS + 1), values, label)
-for label, values, style in (("ridge solution", ridge, ":"), ("without a penalty", free, "-.")):
+for label, values, style in (("ridge solution", ridge, ":"), ("solution without a penalty", free, "-.")):
     axes.axhline(values.mean(), color="0.4", linestyle=style, label=label)
-axes.set(xlabel="epoch", ylabel="norm of the weights", ylim=(0, None), title="Five splits")
+axes.set(xlabel="epoch", ylabel="norm of the weights", ylim=(0, None), title="Means over five splits of the data")
 _ = axes.legend(loc="lower right")
 
 # %%
-# If the penalty is scaled by B/T, the weights reach the ridge solution. If every batch has the whole penalty, the
-# weights stay far from the ridge solution. The online scaling treats every row as a new row, also in later epochs. So t
-# grows, and the factor B/t becomes smaller with every batch. Therefore the norm of the weights grows beyond the norm of
-# the ridge solution, towards the norm of the solution without a penalty.
+# The ridge solution is the exact minimum of the loss with the whole penalty. If the penalty is scaled by B/T, the
+# weights reach the ridge solution. If every batch has the whole penalty, the weights stay far from the ridge solution.
+# The online scaling treats every row as a new row, also in later epochs. So t grows, and the factor B/t becomes smaller
+# from epoch to epoch. Therefore the norm of the weights grows beyond the norm of the ridge solution, towards the norm
+# of the solution without a penalty.
+#
+# In the output, the distance from the ridge solution is divided by the norm of the ridge solution.
 
 away = {k: [np.linalg.norm(paths[k][-1] - ridge) / np.linalg.norm(ridge) for ridge, _, paths in runs] for k in SHARES}
 for label, values in away.items():
-    print(f"{label}: {interval(values):.1%} from the ridge solution, norm {interval(lengths[label][:, -1]):.2f}")
+    length = interval(lengths[label][:, -1])
+    print(f"{label}: distance from the ridge solution {interval(values):.1%}, norm of the weights {length:.2f}")
 
 assert interval(away["B/T"]).high < 0.05
 assert interval(away["whole penalty in every batch"]).low > 0.2

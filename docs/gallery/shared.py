@@ -1,4 +1,4 @@
-"""Shared code of the pages: data, a small network, a training loop, means with their intervals, and a plot style."""
+"""Code that the pages of the gallery share: data, a small network, a training loop, intervals, and a plot style."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load(name: str, rows: int | None = None, seed: int = 0, dtype: type = np.flo
 
 
 def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
-    """Return a copy of the digits' labels, in which a share of the labels (such as 0.2) is drawn at random."""
+    """Return a copy of the labels of "digits". A share of them (such as 0.2) is replaced by random labels."""
     rng = np.random.default_rng(seed)
     return np.where(rng.random(len(y)) < share, rng.integers(10, size=len(y)), y)
 
@@ -78,7 +78,10 @@ def wrong_labels(y: Array, share: float, seed: int = 0) -> Array:
 def mlp(
     *widths: int, activation: type[nn.Layer] = nn.ReLU, dropout: float = 0.0, mode: str = "inverted", **options: Any
 ) -> nn.Sequential:
-    """Return a network of linear layers with these widths, and an activation (and dropout) between the layers."""
+    """Return a network of linear layers, with an activation (and dropout, if `dropout` > 0) between them.
+
+    `widths` are the numbers of inputs and outputs: `mlp(64, 32, 10)` has a layer from 64 to 32 and one from 32 to 10.
+    """
     layers: list[nn.Layer] = []
     for i, (n_in, n_out) in enumerate(pairwise(widths)):
         if i:
@@ -102,8 +105,8 @@ def training(
 ) -> Iterator[float]:
     """Train a model. After every epoch, yield the mean loss of the epoch's batches.
 
-    `change(rows, targets)` returns the rows and targets that the model learns instead of those of the batch. `around()`
-    returns a context manager, and the gradient of a batch is computed inside this context manager.
+    `change(rows, targets)` gets the rows and targets of a batch, and returns those that the model learns instead.
+    `around()` returns a context manager, and the gradient of a batch is computed inside this context manager.
     """
     rng, trainer = np.random.default_rng(seed), nn.Trainer(model, loss or nn.SoftmaxNLL(), opt, around=around)
     batches = nn.Batches(x, y, size=batch, merge_single=True)
@@ -118,19 +121,19 @@ def accuracy(model: nn.Sequential, x: Array, y: Array) -> float:
 
 
 class Interval(NamedTuple):
-    """A mean over runs, and half the width of its 95% interval."""
+    """A mean over runs, and half the width of the 95% interval of this mean."""
 
     mean: Any
     half: Any
 
     @property
     def low(self) -> Any:
-        """The lower end."""
+        """The lower end of the interval."""
         return self.mean - self.half
 
     @property
     def high(self) -> Any:
-        """The upper end."""
+        """The upper end of the interval."""
         return self.mean + self.half
 
     def __format__(self, form: str) -> str:
