@@ -4,11 +4,14 @@ Mixup and CutMix
 
 .. code-block:: text
 
-    mixup: x' = lam x_i + (1 - lam) x_j      CutMix: x' = x_j in a box of area 1 - lam, x_i around it
-    lam ~ Beta(alpha, alpha);  targets are mixed in the same way: t' = lam t_i + (1 - lam) t_j
+    x_i, x_j: two images of a batch, paired at random      t_i, t_j: their targets      lam ~ Beta(alpha, alpha)
+    mixup:     x' = lam x_i + (1 - lam) x_j
+    CutMix:    x' = x_j in a box that covers a share 1 - lam of the image, x' = x_i outside the box
+    targets:   t' = lam t_i + (1 - lam) t_j, for mixup and for CutMix
 
-The page compares mixup, CutMix and training without mixing on 400 digits, in two settings. In one setting, all labels
-are right. In the other setting, a fifth of the labels are drawn at random.
+Networks learn 400 images of digits with mixup, with CutMix and without mixing. The page compares the three methods in
+two settings. In the first setting, a fifth of the training labels are replaced by random digits. In the second setting,
+all labels are right.
 """
 
 import numpy as np
@@ -19,7 +22,7 @@ from fusedstep.augment import cutmix, mixup, one_hot
 
 EPOCHS = 60
 MIXES = {
-    "none": lambda images, targets, key: (images, targets),
+    "no mixing": lambda images, targets, key: (images, targets),
     "mixup": lambda images, targets, key: mixup(images, targets, key, alpha=1.0)[:2],
     "CutMix": lambda images, targets, key: cutmix(images, targets, key, alpha=1.0, per_row=True)[:2],
 }
@@ -48,22 +51,22 @@ images, targets = load("digits", 400).x[:6].reshape(-1, 8, 8), np.eye(6)
 pictures, noisy, clean = subplots(3, size=(9.5, 3.8))
 shown = np.concatenate([mix(-images, targets, fs.Key(2))[0] for mix in MIXES.values()])
 show(pictures, mosaic(shown, 6), xticks=[], yticks=[4, 13, 22], yticklabels=MIXES, title="Mixed digits")
-for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels at random"), (clean, 0.0, "Right labels")):
+for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels are random"), (clean, 0.0, "All labels are right")):
     for name in MIXES:
         band(axes, range(1, EPOCHS + 1), runs[wrong, name], name)
     axes.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.6, 1), title=title)
 _ = noisy.legend(loc="lower right")
 
 # %%
-# The output shows the accuracy after the last epoch, and the gain in accuracy over training without mixing. With wrong
-# labels, mixup and CutMix raise the accuracy, because a network memorises mixed rows less easily. With right labels,
+# The output shows the accuracy after the last epoch, and the gain in accuracy over training without mixing. With random
+# labels, mixup and CutMix raise the accuracy, because a network memorises mixed images less easily. With right labels,
 # mixup and CutMix do not raise the accuracy measurably on these data.
 
 last = {key: found[:, -1] for key, found in runs.items()}
 for (wrong, name), values in last.items():
-    gain = interval(values - last[wrong, "none"])
-    print(f"{wrong:.0%} of labels at random, {name}: accuracy {interval(values):.1%}, gain {gain:+.1%}")
+    gain = interval(values - last[wrong, "no mixing"])
+    print(f"{wrong:.0%} random labels, {name}: accuracy {interval(values):.1%}, gain {gain:+.1%}")
 
 for name in ("mixup", "CutMix"):
-    assert interval(last[0.2, name] - last[0.2, "none"]).low > 0.02
-    assert interval(last[0.0, name] - last[0.0, "none"]).low < 0.003
+    assert interval(last[0.2, name] - last[0.2, "no mixing"]).low > 0.02
+    assert interval(last[0.0, name] - last[0.0, "no mixing"]).low < 0.003

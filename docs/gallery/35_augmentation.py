@@ -4,11 +4,14 @@ Shifted, rotated and flipped images
 
 .. code-block:: text
 
-    x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped with probability 1/2;    t' = t
+    x: an image      t: its label
+    x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped left to right with probability 1/2
+    t' = t
 
-Four networks learn 200 digits. The first network learns the unchanged digits. For the other networks, the digits are
-shifted, rotated or flipped. Each time a digit is used, a new random shift, rotation or flip is drawn. Every network is
-tested on other digits: unchanged, shifted and rotated.
+Four networks learn the same 200 images of digits. The first network learns the unchanged images. The second network
+learns shifted images, the third network rotated images, and the fourth network flipped images. Each time an image is
+used, a new random shift, rotation or flip is drawn. Every network is tested on other images of digits. These test
+images are used unchanged, shifted and rotated.
 """
 
 import numpy as np
@@ -27,12 +30,12 @@ TESTS = list(CHANGES)[:3]
 
 
 def changed(x, name, key):
-    """Return the rows x after a random change of their images."""
+    """Return the rows x after the random change with this name. Each row is an image of 8 x 8 pixels."""
     return CHANGES[name](x.reshape(-1, 8, 8), key).reshape(-1, 64)
 
 
 def learn(name, seed):
-    """Return the accuracies on unchanged, shifted and rotated test rows."""
+    """Train on images with the change `name`. Return the accuracies on unchanged, shifted and rotated test rows."""
     data, model, keys = load("digits", 200, seed), mlp(64, 256, 10, rng=seed), fs.Philox(seed)
     opt = fs.Adam(model.params, lr=3e-3)
     change = lambda x, y: (changed(x, name, keys.key()), y)  # noqa: E731
@@ -55,18 +58,18 @@ show(
 for i, (name, right) in enumerate(found.items()):
     bars(scores, np.arange(3) + 0.15 * i - 0.22, right, f"trained on {name} digits", fmt="os^v"[i])
 scores.set(xticks=range(3), xticklabels=TESTS, xlabel="test rows", ylabel="accuracy", ylim=(0.2, 1.35))
-scores.set(title="Five splits")
+scores.set(title="Means over five splits of the data")
 _ = scores.legend(loc="upper center")
 
 # %%
-# Training on shifted digits makes networks far more accurate on shifted digits. Training on rotated digits makes
-# networks more accurate on rotated digits. Training on shifted or rotated digits does not raise the accuracy on
-# unchanged digits. Training on flipped digits lowers the accuracy on unchanged digits, because the test rows
-# contain no flipped digits.
+# Here, every network is compared with the network that learned unchanged digits. Training on shifted digits makes a
+# network far more accurate on shifted digits. Training on rotated digits makes a network more accurate on rotated
+# digits. Training on shifted or rotated digits does not raise the accuracy on unchanged digits. Training on flipped
+# digits lowers the accuracy on unchanged digits, because the test rows contain no flipped digits.
 
 for name, right in found.items():
     scores_of_tests = ", ".join(f"{test} {interval(r):.1%}" for test, r in zip(TESTS, right.T, strict=True))
-    print(f"trained on {name} digits: {scores_of_tests}")
+    print(f"trained on {name} digits, accuracy on test rows: {scores_of_tests}")
 
 plain, shifted, rotated, flipped = found.values()
 assert interval(shifted[:, 1] - plain[:, 1]).low > 0.3

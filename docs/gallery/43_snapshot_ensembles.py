@@ -4,12 +4,14 @@ Snapshot ensembles
 
 .. code-block:: text
 
-    eta(t) = eta0 (1 + cos(pi p / T)) / 2      T: steps in a cycle      p: steps since the start of the cycle
+    the training consists of cycles of T steps; in each cycle, the learning rate falls from eta0 to almost 0:
+    eta(t) = eta0 (1 + cos(pi p / T)) / 2      p: number of earlier steps in the cycle of step t
     at the end of each cycle, a copy of the weights (a snapshot) is kept
 
-A snapshot ensemble predicts with the mean of the probabilities of all snapshots. One training of 8 cycles on 400 digits
-gives 8 snapshots. The training is repeated in three settings: wrong labels with weight decay, right labels with weight
-decay, and wrong labels without weight decay. "Wrong labels" means that a fifth of the labels are drawn at random.
+A snapshot ensemble predicts the mean of the probabilities that its snapshots predict. One training of 8 cycles on 400
+images of digits gives 8 snapshots. On this page, "wrong labels" means that a fifth of the training labels are replaced
+by random digits. The training is repeated in three settings: wrong labels with weight decay, right labels with weight
+decay, and wrong labels without weight decay.
 """
 
 import numpy as np
@@ -26,7 +28,11 @@ SETTINGS = {
 
 
 def learn(wrong, decay, seed):
-    """Return the accuracy of every snapshot j, of the first j snapshots together, and the training losses."""
+    """Return three lists.
+
+    The first list has the accuracy of each snapshot alone. The second list has, for every j, the accuracy of the first
+    j snapshots together. The third list has the training loss of every epoch.
+    """
     data, eta = load("digits", ROWS, seed), fs.schedules.cosine_restarts(0.4, cycle_steps=CYCLE * ROWS // BATCH)
     model, y = mlp(64, 32, 10, rng=seed), wrong_labels(data.y, wrong, seed)
     opt = fs.SGD(model.params, lr=eta, momentum=0.9, weight_decay=decay)
@@ -43,7 +49,7 @@ def learn(wrong, decay, seed):
 runs = {name: [learn(*setting, seed) for seed in SPLITS] for name, setting in SETTINGS.items()}
 left, *panels = subplots(4, size=(12.0, 3.6))
 band(left, range(1, CYCLES * CYCLE + 1), [losses for *_, losses in runs["wrong labels, decay"]])
-left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="One run: 8 cycles")
+left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="wrong labels, decay: 8 cycles")
 for axes, (name, found) in zip(panels, runs.items(), strict=True):
     bars(axes, np.arange(1, CYCLES + 1), [alone for alone, *_ in found], "snapshot j alone")
     band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j snapshots together", color="C1")
@@ -54,9 +60,10 @@ _ = panels[0].legend()
 # %%
 # The ensemble of all snapshots is compared with the first snapshot and with the mean accuracy of the single snapshots.
 # The comparison with the first snapshot is more useful, because this snapshot needs only an eighth of the training.
-# With wrong labels and decay, the gain over the first snapshot is small. The gain over the mean accuracy is larger,
-# because later snapshots have memorised more wrong labels. With wrong labels and without decay, the first snapshot
-# alone is more accurate than the ensemble.
+# With weight decay, the gain over the first snapshot is small, both with wrong labels and with right labels. With wrong
+# labels and weight decay, the gain over the mean accuracy is larger, because later snapshots have memorised more wrong
+# labels and are less accurate. With wrong labels and without weight decay, the first snapshot alone is more accurate
+# than the ensemble.
 
 gains = {}
 for name, found in runs.items():
@@ -64,7 +71,7 @@ for name, found in runs.items():
     gains[name] = interval(first[:, -1] - alone[:, 0])
     against_mean = interval(first[:, -1] - alone.mean(axis=1))
     print(f"{name}: ensemble {interval(first[:, -1]):.1%}, first snapshot alone {interval(alone[:, 0]):.1%}")
-    print(f"    gain over the first snapshot {gains[name]:+.2%}, over the mean of the snapshots {against_mean:+.2%}")
+    print(f"    gain over the first snapshot {gains[name]:+.2%}, over the mean accuracy {against_mean:+.2%}")
 
 with_decay, right_labels, no_decay = gains.values()
 assert with_decay.mean < 0.01

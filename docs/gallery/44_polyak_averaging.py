@@ -4,11 +4,12 @@ Polyak averaging
 
 .. code-block:: text
 
-    avg <- d avg + (1 - d) theta, after every step; predict with avg
+    theta: the weights      avg: their average, with which the network predicts      d: a constant below 1
+    after every step:    avg <- d avg + (1 - d) theta
 
-A network learns 600 digits by gradient descent with momentum, in batches of 8 rows. A fifth of the labels are drawn at
-random. The weights keep moving, because every batch has a different gradient. The average of the weights (d = 0.995)
-moves far less.
+A network learns 600 images of digits by gradient descent with momentum, in batches of 8 rows. A fifth of the training
+labels are replaced by random digits. The weights keep moving, because every batch has a different gradient. The average
+of the weights (d = 0.995) moves far less.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ EPOCHS, BATCH, DECAY, WINDOW = 40, 8, 0.995, 20
 
 
 def learn(seed):
-    """Return the accuracy after every epoch, with the weights and with their average."""
+    """Return two rows of accuracies after every epoch: with the weights, and with their average."""
     data, model, shares = load("digits", 600, seed), mlp(64, 16, 10, rng=seed), []
     opt = fs.SGD(model.params, lr=0.05, momentum=0.9, ema_decay=DECAY)
     labels = wrong_labels(data.y, 0.2, seed)
@@ -31,7 +32,7 @@ def learn(seed):
     return np.transpose(shares)
 
 
-runs = np.array([learn(seed) for seed in SEEDS])  # (seed, raw or average, epoch)
+runs = np.array([learn(seed) for seed in SEEDS])  # axes: seed, weights or average, epoch
 left, right = subplots(2)
 left.plot(range(1, EPOCHS + 1), runs[0].T, label=["the weights", "their average"])
 left.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.7, 0.95), title="One run")

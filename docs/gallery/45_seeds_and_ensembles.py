@@ -4,10 +4,11 @@ Seeds and ensembles
 
 .. code-block:: text
 
-    p(x) = 1/m sum_j softmax(f_j(x))        f_j: the network with seed j
+    p(x) = 1/m sum_j softmax(f_j(x))        p: prediction of m networks together        f_j: the network with seed j
 
-Networks that differ only in their seed learn 100 or 400 digits. The page compares single networks with the mean
-prediction of the first m networks. The comparison is repeated on five splits for each number of digits.
+Networks that differ only in their seed learn 100 or 400 images of digits. The page compares single networks with the
+mean prediction of the first m networks. For each number of images, the comparison is repeated on five splits of the
+data into training rows and test rows.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ def learn(data, seed):
 
 
 def run(rows, split):
-    """Return the scores of the single networks, and for every m the accuracy of the mean of the first m networks."""
+    """Return the accuracies of the single networks and, for every m, the accuracy of the first m networks together."""
     data = load("digits", rows, split)
     models = [learn(data, seed) for seed in range(N)]
     scores = over_seeds(lambda seed: accuracy(models[seed], data.x_test, data.y_test), range(N))
@@ -40,22 +41,24 @@ runs = {rows: [run(rows, split) for split in SEEDS] for rows in ROWS}
 for axes, (rows, found) in zip(subplots(2), runs.items(), strict=True):
     scores, _ = found[0]
     axes.plot(range(1, N + 1), scores.values, ".", color="0.6", label="network j alone, first split")
-    band(axes, range(1, N + 1), [[scores.mean] * N for scores, _ in found], "mean of the single networks")
+    band(axes, range(1, N + 1), [[scores.mean] * N for scores, _ in found], "mean accuracy of the single networks")
     band(axes, range(1, N + 1), [right for _, right in found], "first m networks together")
-    axes.set(xlabel="number of networks m", ylabel="accuracy on the test rows", title=f"{rows} digits, five splits")
+    axes.set(xlabel="m (or j, for network j alone)", ylabel="accuracy on the test rows")
+    axes.set(title=f"{rows} images of digits, five splits")
     axes.set_xticks(range(2, N + 1, 4))
 axes.legend()
 
 # %%
-# With 100 digits, the standard deviation of the accuracy over seeds is about one percentage point. If two methods are
-# run with one seed each, a difference of one percentage point can come from the seeds alone. The gain of the ensemble
-# is larger with 100 digits than with 400 digits.
+# With 100 images, the standard deviation of the accuracy over seeds is about one percentage point. If two methods are
+# run with one seed each, a difference of one percentage point can come from the seeds alone. The gain is the accuracy
+# of all 20 networks together minus the mean accuracy of the single networks. It is larger with 100 images than with
+# 400 images.
 
 gains = {}
 for rows, found in runs.items():
     gains[rows] = interval([right[-1] - scores.mean for scores, right in found])
     deviation = interval([scores.std for scores, _ in found])
-    print(f"{rows} digits: gain of {N} networks {gains[rows]:+.1%}; standard deviation over seeds {deviation:.2%}")
+    print(f"{rows} images: gain of {N} networks {gains[rows]:+.1%}; standard deviation over seeds {deviation:.2%}")
 
 assert gains[100].low > 0.01
 assert gains[400].low > 0 and gains[400].high < 0.5 * gains[100].low

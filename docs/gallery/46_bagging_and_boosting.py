@@ -4,11 +4,13 @@ Bagging and boosting
 
 .. code-block:: text
 
-    bagging: the average of networks that learn different bootstrap samples
-    AdaBoost: networks that are trained in sequence; rows that earlier networks misclassify have larger weights
+    bootstrap sample: as many rows as the training data have, drawn with replacement
+    bagging: each network learns another bootstrap sample; the predictions are averaged
+    boosting (AdaBoost): networks are trained in sequence; rows that earlier networks misclassify have larger weights
 
-Networks with 6 hidden units learn 600 digits, on six splits. The page compares an ensemble of twelve networks from
-bootstrap samples, an ensemble of twelve boosted networks, and single networks that learn all rows.
+Networks with 6 hidden units learn 600 images of digits. The page compares an ensemble of twelve bagged networks, an
+ensemble of twelve boosted networks, and single networks that learn all 600 rows with equal weights. The comparison is
+repeated on six splits of the data into training rows and test rows.
 """
 
 import numpy as np
@@ -24,7 +26,11 @@ network = MLPClassifier((6,), max_iter=15, batch_size=32, learning_rate=constant
 
 
 def run(seed):
-    """Return the accuracies of the first m bagged and the first m boosted networks for every m, and of one network."""
+    """Return three results: the accuracies with bagging, the accuracies with boosting, and that of a single network.
+
+    With bagging and with boosting, the result has the accuracy of the first m networks together, for m = 1 to N. The
+    accuracy of a single network is a mean over four networks, each trained alone on all rows.
+    """
     data = load("digits", 600, seed)
     bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)
     probabilities = np.cumsum([member.predict_proba(data.x_test) for member in bag.estimators_], axis=0)
@@ -44,16 +50,17 @@ band(axes, range(1, N + 1), boosting, "boosting")
 band(
     axes, range(1, N + 1), np.repeat(single[:, None], N, axis=1), "one network on all rows", color="0.4", linestyle=":"
 )
-axes.set(xlabel="number of networks", ylabel="accuracy on the test rows", title="Six splits")
+axes.set(xlabel="number of networks", ylabel="accuracy on the test rows", title="Means over six splits of the data")
 _ = axes.legend()
 
 # %%
-# Both ensembles are more accurate than a network on all rows. Even the first boosted network alone is more accurate
-# than a network on all rows. The reason is the penalty ``alpha``, not boosting. ``alpha`` is divided by the sum of the
-# sample weights of a batch. The sum of AdaBoost's sample weights over all 600 rows is 1 instead of 600. Therefore the
-# penalty is 600 times as large, and the first boosted network is better regularised.
+# Both ensembles are more accurate than a single network that learns all rows. Even the first boosted network alone is
+# more accurate than such a single network. The reason is not boosting, but the L2 penalty of the network, ``alpha``.
+# The network divides this penalty by the sum of the sample weights of a batch. For a single network, each row has the
+# weight 1, and the sum over all 600 rows is 600. With AdaBoost, the sum over all rows is 1. Therefore the penalty is
+# 600 times as large, and the first boosted network is better regularised.
 
-print(f"one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
+print(f"accuracy: one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
 print(f"{N} bagged networks {interval(bagging[:, -1]):.1%}, {N} boosted networks {interval(boosting[:, -1]):.1%}")
 
 assert interval(bagging[:, -1] - single).low > 0.03

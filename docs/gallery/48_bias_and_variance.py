@@ -4,11 +4,14 @@ Bias and variance
 
 .. code-block:: text
 
-    E (y - f)^2 = (y - E f)^2 + E (f - E f)^2        E: the mean over training sets that are drawn by bootstrap
+    y: the target of a test row      f: the prediction of a network      E: the mean over random training sets
+    E (y - f)^2 = (y - E f)^2 + E (f - E f)^2
         loss    =    bias     +   variance
 
-Networks with 1, 4, 16 and 64 hidden units learn the diabetes data. For each number of hidden units, 8 networks learn 8
-bootstrap samples. The experiment is repeated on five splits.
+The bias in this formula contains the noise of the targets. Networks with 1, 4, 16 and 64 hidden units learn the
+diabetes data. For each number of hidden units, 8 networks are trained. Each of them has another random training set: a
+bootstrap sample, which is drawn from the training rows with replacement. The experiment is repeated on five splits of
+the data into training rows and test rows.
 """
 
 import numpy as np
@@ -21,7 +24,7 @@ WIDTHS, ROUNDS = [1, 4, 16, 64], 8
 
 
 def fit_with(width):
-    """Return a function that trains a network of this width."""
+    """Return a function that trains a network with `width` hidden units."""
 
     def fit(x, y):
         model = mlp(10, width, 1, activation=nn.Tanh, rng=0)
@@ -33,27 +36,26 @@ def fit_with(width):
 
 
 def run(seed):
-    """Return the loss, the bias and the variance of every width."""
+    """Return three lists: the loss, the bias and the variance for every number of hidden units."""
     data = load("diabetes", seed=seed)
     rows = data.x, data.y[:, 0], data.x_test, data.y_test[:, 0]
     found = [inspect.bias_variance(fit_with(width), *rows, rounds=ROUNDS) for width in WIDTHS]
     return [[getattr(part, name) for part in found] for name in ("loss", "bias", "variance")]
 
 
-runs = np.array([run(seed) for seed in SEEDS])  # (seed, part, width)
+runs = np.array([run(seed) for seed in SEEDS])  # axes: split, one of (loss, bias, variance), width
 axes = subplots()
-for i, name in enumerate(("loss", "bias and noise", "variance")):
+for i, name in enumerate(("loss", "bias", "variance")):
     band(axes, WIDTHS, runs[:, i], name, marker="o", markersize=4)
-axes.set(
-    xlabel="hidden units", ylabel="mean squared error, test rows", xscale="log", ylim=(0, None), title="Five splits"
-)
+axes.set(xlabel="hidden units", ylabel="mean squared error, test rows", xscale="log", ylim=(0, None))
+axes.set(title="Means over five splits of the data")
 axes.set_xticks(WIDTHS, [str(width) for width in WIDTHS])
 axes.minorticks_off()
 _ = axes.legend()
 
 # %%
 # More hidden units raise the variance. On these data, more hidden units do not lower the bias, so one hidden unit is
-# enough. The bias in the picture contains the noise of the targets.
+# enough.
 
 for width, parts in zip(WIDTHS, runs.transpose(2, 1, 0), strict=True):
     print(

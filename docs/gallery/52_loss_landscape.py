@@ -2,15 +2,17 @@
 Loss landscapes
 ===============
 
+The loss f of a network is a function of its weights. The network learns 300 images of digits. theta_0 are its initial
+weights, theta its trained weights, and theta' weights that were trained with another seed. The page shows f on a plane
+and on straight lines through theta:
+
 .. code-block:: text
 
-    plane: f(theta + a d1 + b d2)        d1 and d2: random directions, scaled to the norms of the weights theta
-    line:  f(theta + a (theta' - theta))
+    plane: f(theta + a d1 + b d2)        d1 and d2: random directions
+    line:  f(theta + a d)                d = theta - theta_0 or d = theta' - theta
 
-The loss f depends on the weights theta. The page shows f around the weights of a network that was trained on 300
-digits. Each unit of the network has some weights in theta, and the same number of elements in d1 and in d2. These
-elements are scaled so that they have the same norm as the unit's weights. The page also shows f on straight lines, for
-example between the weights theta and theta' that were trained with two seeds.
+a and b are numbers from -1 to 1. Each unit of the network has some weights in theta. The elements of d1 for these
+weights are scaled so that they have the same norm as these weights. d2 is scaled in the same way.
 """
 
 import numpy as np
@@ -21,7 +23,7 @@ from fusedstep import inspect, nn
 
 
 def learn(data, *widths, seed):
-    """Return the loss as a function of the weights, the initial weights, and the trained weights."""
+    """Train a network. Return three results: the function f(theta), the initial weights and the trained weights."""
     model = mlp(*widths, rng=seed)
     first = model.arena.astype(np.float64)
     opt = fs.SGD(model.params, lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -31,7 +33,7 @@ def learn(data, *widths, seed):
 
 
 def lines(seed):
-    """Return the loss on three lines: from the initial weights, to another seed, and without a hidden layer."""
+    """Return the loss on three lines through trained weights. The network of the last line has no hidden layer."""
     data = load("digits", 300, seed)
     f, first, theta = learn(data, 64, 32, 10, seed=seed)
     _, _, other = learn(data, 64, 32, 10, seed=seed + 100)
@@ -47,29 +49,26 @@ runs = [lines(seed) for seed in SEEDS]
 left, middle, right = subplots(3, size=(10.0, 3.6))
 f, _, theta = learn(load("digits", 300, 0), 64, 32, 10, seed=0)
 inspect.plane(f, *(inspect.random_direction(f, fs.Key(seed)) for seed in (1, 2))).plot(left, log=True)
-left.set(title="Around one solution")
-for i, label in enumerate(("from the initial weights (-1)", "to another seed's weights (1)")):
+left.set(title="Plane through the trained weights")
+for i, label in enumerate(("initial weights at a = -1", "another seed's weights at a = 1")):
     band(middle, runs[0][i].at, [found[i].values for found in runs], label)
-middle.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="With a hidden layer: a ridge")
+middle.set(xlabel="position a on the line", ylabel="loss", ylim=(0, 3), title="With a hidden layer: not convex")
 middle.legend(loc="upper right")
 band(right, runs[0][2].at, [found[2].values for found in runs])
-right.set(xlabel="step along the line", ylabel="loss", ylim=(0, 3), title="Without a hidden layer: convex")
+right.set(xlabel="position a on the line", ylabel="loss", ylim=(0, 3), title="Without a hidden layer: convex")
 
 # %%
-# The trained weights are at step 0 of each line. The loss falls from the initial weights to the trained weights. On the
-# line between the trained weights of two seeds, the loss has a maximum (a ridge). Therefore the loss of a network with
-# a hidden layer is not convex. The loss of a network without a hidden layer is convex along its line. The axes of the
-# two line plots are linear, because a logarithmic axis does not show convexity.
+# On each line, the trained weights theta are at a = 0. The loss falls from the initial weights to the trained weights.
+# On the line between the trained weights of two seeds, the loss becomes far higher than at both ends. Therefore the
+# loss of a network with a hidden layer is not convex. The loss of a network without a hidden layer is convex on the
+# line from its initial weights through its trained weights. The two line plots have linear loss axes, because a
+# logarithmic axis does not show convexity.
 
 ridge = np.array([between.values.max() for _, between, _ in runs])
 ends = np.array([max(between.values[0], between.values[-1]) for _, between, _ in runs])
-print(f"height of the ridge {interval(ridge):.2f}, loss at its ends {interval(ends):.3f}")
-print(
-    "convex without a hidden layer:",
-    [bool(straight.is_convex()) for *_, straight in runs],
-    "convex between two solutions with a hidden layer:",
-    [bool(between.is_convex()) for _, between, _ in runs],
-)
+print(f"line between two seeds: largest loss {interval(ridge):.2f}, larger loss of the two ends {interval(ends):.3f}")
+print("without a hidden layer, the loss on the line is convex:", [bool(straight.is_convex()) for *_, straight in runs])
+print("with a hidden layer, the loss between two seeds is convex:", [bool(line.is_convex()) for _, line, _ in runs])
 
 assert interval(ridge - 10 * ends).low > 0
 assert all(straight.is_convex() for *_, straight in runs)

@@ -2,13 +2,16 @@
 Critical points
 ===============
 
+A network of tanh units learns 300 images of digits. Its initial weights are very small. g is the gradient of the loss,
+and H is the Hessian of the loss.
+
 .. code-block:: text
 
-    critical point: |g| = 0        eigenvalues of the Hessian H:
+    critical point: |g| = 0        kinds of critical points, by the eigenvalues of H:
         all > 0: minimum      all < 0: maximum      both signs: saddle      all nearly 0: plateau
 
-A network of tanh units learns 300 digits. Its initial weights are very small. The page shows how the loss, the norm of
-the gradient, and the largest and the smallest eigenvalue of the Hessian change during the training, for five seeds.
+The page shows how the loss, the norm of g, and the largest and the smallest eigenvalue of H change during the training,
+for five seeds.
 """
 
 import numpy as np
@@ -21,13 +24,14 @@ EPOCHS, EVERY = 100, 10
 
 
 def run(seed):
-    """Return the kind of the start point. Also return loss, gradient norm and extreme eigenvalues every ten epochs."""
+    """Train a network. Return the kind of its start point, and the values of `look` for every tenth epoch."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
-    model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))
+    model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))  # softmax = class frequencies
     kinds, values = [], []
 
     def look():
+        """Append the kind of the present point, its loss, gradient norm, and largest and smallest eigenvalue."""
         f = inspect.objective(model, loss, data.x, data.y)
         point = inspect.critical_point(f, gradient_tol=0.02)
         kinds.append(point.kind)
@@ -56,11 +60,11 @@ right.set_yscale("symlog", linthresh=0.01)
 _ = right.legend(loc="center right")
 
 # %%
-# All runs start at a saddle: the gradient is nearly zero, and the smallest eigenvalue of the Hessian is negative. At
-# the end, the smallest eigenvalue is much closer to zero.
+# All runs start at a saddle: the gradient is nearly zero, and the Hessian has positive and negative eigenvalues. At the
+# end, the smallest eigenvalue is much closer to zero than at the start.
 
 start, end = found[:, :, 0], found[:, :, -1]
-print(f"start: {', '.join(kind for kind, _ in runs)}; gradient {interval(start[:, 1]):.3f}")
+print(f"start points: {', '.join(kind for kind, _ in runs)}; norm of the gradient {interval(start[:, 1]):.3f}")
 print(f"smallest eigenvalue {interval(start[:, 3]):.2f} at the start, {interval(end[:, 3]):.3f} at the end")
 
 assert all(kind == "saddle" for kind, _ in runs)

@@ -2,15 +2,17 @@
 Initial weights and biases
 ==========================
 
+The page has two experiments on the digits. The first experiment compares three rules for the variance of the initial
+weights w, in a network that is not trained. The network has ten ReLU layers with 256 and 64 units alternately. fan_in
+is the number of inputs of a layer, fan_out is the number of its units, and scale is 1 here.
+
 .. code-block:: text
 
     Var(w):  fan-in: scale^2 / fan_in      Glorot: 2 scale^2 / (fan_in + fan_out)      He: 2 scale^2 / fan_in
-    output weights 0: all classes have the same initial probability
-    hidden biases -1: most hidden units are inactive at the start
 
-The page has two experiments on the digits. The first experiment compares three rules for the variance of the initial
-weights. Its network has ten ReLU layers with 256 and 64 units in turn. The second experiment compares initial biases
-from 0 to -1 in a network with one hidden layer. The output weights of this network start at 0.
+The second experiment trains a network with one hidden layer of ReLU units. Its output weights start at 0. The page
+compares initial biases of the hidden units from 0 to -1. A unit is active for a row if its output is above 0. The page
+also shows the loss before training, with output weights of 0 and with random output weights.
 """
 
 import numpy as np
@@ -23,7 +25,7 @@ DEPTH, EPOCHS, BIASES = 10, 15, (0.0, -0.25, -0.5, -0.75, -1.0)
 
 
 def spread(rule, seed):
-    """Return the standard deviation of the activations of every layer."""
+    """Return the standard deviation of every layer's activations. `rule` is a function such as `init.he`."""
     x, found, rng = load("digits", seed=seed).x, [], np.random.default_rng(seed)
     for shape in [(64, 256), (256, 64)] * (DEPTH // 2):
         x = np.maximum(x @ rule(scale=1.0)(shape, rng), 0)
@@ -32,7 +34,10 @@ def spread(rule, seed):
 
 
 def learn(bias, output, seed):
-    """Return the loss at the start, and the share of active hidden units before and after training."""
+    """Return the loss before training, and the share of active hidden units before and after training.
+
+    `bias` is the initial bias of the hidden units, and `output` is the initializer of the output weights.
+    """
     data, hidden = load("digits", seed=seed), nn.Linear(64, 64, weight_init=init.he(), bias_init=init.constant(bias))
     model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(64, 10, weight_init=output), rng=seed)
     loss, active = nn.SoftmaxNLL()(model.predict(data.x), data.y), np.mean(hidden.forward(data.x_test, False) > 0)
@@ -49,22 +54,23 @@ for name, found in spreads.items():
 for i, label in ((1, "at the start"), (2, f"after {EPOCHS} epochs")):
     band(right, BIASES, zero[:, :, i], label, marker="o", markersize=4)
 left.set(xlabel="layer", ylabel="log10 of the standard deviation", title="Activations before training")
-right.set(xlabel="initial bias", ylabel="share of active hidden units", ylim=(0, 1), title="Initial biases")
+right.set(xlabel="initial bias of hidden units", ylabel="share of active units", ylim=(0, 1), title="Initial biases")
 left.legend()
 _ = right.legend()
 
 # %%
 # Of the three rules, only He's rule gives activations with nearly the same standard deviation in all ReLU layers. With
-# output weights of 0, the loss at the start is log 10. With random output weights, the loss at the start is higher.
-# With an initial bias of -1, most hidden units are inactive at the start.
+# output weights of 0, all ten classes have the same probability at the start, so the loss at the start is log 10. With
+# random output weights, the loss at the start is higher than log 10. With an initial bias of -1, most hidden units are
+# inactive at the start.
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():
-    print(f"{name}: standard deviation of the last layer / of the first layer {interval(values):.3f}")
-print(f"loss at the start: output weights 0: {interval(zero[:, 0, 0]):.3f}, random: {interval(random):.3f}")
+    print(f"{name}: standard deviation in the last layer / in the first layer = {interval(values):.3f}")
+print(f"initial loss: {interval(zero[:, 0, 0]):.3f} (output weights 0), {interval(random):.3f} (random output weights)")
 for i, bias in ((0, 0), (4, -1)):
     print(
-        f"initial bias {bias}: active units {interval(zero[:, i, 1]):.0%} at the start, "
+        f"initial bias {bias}: share of active hidden units {interval(zero[:, i, 1]):.0%} at the start, "
         f"{interval(zero[:, i, 2]):.0%} after {EPOCHS} epochs"
     )
 

@@ -2,11 +2,12 @@
 The scale of the initial weights
 ================================
 
+A network learns the digits. The initial weights w of its ten ReLU layers are drawn by He's rule with one of three
+scales. fan_in is the number of inputs of a layer.
+
 .. code-block:: text
 
     He's rule: Var(w) = scale^2 * 2 / fan_in        scale = 0.5, 1 or 2
-
-A network learns the digits. The initial weights of its ten ReLU layers are drawn by He's rule with one of three scales.
 """
 
 import numpy as np
@@ -15,12 +16,12 @@ from shared import SEEDS, band, interval, load, subplots, training
 import fusedstep as fs
 from fusedstep import init, nn
 
-EPOCHS, DEPTH = 10, 10
+EPOCHS, DEPTH = 10, 10  # equal, so that one array can hold the two results of `run`
 SCALES = (0.5, 1.0, 2.0)
 
 
 def run(scale, seed):
-    """Return the standard deviation of every layer's activations at the start, and the loss of every epoch."""
+    """Return the standard deviation of every layer's activations before training, and the loss of every epoch."""
     data, weights, spread = load("digits", seed=seed), init.he(scale=scale), []
     hidden = [layer for _ in range(DEPTH) for layer in (nn.Linear(64, 64, weight_init=weights), nn.ReLU())]
     model = nn.Sequential(*hidden, nn.Linear(64, 10), rng=seed)
@@ -56,11 +57,11 @@ _ = right.legend(loc="center right")
 for scale in SCALES:
     ratio, overflowed = spreads[scale][:, -1] / spreads[scale][:, 0], (~np.isfinite(losses[scale])).any(axis=1).sum()
     last = (
-        f"loss {interval(losses[scale][:, -1]):.2f}"
+        f"loss of the last epoch {interval(losses[scale][:, -1]):.2f}"
         if not overflowed
-        else f"{overflowed} of {len(SEEDS)} runs overflow"
+        else f"the loss overflows in {overflowed} of {len(SEEDS)} runs"
     )
-    print(f"scale {scale:g}: standard deviation of the last layer / of the first layer {interval(ratio):.3f}; {last}")
+    print(f"scale {scale:g}: standard deviation in the last layer / in the first layer = {interval(ratio):.3f}; {last}")
 
 assert interval(losses[1.0][:, -1]).high < 0.5
 assert interval(losses[0.5][:, -1]).low > 2

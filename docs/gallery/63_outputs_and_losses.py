@@ -2,15 +2,18 @@
 Outputs and their losses
 ========================
 
+The page compares losses for linear outputs, for sigmoid outputs and for a softmax. z is the output of the last linear
+layer, t is the target, and p = sigmoid(z) or p = softmax(z).
+
 .. code-block:: text
 
     linear output + squared error: (z - t)^2      sigmoid + binary cross-entropy: -t log p - (1 - t) log(1 - p)
-    softmax + negative log-likelihood: -log p[label]      linear + hinge: sum over j of max(0, z_j - z_label + 1)
+    softmax + negative log-likelihood: -log p[label]
+    linear output + hinge: sum over all classes j != label of max(0, z_j - z_label + 1)
 
-z is an output before the sigmoid or the softmax, and p is an output after the sigmoid or the softmax. t is the target.
-The left panel shows the negative gradient with respect to z for t = 1. The losses are the squared error, binary
-cross-entropy, hinge, and the squared error of a sigmoid output. The right panel shows the accuracy of networks that
-learn the digits with each of the four losses in the formulas above.
+The right panel shows the accuracy of networks that learn the digits with these four losses. The left panel shows the
+negative gradient with respect to z for the target 1. Instead of the softmax, the left panel has a loss that is not
+recommended: the squared error of a sigmoid output, (p - t)^2.
 """
 
 import numpy as np
@@ -33,18 +36,18 @@ def learn(loss, seed):
 
 
 def slope(loss, z, target):
-    """Return the gradient of a loss at every z."""
+    """Return the gradient of a loss with respect to the first output, for every row z of outputs."""
     return np.array([loss.gradient(row[None], target)[0, 0] for row in z])
 
 
 z, up = np.linspace(-6, 6, 121).reshape(-1, 1), np.ones((1, 1))
 p = 1 / (1 + np.exp(-z))
-with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss needs the z of another class, here 0
+with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss also needs the output of another class, here 0
 pushes = {
     "squared error": -slope(nn.MeanSquaredError(), z, up),
     "cross-entropy": -slope(nn.BinaryCrossEntropy(), z, up),
     "hinge": -slope(nn.MulticlassHinge(), with_rival, np.array([0])),
-    "sigmoid + squared": -slope(nn.MeanSquaredError(), p, up) * (p * (1 - p))[:, 0],
+    "squared error of a sigmoid": -slope(nn.MeanSquaredError(), p, up) * (p * (1 - p))[:, 0],
 }
 losses = (nn.MeanSquaredError, nn.BinaryCrossEntropy, nn.MulticlassHinge, nn.SoftmaxNLL)
 runs = {loss.__name__: np.array([learn(loss, seed) for seed in SEEDS]) for loss in losses}
@@ -59,17 +62,17 @@ right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0.5, 1), tit
 _ = right.legend()
 
 # %%
-# If z is far below 0 and the target is 1, a sigmoid output is wrong. With cross-entropy, minus the gradient is 1 - p,
-# which is then nearly 1. With squared error, the gradient is nearly 0, so the network hardly learns from this row.
-# Therefore the squared error is the wrong loss for a sigmoid. With each of the four losses in the right panel, networks
-# learn the digits, and the accuracies are similar.
+# If z is far below 0 and the target is 1, the sigmoid output p is nearly 0 and thus wrong. With cross-entropy, the
+# negative gradient is 1 - p, which is then nearly 1. With the squared error of the sigmoid, the gradient is nearly 0,
+# so the network hardly learns from this error. Therefore the squared error is the wrong loss for a sigmoid output. With
+# each of the four losses in the right panel, the network learns the digits, and the accuracies are similar.
 
 print(
     f"negative gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "
-    f"sigmoid + squared {pushes['sigmoid + squared'][0]:.3f}"
+    f"squared error of a sigmoid {pushes['squared error of a sigmoid'][0]:.3f}"
 )
 for name, found in runs.items():
     print(f"{name}: accuracy {interval(found[:, -1]):.1%}")
 
-assert pushes["sigmoid + squared"][0] < 0.02 and pushes["cross-entropy"][0] > 0.9
+assert pushes["squared error of a sigmoid"][0] < 0.02 and pushes["cross-entropy"][0] > 0.9
 assert all(interval(found[:, -1]).low > 0.94 for found in runs.values())

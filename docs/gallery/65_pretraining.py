@@ -2,16 +2,22 @@
 Greedy layer-wise pre-training
 ==============================
 
+The hidden layers of a network of sigmoids are pre-trained one after the other, without labels. h[0] is the input of the
+network, and h[l] is the output of hidden layer l. Layer l is trained so that a decoder (V[l], c[l]) can reconstruct
+h[l-1] from h[l]:
+
 .. code-block:: text
 
     layer l: minimise mean (h[l-1] - h[l] V[l] - c[l])^2 over W[l], b[l], V[l], c[l],
              where h[l] = sigmoid(h[l-1] W[l] + b[l])
 
-The layers of a deep network of sigmoids are pre-trained one after the other. Each layer learns to encode the outputs of
-the layer before it. A stack is a network of pre-trained layers. On top of each
-stack, the next layer is trained twice, with two settings. This gives two new stacks. Of all new stacks, the two best
-are kept. The pre-training uses 1,198 digits without their labels. Then all layers of the
-best stack together learn the labels of 200 of these digits. The comparison is repeated with five seeds.
+A stack is a network of pre-trained layers. On top of each stack, the next layer is trained twice: without and with
+noise in its input. This gives two new stacks. Of all new stacks, the two that reconstruct the network's input best are
+kept.
+
+The pre-training uses 1,198 digits. Then an output layer is added to the best stack, and all layers together learn the
+labels of 200 of these digits. The page compares this network with a network whose initial weights are random, for five
+seeds.
 """
 
 import numpy as np
@@ -24,10 +30,10 @@ WIDTHS, ROWS, EPOCHS = [64, 48, 32, 16], 200, 60
 
 
 def learn(pretrained, seed):
-    """Return the training loss and the accuracy on the test rows after every epoch."""
+    """Train with the labels. Return the training loss and the accuracy on the test rows after every epoch."""
     data, model = load("digits", seed=seed), mlp(*WIDTHS, 10, activation=nn.Sigmoid, rng=seed)
     if pretrained:
-        candidates = [{"lr": 0.01}, {"lr": 0.01, "noise": 0.1}]  # variants of each layer; the 2 best stacks are kept
+        candidates = [{"lr": 0.01}, {"lr": 0.01, "noise": 0.1}]  # settings for the training of a layer
         stack = nn.pretrain(data.x, WIDTHS[1:], nn.Sigmoid, candidates=candidates, keep=2, seed=seed)[0]
         for i, layer in enumerate(stack.layers):
             model.params[f"{2 * i}.weight"][...] = layer.weight
@@ -47,11 +53,12 @@ right.set(xlabel="epoch", ylabel="accuracy on the test rows", ylim=(0, 1), title
 _ = left.legend(loc="upper right")
 
 # %%
-# With pre-trained initial weights, the network learns the labels. With random initial weights, the network has learned
-# little after the same number of epochs.
+# With pre-trained initial weights, the network learns the labels in 60 epochs. With random initial weights, the network
+# learns little in 60 epochs.
 
 for name, found in runs.items():
-    print(f"{name} weights: loss {interval(found[:, 0, -1]):.2f}, accuracy {interval(found[:, 1, -1]):.1%}")
+    loss, share = interval(found[:, 0, -1]), interval(found[:, 1, -1])
+    print(f"{name} initial weights: training loss {loss:.2f}, accuracy on the test rows {share:.1%}")
 
 random, pretrained = (found[:, :, -1] for found in runs.values())
 assert interval(0.5 * random[:, 0] - pretrained[:, 0]).low > 0

@@ -2,14 +2,16 @@
 Grid, random, coordinate and multi-resolution search
 ====================================================
 
+The page compares four searches for a learning rate and a weight decay. A trial is one training with one value of each.
+Its result is the validation loss, which is computed on rows that are not used for training. Each search has 25 trials
+on each of five splits of the data. In the formula of the random search, low and high are the ends of the range of a
+hyperparameter.
+
 .. code-block:: text
 
     grid: all pairs of values       random: log(value) ~ U(log low, log high)
     coordinate descent: only one hyperparameter changes at a time
-    multi-resolution: a coarse grid, then a grid with half the spacing around the best point
-
-The page compares four searches for a learning rate and a weight decay. Each search has 25 trials on each of five
-splits. A trial is one training.
+    multi-resolution: a coarse grid, then finer grids, each with half the spacing, around the best point so far
 """
 
 import numpy as np
@@ -33,7 +35,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(make, seed):
-    """Return the study of one search on one split."""
+    """Return the Optuna study of one search on one split. `make(seed)` returns the sampler of the search."""
     data, loss = load("digits", 300, seed), fs.nn.SoftmaxNLL()
 
     def loss_of(trial):
@@ -41,7 +43,7 @@ def search(make, seed):
         model = mlp(64, 32, 10, rng=seed)
         opt = fs.AdamW(model.params, lr=lr, weight_decay=decay)
         list(training(model, opt, data.x, data.y, epochs=15, seed=seed))
-        return min(10.0, loss(model.predict(data.x_test), data.y_test))  # nan gives 10 too
+        return min(10.0, loss(model.predict(data.x_test), data.y_test))  # the result is at most 10, and 10 for nan
 
     study = optuna.create_study(sampler=make(seed))
     study.optimize(loss_of, n_trials=BUDGET)
@@ -61,13 +63,15 @@ right.set(xlabel="trial", ylabel="lowest validation loss so far", ylim=(0.15, 0.
 _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
-# The output shows the lowest validation loss of each search, and its relative difference from the lowest loss of the
-# grid search on the same split. With 25 trials of two hyperparameters, no search is measurably better or worse than the
-# grid search on these data.
+# The printed text shows the lowest validation loss of each search, and the relative difference from the lowest loss of
+# the grid search on the same split. With 25 trials of two hyperparameters, no search is measurably better or worse than
+# the grid search on these data.
 
 last = {name: np.array([curve[-1] for curve in curves]) for name, curves in best.items()}
 for name, values in last.items():
-    print(f"{name}: lowest loss {interval(values):.3f}, {interval(values / last['grid'] - 1):+.1%} relative to grid")
+    print(
+        f"{name}: lowest loss {interval(values):.3f}, difference from grid {interval(values / last['grid'] - 1):+.1%}"
+    )
 
 for values in (found for name, found in last.items() if name != "grid"):
     difference = interval(values / last["grid"] - 1)

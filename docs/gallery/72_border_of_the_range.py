@@ -2,13 +2,15 @@
 A best value on the border of its range
 =======================================
 
+Two searches look for the best learning rate of a network that learns the digits. The first search tries rates in a
+narrow range (low = 1e-5, high = 1e-3). The second search tries rates in a wide range (low = 1e-5, high = 1). After each
+search, ``border_report`` checks whether the best rate (best) lies on the border of its range. If so, it warns:
+
 .. code-block:: text
 
     u = log(best / low) / log(high / low);        on the border if u <= tolerance or u >= 1 - tolerance
 
-Two searches look for the best learning rate of a network that learns the digits. The first search tries rates in a
-narrow range (1e-5 to 1e-3). The second search tries rates in a wide range (1e-5 to 1). ``border_report`` warns if the
-best value lies on the border of its range. The two searches are repeated on five splits.
+By default, tolerance is 0.02. The two searches are repeated on five splits of the data.
 """
 
 import warnings
@@ -26,7 +28,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(rates, seed):
-    """Return the study of all rates on one split, and the warnings of `border_report`."""
+    """Try all rates on one split. Return the Optuna study and the warnings of `border_report`."""
     data, loss = load("digits", 300, seed), nn.SoftmaxNLL()
 
     def loss_of(trial):
@@ -49,17 +51,19 @@ for (name, found), style in zip(runs.items(), ("o-", ".--"), strict=True):
     losses = [[t.value for t in sorted(study.trials, key=lambda t: t.params["lr"])] for study, _ in found]
     band(axes, RANGES[name], np.log10(losses), f"{name} range", marker=style[0], linestyle=style[1:])
 axes.axvline(RANGES["narrow"][-1], color="0.4", linestyle=":", label="border of the narrow range")
-axes.set(xlabel="learning rate", ylabel="log10 of the validation loss", xscale="log", title="Five splits")
+axes.set(
+    xlabel="learning rate", ylabel="log10 of the validation loss", xscale="log", title="Validation loss, five splits"
+)
 _ = axes.legend()
 
 # %%
 # In the narrow range, the best rate is the largest rate on every split, and ``border_report`` warns. In the wide range,
-# the best rate lies inside the range, and the loss is far lower.
+# the best rate lies inside the range, and its validation loss is far lower.
 
 print(runs["narrow"][0][1][0])
 best = {name: np.array([study.best_value for study, _ in found]) for name, found in runs.items()}
 for name, values in best.items():
-    print(f"{name}: lowest loss {interval(values):.3f}")
+    print(f"{name} range: lowest validation loss {interval(values):.3f}")
 
 assert all(len(messages) == 1 for _, messages in runs["narrow"])
 assert not any(messages for _, messages in runs["wide"])
