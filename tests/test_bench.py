@@ -70,7 +70,7 @@ def test_interval_of_equal_samples_has_no_width() -> None:
 
 
 def test_interval_refuses_different_numbers_of_samples() -> None:
-    with pytest.raises(ValueError, match="denominator must have 3 samples, as numerator; got 4"):
+    with pytest.raises(ValueError, match="denominator must have as many samples as numerator, 3; got 4"):
         harness.ratio_interval(np.ones(3), np.ones(4))
 
 

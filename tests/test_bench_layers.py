@@ -164,7 +164,7 @@ def test_statistical_test_detects_a_wrong_probability_of_dropout() -> None:
 
 def test_benchmark_detects_an_implementation_that_stops_writing() -> None:
     line = run(BN, peers.Peer("lazy", partial(Lazy, out=True))).lines[-1]
-    assert line.status == "WRONG: the results after the timing" and line.seconds is None
+    assert line.status == "WRONG: the last timed step gave wrong results" and line.seconds is None
 
 
 def test_gradient_with_another_mask_than_the_forward_pass_is_wrong() -> None:

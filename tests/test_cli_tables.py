@@ -263,7 +263,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
         (["predict", "t.csv", "t.csv"], "is not a safetensors file"),
         (
             ["predict", "alone", "t.csv"],
-            "alone: MODEL must also hold the names and the scaling of inputs and outputs; got only a network",
+            "alone: MODEL must hold a network and the names and scaling of its inputs and outputs; got only a network",
         ),
         (["predict", "iris", "none.csv"], "--data: no such file: none.csv"),
         (["predict", "iris", "t.csv", "--out", "no/where.csv"], "must have the columns sepal length (cm)"),

@@ -21,15 +21,15 @@ HEALTHY = Machine("a CPU", 8, 8, None, 8, "threads", "v4", ("v4", "v3", "v2"), l
 FIGURES = Figures(10_000_000, copy=20.0, in_place=40.0, in_place_one=15.0, should=0.007, does=0.0071)
 OPENBLAS, GOMP = Library("libopenblas.so", False, 8, "/a"), Library("libgomp.so.1", True, 8, "/b")
 FIGURES_OF: dict[str, dict[str, Any]] = {
-    "the memory's speed allows": {"does": 0.0105},
+    "the shortest time that the memory's bandwidth allows": {"does": 0.0105},
     "One thread moves 15 GB/s, and 8 threads together move 16 GB/s": {"in_place": 16.0},
-    "A product of NumPy takes 4.0 x as long on BLAS's threads as on one": {"product": 0.004, "product_one": 0.001},
+    "A matrix product of NumPy takes 4.0 x as long with all BLAS": {"product": 0.004, "product_one": 0.001},
 }
 PROBLEMS: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
     "OMP_NUM_THREADS=2,1 limits steps to 2 of 8 CPUs": {"environment": {"OMP_NUM_THREADS": "2,1"}},
-    "torchrun has started 2 processes for 8 CPUs, so each process should have 4 threads. Now a step uses 1": {
+    "torchrun has started 2 processes for 8 CPUs, so each process should have 4 threads. Now each step uses 1": {
         "environment": {"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
         "threads": 1,
     },

@@ -214,7 +214,7 @@ def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_se
         (
             lambda: nn.Sequential(nn.Residual(nn.Linear(3, 4), nn.BatchNorm())),
             ValueError,
-            "Residual: layers must return as many features as they take; got 3 and 4",
+            "Residual: the output of layers must have as many features as their input, 3; got 4",
         ),
         (
             lambda: nn.Sequential(linear(), nn.Residual(nn.Linear(3, 5), nn.BatchNorm())),

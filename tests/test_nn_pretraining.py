@@ -81,12 +81,15 @@ def test_pretrain_accepts_a_read_only_input_and_does_not_change_it() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"x": X.astype(int)}, r"pretrain: x must be float32 or float64 of shape \(n, width\); got int64"),
+        (
+            {"x": X.astype(int)},
+            r"pretrain: x must be float32 or float64 of shape \(n, width\) with n, width >= 1; got int64",
+        ),
         ({"x": X[0]}, r"pretrain: x must be float32 or float64 of shape"),
         ({"keep": 0}, "pretrain: keep must be an integer >= 1; got 0"),
-        ({"candidates": []}, "pretrain: candidates must hold at least one setting; got none"),
+        ({"candidates": []}, "pretrain: candidates must hold at least one dict of settings; got none"),
         ({"candidates": [{"rate": 1}]}, "pretrain: a setting must be one of epochs, .*; got 'rate'"),
-        ({"penalty": 3}, "pretrain: penalty must be an ActivityPenalty; got 3"),
+        ({"penalty": 3}, "pretrain: penalty must be an ActivityPenalty or None; got 3"),
         ({"batch_size": 0}, "pretrain: batch_size must be an integer >= 1; got 0"),
         ({"widths": [0]}, "Linear: out_features must be an integer >= 1; got 0"),
     ],

@@ -163,7 +163,7 @@ def test_context_around_is_active_during_the_gradient_and_not_during_the_step() 
 
 def test_trainer_refuses_an_optimizer_of_other_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
-    with pytest.raises(ValueError, match="Trainer: optimizer must have the model's parameters by name"):
+    with pytest.raises(ValueError, match=r"Trainer: optimizer must have parameters with the names of model\.params"):
         nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))
 
 

@@ -118,7 +118,7 @@ def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
         (lambda: nn.KLActivity(1.0, rho=0.0), r"KLActivity: rho must be above 0; got 0\.0"),
         (
             lambda: nn.Sequential(nn.KLActivity(1.0)).forward(np.full((2, 3), -0.5, np.float32), training=True),
-            r"KLActivity: mean activations must be from 0 to 1 \(after a Sigmoid\); got -0\.5",
+            r"KLActivity: mean activations must be from 0 to 1, as after a Sigmoid; got -0\.5",
         ),
     ],
 )

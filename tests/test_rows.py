@@ -130,7 +130,7 @@ def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any
          "got float32"),
         (lambda: fs.SGD([np.ones((4, 2), order="F")]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError, "in C order"),
         (lambda: fs.SGD([np.ones((4, 2))], momentum=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
-         r"rows and sparse gradients need an optimizer without momentum; got \{'momentum': 0\.5\}"),
+         r"Rows and sparse tensors need an optimizer without momentum; got \{'momentum': 0\.5\}"),
         (lambda: fs.SGD([np.ones((4, 2))], ema_decay=0.5).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,
          "need an optimizer without ema_decay"),
         (lambda: fs.Adam([np.ones((4, 2))]).step([fs.Rows([1], np.ones((1, 2)))]), ValueError,

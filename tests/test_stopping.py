@@ -104,7 +104,7 @@ def test_early_stopping_continues_after_pickling() -> None:
         (
             lambda: EarlyStopping([np.ones(1, int)]),
             ValueError,
-            r"params\[0\] must be writeable, float32 or float64; got int64",
+            r"params\[0\] must be writeable and have dtype float32 or float64; got int64",
         ),
     ],
 )

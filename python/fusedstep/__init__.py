@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _core as _core  # imported before NumPy, because NumPy's error in a subinterpreter is misleading
+from . import _core as _core  # before NumPy: in a subinterpreter, NumPy raises a misleading error
 from . import optim as optim
 from ._base.names import shown as _shown
 from ._base.runtime import configure as _configure

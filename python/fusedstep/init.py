@@ -1,18 +1,18 @@
 """Initial weights. Each function of this module returns an initializer, which is an object that creates an array.
 
 ``initializer(shape, rng, dtype)`` returns an array of this shape and dtype. ``rng`` is a NumPy random generator.
-A weight has the shape (fan_in, fan_out), as in `fusedstep.nn.Linear`.
+The weights of a layer have the shape (fan_in, fan_out): the number of inputs and the number of outputs of the layer.
 
 The initializers of `fan_in`, `glorot` and `he` draw random numbers with the standard deviation sigma. The distribution
 "normal" is N(0, sigma^2). The distribution "uniform" is U(-sqrt(3) sigma, sqrt(3) sigma), which also has the variance
-sigma^2.
+sigma^2. ``scale`` is an argument of these functions, and is 1 by default.
 
 ::
 
     fan_in    sigma = scale / sqrt(fan_in)                     LeCun et al. (1998): outputs have the inputs' variance
     glorot    sigma = scale * sqrt(2 / (fan_in + fan_out))     Glorot and Bengio (2010): for tanh units
     he        sigma = scale * sqrt(2 / fan_in)                 He et al. (2015): for ReLU units
-    zeros     all elements are 0                               for biases and output weights
+    zeros     all elements are 0                               for biases, and for the weights of the output layer
     constant  all elements have the same value                 for biases
 
 The numbers are drawn in float64 and then rounded to the dtype. So a float32 model and a float64 model with the same
@@ -46,7 +46,7 @@ _VARIANCE: dict[str, Callable[[int, int], float]] = {
 
 @dataclass(frozen=True)
 class Scaled:
-    """Initializer whose variance depends on fan_in and fan_out; returned by `fan_in`, `glorot` and `he`."""
+    """Initializer whose variance depends on the shape (fan_in, fan_out); returned by `fan_in`, `glorot` and `he`."""
 
     rule: str
     distribution: str = "uniform"
@@ -92,8 +92,9 @@ def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     """Return an initializer for weights with the standard deviation ``scale / sqrt(fan_in)``.
 
     ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
-    inputs of the layer. The source is LeCun et al. (1998), "Efficient BackProp". With "uniform" and
-    ``scale=1 / sqrt(3)``, the distribution is the default of torch's ``Linear``: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+    inputs and fan_out the number of outputs of the layer. The source is LeCun et al. (1998), "Efficient BackProp". With
+    "uniform" and ``scale=1 / sqrt(3)``, the weights have the distribution U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which is
+    the default of torch's ``Linear``.
 
     Parameters
     ----------
@@ -146,10 +147,11 @@ def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
 
 def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
-    """Return an initializer for weights with the standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
+    """Return an initializer for weights with the standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU units.
 
     ``initializer(shape, rng, dtype)`` returns an array of the shape (fan_in, fan_out), where fan_in is the number of
-    inputs of the layer. The source is He et al. (2015), "Delving deep into rectifiers", eq. 10.
+    inputs and fan_out the number of outputs of the layer. The source is He et al. (2015), "Delving deep into
+    rectifiers", eq. 10.
 
     Parameters
     ----------
@@ -172,9 +174,9 @@ def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
 
 def zeros() -> Constant:
-    """Return an initializer that sets all elements to 0, for biases and output weights.
+    """Return an initializer that sets all elements to 0, for biases and for the weights of the output layer.
 
-    With output weights of 0, every class starts with the same score (Bengio 2012).
+    If the weights and biases of the output layer are 0, every class starts with the same score (Bengio 2012).
 
     Examples
     --------
@@ -187,7 +189,7 @@ def zeros() -> Constant:
 def constant(value: float) -> Constant:
     """Return an initializer that gives all elements the same value.
 
-    For example, negative biases have the effect that few ReLU units are active at the start of the training.
+    For example, with negative biases, few ReLU units are active at the start of the training.
 
     Parameters
     ----------

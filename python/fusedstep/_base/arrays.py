@@ -13,12 +13,12 @@ Shape = tuple[int, ...]
 
 
 def is_base_ndarray(x: object) -> bool:
-    """Return True for a NumPy array or memory map, and False for other objects, such as a masked array."""
+    """Return True for a plain NumPy array or a memory map. Return False for other subclasses and other objects."""
     return type(x) is np.ndarray or isinstance(x, np.memmap)
 
 
 def describe(x: object) -> str:
-    """Describe an argument for an error message: dtype and shape, or the type."""
+    """Describe an argument for an error message: an array by its dtype and shape, another object by its type."""
     if not isinstance(x, np.ndarray):
         return type(x).__name__
     kind = "" if is_base_ndarray(x) else f"{type(x).__name__} of "
@@ -26,7 +26,7 @@ def describe(x: object) -> str:
 
 
 def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return float32 or float64 in native byte order. Refuse other dtypes."""
+    """Return `dtype` as a NumPy dtype. Refuse dtypes other than float32 and float64, and other byte orders."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -37,31 +37,38 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def real_numbers(what: str, value: Any) -> Array:
-    """Return an array of real numbers, with its own dtype. `what` begins the error message and includes the verb."""
+    """Return `value` as an array of real numbers. Its dtype is not converted.
+
+    `what` is the beginning of the error message with the verb, such as "average: outputs[0] must be".
+    """
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{what} numbers; got {type(value).__name__} {found.dtype} {found.shape}")
+        kind = type(value).__name__
+        raise TypeError(f"{what} numbers; got {kind} of dtype {found.dtype} and shape {found.shape}")
     return found
 
 
 def axes_of(a: Array) -> list[int]:
-    """Return the axes of a dense array, from the largest stride to the smallest."""
+    """Return the axes of an array without gaps, from the largest stride to the smallest. Axes of length 1 are last."""
     return sorted(range(a.ndim), key=lambda d: (a.shape[d] == 1, -a.strides[d], d))
 
 
 def flat(a: Array) -> Array:
-    """Return the elements of a dense array in the order of its memory."""
+    """Return a flat array with the elements of an array without gaps, in the order of its memory."""
     return a.transpose(axes_of(a)).ravel()
 
 
 def shaped(elements: Array, like: Array) -> Array:
-    """Return an array with the shape and the memory order of `like`. `elements` is flat, in this memory order."""
+    """Return an array with the shape and the memory order of `like`.
+
+    The flat array `elements` contains the elements of the result in this memory order.
+    """
     axes = axes_of(like)
     return elements.reshape([like.shape[d] for d in axes]).transpose(np.argsort(axes)) if axes else elements.reshape(())
 
 
 def assign(pairs: Sequence[tuple[Array, Array]]) -> None:
-    """Do ``target[...] = source`` for all pairs. A source that may share memory with a target is copied first."""
+    """Do ``target[...] = source`` for all pairs. Sources that may share memory with any target are copied first."""
     written = {_owner(target) for target, _ in pairs}
     apart = [(target, source.copy() if _owner(source) in written else source) for target, source in pairs]
     for target, source in apart:

@@ -1,4 +1,7 @@
-"""Checks of arguments. Each check returns the value as a plain Python type, or raises an error."""
+"""Checks of arguments. Each check returns the value as a plain Python type, or raises an error.
+
+The error message begins with `what`, the name of the argument.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def non_negative(what: str, value: Any) -> float:
 
 def norm(what: str, value: Any) -> float:
     """Return a norm as a float: at least 0, inf or nan. Arrays and tensors with one element are allowed."""
-    if isinstance(value, (str, bytes)):  # `float` would convert it
+    if isinstance(value, (str, bytes)):  # otherwise `float` would convert texts such as "1"
         raise TypeError(f"{what} must be a number; got {_show(value)}")
     result = observed(what, value)
     if result < 0:
@@ -115,7 +118,7 @@ def three_numbers(what: str, value: Any) -> tuple[float, float, float]:
 
 
 def iterations(what: str, value: Any) -> int:
-    """Return a number of iterations, below 100."""
+    """Return a number of iterations: a whole number of at least 0 and below 100."""
     return whole_number(what, value, below=100)
 
 
@@ -167,7 +170,11 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 
 
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
-    """Refuse a positive eps that becomes 0 in the dtype of the steps, because it must keep a denominator above 0."""
+    """Refuse a positive eps that becomes 0 in float32, because it could not keep a denominator above 0.
+
+    `dtypes` are the names of the parameters' dtypes. Steps of float64 parameters are computed in float64, and all other
+    steps in float32.
+    """
     for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:
             smallest = np.finfo(np.float32).smallest_subnormal
@@ -216,7 +223,7 @@ def seed(what: str, value: Any) -> int:
 
 
 def thread_count(what: str, value: Any) -> int:
-    """Return a number of threads."""
+    """Return a number of threads, from 1 to 65536."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not 1 <= int(value) <= 65536:
         raise ValueError(f"{what} must be a whole number from 1 to 65536, or None; got {_show(value)}")
     return int(value)
@@ -243,7 +250,7 @@ def whole_number(what: str, value: Any, below: int) -> int:
 
 
 def axis_of(call: str, axis: Any) -> int:
-    """Return the number of an axis, clipped to the range of a C integer."""
+    """Return an axis as an int. Clip huge numbers, so that they fit into an integer of C++, which then refuses them."""
     return max(-(2**31), min(index(f"{call}: axis", axis), 2**31))
 
 

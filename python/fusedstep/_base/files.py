@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Read safetensors files. Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Array
 
-SPARE = 1 << 24  # bytes of memory for reading a file, in addition to its tensors
+SPARE = 1 << 24  # bytes of memory for reading a file, in addition to twice the size of the file
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
@@ -33,7 +33,7 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
 
 
 def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dict[str, Array]]:
-    """Return the path, the text under the key "fusedstep" and the tensors of a safetensors file.
+    """Return the path of a safetensors file, the text under the key "fusedstep" in its header, and its tensors.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
     from safetensors import SafetensorError, safe_open
 
     name = existing(call, path)
-    # The file is mapped, and its tensors are copied. If there is too little memory for both, safetensors panics and may
-    # never return. In this case, this allocation raises MemoryError first.
+    # The file is mapped into memory, and then its tensors are copied. If there is too little memory for the map and the
+    # copies, safetensors panics and may never return. So the same amount is allocated first, which raises MemoryError.
     np.empty(2 * os.path.getsize(name) + SPARE, np.uint8)
     try:
         with safe_open(name, framework="numpy") as file:
@@ -64,27 +64,28 @@ def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dic
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the path of a new, empty file. At the end, this file replaces `path`. After an error, it is deleted.
+    """Yield the path of a new, empty file, which replaces the file at `path` when the ``with`` block ends.
 
-    The new file gets the permissions of the old file at `path`. If there is no old file, the umask decides. If `path`
-    is a symbolic link, the link is replaced, and not the file that it points to.
+    If the block raises an error, the new file is deleted, and the old file stays. The new file gets the permissions of
+    the old file. If there is no old file, the umask decides. If `path` is a symbolic link, the link is replaced, and
+    not the file that it points to.
     """
     path = os.fsdecode(path)
     folder, name = os.path.split(path)
-    shown = f"{name}." if len(os.fsencode(name)) < 200 else ""  # a name may have 255 bytes
+    shown = f"{name}." if len(os.fsencode(name)) < 200 else ""  # the new name may have at most 255 bytes
     temporary = os.path.join(folder, f".{shown}{os.urandom(4).hex()}.tmp")
     try:
         mode = _mode_of_file(path)
         with open(temporary, "xb") as file:
             mode = os.fstat(file.fileno()).st_mode if mode is None else mode
     except OSError as error:
-        error.filename = path  # the user's path
+        error.filename = path  # so that the message shows the user's path, and not that of the new file
         raise
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, stat.S_IMODE(mode) & 0o777)  # the writer may have created the file again
+        os.chmod(temporary, stat.S_IMODE(mode) & 0o777)  # the writer may have created the file again with another mode
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

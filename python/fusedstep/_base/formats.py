@@ -1,4 +1,7 @@
-"""The 8-bit and 16-bit formats of states in NumPy. Rounding to nearest gives the same bits as csrc/formats."""
+"""The 8-bit and 16-bit formats of optimizer states and parameters, in NumPy.
+
+If numbers are rounded to nearest, the results have the same bits as the results of the C++ code in csrc/formats.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ BLOCK = 256
 #: The values of `state_dtype`.
 STATE_DTYPES = ("float32", "bfloat16", "uint8")
 
-_MANTISSA = 20  # bits of a float32 that are dropped
-_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))  # room for rounding up, and for the 1 that is added
-_LOWEST = 32  # exponent of the smallest scale; with smaller scales, numbers would become denormal
+_MANTISSA = 20  # low bits of a float32 that an 8-bit code drops
+# Added to the bits of a block's largest number. Rounding up and the 1 that `_codes` adds can raise its exponent.
+_ROOM = np.uint32((1 << _MANTISSA) - 1 + (1 << 10))
+_LOWEST = 32  # exponent bits of the smallest scale; with smaller scales, numbers would become denormal
+# Bits of float32: of 1, of the absolute value (all but the sign) and of infinity.
 _ONE, _SIZE, _INFINITE = np.uint32(0x3F800000), np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 
 
@@ -26,10 +31,10 @@ def block_count(size: int) -> int:
 
 
 def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
-    """Decode 8-bit codes into float32 numbers. Both are flat, in memory order.
+    """Return the float32 numbers of a flat array of 8-bit codes. Each block of codes has one scale.
 
-    Code c is the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is False, c has only seven bits,
-    and the eighth bit is the sign.
+    Code c is the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is True, no number is negative,
+    and c is all eight bits. Otherwise c is the lower seven bits, and the eighth bit is the sign.
     """
     c = codes.astype(np.uint32)
     size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)
@@ -40,10 +45,10 @@ def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
 
 
 def encode_u8(numbers: Array, positive: bool, noise: Array | None = None) -> tuple[Array, Array]:
-    """Encode flat float32 numbers as 8-bit codes and scales.
+    """Return the 8-bit codes of a flat array of float32 numbers, and the scale of each block; see `decode_u8`.
 
-    For stochastic rounding, `noise` has 16 random bits for each number. If it is None, the numbers are rounded to
-    nearest.
+    If `noise` is None, the numbers are rounded to nearest. Otherwise `noise` has 16 random bits for each number, and
+    the rounding is stochastic.
     """
     blocks = block_count(numbers.size)
     x = np.zeros((blocks, BLOCK), np.float32)
@@ -80,15 +85,20 @@ def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Arra
 
 
 def halves_of(numbers: Array) -> tuple[Array, Array]:
-    """Split float32 numbers into bfloat16 items, rounded to nearest (ties away from zero), and their low bits."""
+    """Return the bits of float32 numbers as two integers of 16 bits: `items` (unsigned) and `low` (signed).
+
+    The bits of a float32 number are exactly ``items * 2**16 + low``. `items` are the bits of the number rounded to
+    bfloat16 (to nearest, ties away from zero). Every nan is first replaced by the same nan.
+    """
     bits = np.where(np.isnan(numbers), np.float32(np.nan), numbers).view(np.uint32)
     return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), bits.astype(np.uint16).view(np.int16)
 
 
 def low_sums(items: Array) -> Array:
-    """Return a checksum of each block of a bfloat16 parameter. If other code changes the parameter, the sums differ.
+    """Return a checksum of each block of a bfloat16 parameter.
 
-    `items` are the 16-bit items as a flat array in memory order.
+    Steps compare the sums with those of the last step, to find out whether other code has changed the parameter.
+    `items` are the 16-bit numbers of the parameter as a flat array in memory order.
     """
     products = items.view(np.int16).astype(np.int32) * np.resize(_weights(), items.size)
     starts = np.arange(0, items.size, BLOCK)
@@ -104,12 +114,12 @@ def _weights() -> Array:
 
 
 def bfloat16_of(numbers: Array) -> Any:
-    """Return float32 numbers as the bfloat16 of ml_dtypes.
+    """Return float32 numbers, converted to the dtype bfloat16 of the package ml_dtypes.
 
     Raises
     ------
     ImportError
-        If the package ml_dtypes is not installed.
+        If ml_dtypes is not installed.
     """
     return numbers.astype(bfloat16())
 

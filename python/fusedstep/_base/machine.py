@@ -1,4 +1,4 @@
-"""Facts about the machine: the name of its CPU, and the memory that a process may still allocate."""
+"""Facts about the machine: the name of its CPU, and the memory that this process may still allocate."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def cpu_model() -> str:
 
 
 def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = None) -> int | None:
-    """Return how many bytes this process may still allocate: the least of the machine's and its containers' limits.
+    """Return how many bytes this process may still allocate, or None if this is unknown.
 
-    Return None if no limit is known.
+    The number is the least of the bytes that the machine has left, and that the limit of each control group of this
+    process has left. Containers limit memory with control groups.
     """
     found = [1024 * n for n in _numbers(meminfo, "MemAvailable:")]
     for group in control_groups("memory") if groups is None else groups:
@@ -30,13 +31,13 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
         ):
             sizes = [*_numbers(os.path.join(group, limit)), *_numbers(os.path.join(group, usage))]
             if len(sizes) == 2:  # fewer numbers: the limit is "max", or the control group has the other version
-                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the kernel can free this memory
+                unused = sum(_numbers(os.path.join(group, "memory.stat"), cache))  # the system can free this memory
                 found.append(max(0, sizes[0] - sizes[1] + unused))
     return min(found, default=None)
 
 
 def _numbers(path: str, name: str | None = None) -> list[int]:
-    """Return the numbers at the start of a file's lines. With a name, return the numbers after this name."""
+    """Return the numbers at the start of a file's lines. With a name, return the numbers of the lines "name number"."""
     lines = [line.split() for line in text_of(path).splitlines()]
     texts = [words[0] for words in lines if words] if name is None else [w[1] for w in lines if w and w[0] == name]
     return [int(text) for text in texts if text.isascii() and text.isdecimal()]

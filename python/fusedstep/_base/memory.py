@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .arrays import Array, Shape
 
 ALIGNMENT = 64  # bytes of a cache line and of the widest vector register; NumPy aligns to 16
-KEPT_SHAPES = 8  # shapes of batches: training, the shorter last batch, validation, test and four more
+KEPT_SHAPES = 8  # enough for the batches of training, the shorter last batch, validation, test and four more
 
 
 def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
@@ -24,9 +24,10 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
 
 
 def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
-    """Return arrays of zeros with the same shapes and memory orders, in one block, each aligned to 64 bytes.
+    """Return arrays of zeros with the shapes and memory orders of the given arrays.
 
-    The given arrays must be dense. If `dtypes` is None, the new arrays have the dtypes of the given arrays.
+    The new arrays are in one block of memory, and each is aligned to 64 bytes. The given arrays must have no gaps in
+    memory. If `dtypes` is None, the new arrays have the dtypes of the given arrays.
     """
     dtypes = [a.dtype for a in arrays] if dtypes is None else dtypes
     offsets = [0]
@@ -40,7 +41,7 @@ def zeros_like(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None =
 
 
 def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Array]:
-    """Return copies with the same shapes and memory orders. `dtypes` can change the dtypes."""
+    """Return copies with the same shapes and memory orders, in the given dtypes or by default in the same dtypes."""
     copies = zeros_like(arrays, dtypes)
     for copy, array in zip(copies, arrays, strict=True):
         copy[...] = array
@@ -48,17 +49,20 @@ def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = 
 
 
 def averages_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies for averages. Copies of 16-bit arrays are float32, because 16 bits would lose small changes."""
+    """Return copies of parameters, in which running averages of the parameters begin.
+
+    Copies of 16-bit arrays are float32, because 16 bits would lose small changes of the averages.
+    """
     return copies_of(arrays, [np.dtype(np.float32) if a.itemsize == 2 else a.dtype for a in arrays])
 
 
 def in_dtypes_of(arrays: Sequence[Array], values: Sequence[Array]) -> list[Array]:
-    """Return each value in the dtype of its array. A value is copied only if its dtype must change."""
+    """Return `values`, with ``values[k]`` in the dtype of ``arrays[k]``. It is copied only if its dtype must change."""
     return [v if v.dtype == a.dtype else copies_of([v], [a.dtype])[0] for a, v in zip(arrays, values, strict=True)]
 
 
 def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """Return one view of the flat array `arena` for each name. The views follow each other without gaps."""
+    """Return a view of the flat array `arena` for each name and shape. The views follow each other without gaps."""
     views, start = {}, 0
     for name, shape in shapes.items():
         stop = start + math.prod(shape)

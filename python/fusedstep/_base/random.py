@@ -1,4 +1,4 @@
-"""Keys of streams of random numbers, and checks of their arguments."""
+"""Keys of streams of random numbers, and checks of the arguments of functions that use random numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from .. import _core
 from .checks import up_to_one, whole_number
 
 LIMIT = 2**64
-#: The random numbers of elements are in Philox blocks with numbers below 2**63. `Key.fold` uses the other blocks.
+#: The generator Philox computes numbered blocks of 128 random bits. The elements of arrays use the blocks below 2**63,
+#: and `Key.fold` uses the blocks from 2**63 on.
 _FOLDS = 2**63
 #: Dropout uses 16 random bits for each element. So its probabilities are multiples of 1 / STEPS.
 STEPS = 65536
@@ -49,14 +50,11 @@ class Key:
     def fold(self, index: int) -> Key:
         """Return a new key, which depends on this key and on an index.
 
-        The random numbers of the new key are independent of those of this key.
-
-        ::
+        The random numbers of the new key are independent of those of this key. In the formulas, `seed` and `stream` are
+        those of this key, w has 128 bits, and w0 to w3 are the four 32-bit words of w::
 
             w = Philox4x32-10(key = seed, counter = (2^63 + index, stream))
-            Key(w0 + 2^32 w1, w2 + 2^32 w3)
-
-        w0 to w3 are the four 32-bit words of w.
+            new key = Key(seed = w0 + 2^32 w1, stream = w2 + 2^32 w3)
 
         Parameters
         ----------
@@ -91,14 +89,14 @@ class Key:
 
 
 def key_of(call: str, key: Any) -> Key:
-    """Return the key. If it is another object, raise an error that says how to create a key."""
+    """Return `key` if it is a `Key`. Otherwise raise an error that says how to create a key."""
     if not isinstance(key, Key):
         raise TypeError(f"{call}: key must be a Key (from Philox(seed).key()); got {type(key).__name__}")
     return key
 
 
 def offset_of(call: str, offset: Any) -> int:
-    """Return the index of the first element."""
+    """Return `offset`, the index of the first element, as an int."""
     if type(offset) is int and 0 <= offset < 2**63:
         return offset
     return whole_number(f"{call}: offset", offset, 2**63)
@@ -118,9 +116,10 @@ def threshold_of(call: str, p: Any) -> int:
 
 
 def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return the threshold below which elements are dropped, and the factor of kept elements.
+    """Return the threshold that the kernel uses, and the factor by which it multiplies kept elements.
 
-    `threshold` is the result of `threshold_of`. Outside training, no element is dropped, so the threshold is 0.
+    The argument `threshold` is the result of `threshold_of`. In training, it is returned. Outside training, no element
+    is dropped, so 0 is returned.
     """
     kept = STEPS - threshold
     if training:

@@ -12,7 +12,11 @@ NARROW = ("bfloat16", "uint8")
 
 
 def require_width(where: str, group: Mapping[str, Any], is_double: bool, element_wise: bool) -> None:
-    """Raise an error if `state_dtype` or `rounding` of a group is impossible for its parameters or its optimizer."""
+    """Raise an error if `state_dtype` or `rounding` of a group is impossible for its parameters or its optimizer.
+
+    `is_double` is True if the group has float64 parameters. `element_wise` is True if the optimizer's update of an
+    element does not depend on other elements.
+    """
     width, way = group.get("state_dtype"), group.get("rounding")
     if is_double and width:
         raise ValueError(
@@ -23,12 +27,18 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
         raise ValueError(f'{where}rounding must be "nearest" or None for float64 parameters; got "stochastic"')
     if width in NARROW and not element_wise:
         raise ValueError(
-            f'{where}state_dtype must be "float32" or None for a rule that uses norms of whole tensors; got {width!r}'
+            f'{where}state_dtype must be "float32" or None, because the update of an element depends on other '
+            f"elements; got {width!r}"
         )
 
 
 class Rule(NamedTuple):
-    """The formula of an optimizer, called a rule. The fields are the names that its header in csrc/rules declares."""
+    """The formula of an optimizer, called a rule. Its header in csrc/rules declares the fields.
+
+    Bit k of a variant's number says whether the option ``variants[k]`` is on. `hyper` contains the names of the
+    hyperparameters. `states` contains, for each state, its name, the bits of the variants in which it exists, and
+    whether it is never negative. `scalars` contains names and initial values.
+    """
 
     variants: tuple[str, ...]
     hyper: tuple[str, ...]
@@ -36,7 +46,7 @@ class Rule(NamedTuple):
     scalars: list[tuple[str, float]]
 
     def variant(self, group: Mapping[str, Any]) -> int:
-        """Return the kernel's variant: bit k is set if the option ``variants[k]`` is on."""
+        """Return the number of the variant: bit k is 1 if the group's option ``variants[k]`` is on."""
         return sum(1 << k for k, name in enumerate(self.variants) if group.get(name))
 
     def state_names(self, variant: int) -> list[str]:
@@ -44,7 +54,7 @@ class Rule(NamedTuple):
         return [name for name, needs, _ in self.states if variant & needs == needs]
 
     def is_positive(self, state: str) -> bool:
-        """Return True if a state is never negative. 8-bit states without a sign have other codes than signed ones."""
+        """Return True if a state is never negative. Such a state has other 8-bit codes than a state with a sign."""
         return any(positive for name, _, positive in self.states if name == state)
 
     def hyper_values(self, options: Mapping[str, Any], group: Mapping[str, Any]) -> list[float]:
@@ -59,12 +69,16 @@ RULES: dict[str, Rule] = {name: Rule(*fields) for name, fields in _core.rules().
 
 
 def adjustment(name: str | None, rows: int, columns: int) -> float:
-    """Return the factor of a matrix's learning rate; see `fusedstep.Muon`."""
+    """Return the factor of a matrix's learning rate. `name` is the option `adjust_lr_fn` of `fusedstep.Muon`."""
     return 0.2 * math.sqrt(max(rows, columns)) if name == "match_rms_adamw" else math.sqrt(max(1.0, rows / columns))
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse gradients of rows if the optimizer or its options would also change the rows without a gradient."""
+    """Refuse a gradient that contains only some rows, if a step would also change the rows without a gradient.
+
+    `takes` is True if the class of the optimizer accepts such gradients. `has_averages` is True if the optimizer has
+    the option `ema_decay`.
+    """
     names = ("weight_decay", "l1", "momentum", "state_dtype")
     wanted = {name: group[name] for name in names if group.get(name)}
     if has_averages:
@@ -73,4 +87,4 @@ def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: 
         need = (
             "SGD, Adagrad, RowwiseAdagrad or SparseAdam" if not takes else f"an optimizer without {', '.join(wanted)}"
         )
-        raise ValueError(f"{label}: rows and sparse gradients need {need}; got {wanted or 'another optimizer'}")
+        raise ValueError(f"{label}: Rows and sparse tensors need {need}; got {wanted or 'another optimizer'}")

@@ -11,7 +11,7 @@ from .threads import idle_under_torchrun, machine_limit
 
 
 def isa() -> str:
-    """Return the current instruction set: "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs.
+    """Return the instruction set in use: "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs.
 
     Examples
     --------
@@ -23,13 +23,15 @@ def isa() -> str:
 
 
 def set_isa(name: str) -> None:
-    """Choose the instruction set for all later calls. The results have the same bits with every instruction set.
+    """Choose the instruction set for all later calls.
+
+    The results of steps, dropout and batch normalisation have the same bits with every instruction set.
 
     Parameters
     ----------
     name : str
-        "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs. The environment variable ``FUSEDSTEP_ISA``
-        has the same values. It chooses the instruction set when the package is imported.
+        "v2", "v3" or "v4" (levels of x86-64), or "generic" on other CPUs. If the environment variable
+        ``FUSEDSTEP_ISA`` has one of these values, the import of the package chooses this instruction set.
 
     Raises
     ------
@@ -53,7 +55,7 @@ _warned = False
 
 
 def warn_of_idle_cores() -> None:
-    """Warn if torchrun has set OMP_NUM_THREADS=1, which makes steps slow. Warn only once in a process."""
+    """Warn if the processes of torchrun leave CPUs idle because of OMP_NUM_THREADS. Warn only once in a process."""
     global _warned
     if not _warned and (text := idle_under_torchrun(num_threads())):
         _warned = True
@@ -61,7 +63,9 @@ def warn_of_idle_cores() -> None:
 
 
 def set_num_threads(n: int | None) -> None:
-    """Limit the number of threads for all later calls. The results have the same bits with any number of threads.
+    """Limit the number of threads for all later calls.
+
+    The results of steps, dropout and batch normalisation have the same bits with any number of threads.
 
     Parameters
     ----------
@@ -86,7 +90,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 def _whole_number(text: str) -> int:
-    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):  # `int` accepts the digits of every script, and "1_0"
+    if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII):  # `int` also accepts other digits and "1_0"
         raise ValueError("must be a whole number")
     return int(text)
 

@@ -1,4 +1,4 @@
-"""The number of threads that this process may use, from its CPU affinity, its CPU quota and its environment."""
+"""The number of threads that this process may use, computed from its CPU affinity, CPU quotas and environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def granted() -> int:
 
 
 def machine_limit() -> int:
-    """Return the number of threads that the machine and OMP_NUM_THREADS allow."""
+    """Return the number of threads that the CPU affinity, the CPU quotas and OMP_NUM_THREADS allow."""
     limits = [granted()]
     openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if openmp.isascii() and openmp.isdecimal() and int(openmp) > 0:
@@ -28,7 +28,7 @@ def local_ranks() -> int:
 
 
 def idle_under_torchrun(threads: int) -> str:
-    """Return advice if torchrun's OMP_NUM_THREADS=1 leaves CPUs idle, else an empty text.
+    """Return advice if the processes of torchrun leave CPUs idle because of OMP_NUM_THREADS, else an empty text.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def affinity() -> int:
 
 
 def quotas(root: str = "/sys/fs/cgroup", cgroups: str = "/proc/self/cgroup") -> Iterator[float]:
-    """Yield the CPU quota, in CPUs, of every control group (version 1 and 2) that contains this process."""
+    """Yield the quotas, in CPUs, of the control groups (version 1 and 2) that contain this process and have a quota."""
     for group in control_groups("cpu", root, cgroups):
         quota = _quota(group)
         if quota:
@@ -67,7 +67,8 @@ def control_groups(controller: str, root: str = "/sys/fs/cgroup", cgroups: str =
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        # Inside a container, `path` may be the path on the host. Then the container's own folder is yielded last: root.
+        # Inside a container, `path` may be the path on the host, which does not exist in the container. The container's
+        # own control group is then the top folder, which is yielded last.
         group = path.strip("/")
         while True:
             yield os.path.join(root, controller if controllers else "", group)

@@ -26,7 +26,7 @@ Weights = Model | Mapping[str, Array] | Sequence[Array]
 
 
 def listed(call: str, params: object) -> list[Array]:
-    """Return a list of the arrays. Refuse arrays that are read-only, or not float32 or float64."""
+    """Return a list of the arrays. Refuse read-only arrays, and dtypes other than float32 and float64."""
     arrays = list(params.values()) if isinstance(params, Mapping) else params
     if not isinstance(arrays, (list, tuple)):
         raise TypeError(f"{call}: params must be a list or a dict of arrays; got {type(params).__name__}")
@@ -35,7 +35,7 @@ def listed(call: str, params: object) -> list[Array]:
             raise TypeError(f"{call}: params[{i}] must be an array; got {type(array).__name__}")
         if array.dtype.char not in "fd" or not array.flags.writeable:
             kind = array.dtype if array.flags.writeable else f"read-only {array.dtype}"
-            raise ValueError(f"{call}: params[{i}] must be writeable, float32 or float64; got {kind}")
+            raise ValueError(f"{call}: params[{i}] must be writeable and have dtype float32 or float64; got {kind}")
     return list(arrays)
 
 

@@ -1,4 +1,4 @@
-"""Common code of the benchmarks: random numbers, the choice of cases, and reasons why a library has no figure."""
+"""Common code of the benchmarks: random numbers, the choice of cases, and reasons why a library has no result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ABSENT = "not installed: "  # start of a status; the rest of the status is the n
 
 
 class Unavailable(Exception):
-    """The reason why an implementation has no figure in a case."""
+    """An implementation cannot run a case. The message is the reason."""
 
 
 class Unmatched(ValueError):
@@ -53,7 +53,7 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 
 def why(problem: Exception) -> str:
-    """Return a line of text: the reason in an `Unavailable`, or the type and message of another exception."""
+    """Return in one line why an implementation has no result: the reason in an `Unavailable`, or the other error."""
     if isinstance(problem, Unavailable):
         return f"not available: {problem}"
     return f"failed: {type(problem).__name__}: {next(iter(str(problem).strip().splitlines()), '')}"

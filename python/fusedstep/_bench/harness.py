@@ -16,9 +16,12 @@ SAMPLE_S = 100e-6  # a sample (several steps) is at least this long; the clock's
 SHORT_S = 5e-3  # if a step is shorter, cold caches and spinning threads of other libraries change its time much
 TOO_SLOW = "left out: too slow for the remaining time"
 LEAST_ROUNDS = 3  # fewest rounds, also on a busy machine, where every round takes long
-SETTLE_S = 5e-3  # one wait until idle threads sleep; those of OpenMP spin (wait without sleeping) for some ms
-SETTLE_LIMIT_S = 0.25  # all waits together; idle threads of OpenBLAS spin for 100 ms, and some threads spin forever
-WARM_S = 3e-3  # after the wait, a core needs this time to reach its full speed and to fill the caches
+# Before a sample, `settle` waits until idle threads sleep. SETTLE_S is the length of one wait: idle threads of OpenMP
+# spin (wait without sleeping) for some ms. SETTLE_LIMIT_S is the limit of all waits before one sample: idle threads of
+# OpenBLAS spin for 100 ms, and some threads spin forever.
+SETTLE_S = 5e-3
+SETTLE_LIMIT_S = 0.25
+WARM_S = 3e-3  # after the waits, a core needs this time to reach its full speed and to fill the caches
 
 
 Ratio = tuple[float, float, float]  # the ratio of two times, with its 95% interval
@@ -54,7 +57,7 @@ class Lines(Generic[L]):
         return next((line for line in self.lines if line.name == name), None)
 
     def mark_late(self, built: Container[str], timings: Container[str]) -> None:
-        """Set the status TOO_SLOW for each implementation that was built, but not timed."""
+        """Set the status TOO_SLOW for each implementation whose name is in `built`, but not in `timings`."""
         for line in self.lines:
             if line.name in built and line.name not in timings:
                 line.status = TOO_SLOW
@@ -65,16 +68,17 @@ class Sampling:
     """The time and the limits for the rounds of a case. In a round, every implementation is timed once.
 
     The number of rounds is about `budget_s` / (seconds of a round), but at least `min_rounds` and at most `max_rounds`.
+    Only `limit_s` can end a case earlier.
     """
 
     budget_s: float = 4.0  # seconds of all rounds
     min_rounds: int = 11
     max_rounds: int = 151
     settle_s: float = SETTLE_S
-    short_s: float = SHORT_S  # if a step is shorter, some steps are done before each sample without timing
-    warm_s: float = WARM_S  # seconds of these steps without timing
-    # After this time, a case ends as soon as it has LEAST_ROUNDS rounds. If the samples of one implementation in
-    # LEAST_ROUNDS rounds would take longer than this time, the implementation is not timed.
+    short_s: float = SHORT_S  # if a step is shorter than this, untimed steps are done before each sample
+    warm_s: float = WARM_S  # least seconds of untimed steps before a sample
+    # After `limit_s` seconds, a case ends as soon as it has LEAST_ROUNDS rounds. If the samples of one implementation
+    # in LEAST_ROUNDS rounds would take longer than `limit_s`, the implementation is not timed.
     limit_s: float = math.inf
 
 
@@ -108,7 +112,7 @@ def sample(runner: Runner, repeats: int) -> float:
 
 
 def warm(runner: Runner, repeats: int, seconds: float) -> None:
-    """Run the steps of a sample without timing them."""
+    """Run samples of `repeats` steps whose times are not used: at least one sample, and for at least `seconds`."""
     end = time.perf_counter() + seconds
     sample(runner, repeats)
     while time.perf_counter() < end:
@@ -116,7 +120,10 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 
 
 def settle(seconds: float) -> None:
-    """Wait until the threads of the previous library sleep. The process then uses no CPU time."""
+    """Wait until the threads of the previous library sleep, but at most about SETTLE_LIMIT_S.
+
+    The threads sleep if the process uses little CPU time during one wait of `seconds`.
+    """
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:
         used = time.process_time()
@@ -126,7 +133,7 @@ def settle(seconds: float) -> None:
 
 
 def calibrate(runner: Runner, sample_s: float = SAMPLE_S) -> tuple[int, float]:
-    """Return the number of steps that take at least `sample_s` together, and the time of one step."""
+    """Return a number of steps that together take at least `sample_s` seconds, and the seconds of one step."""
     for _ in range(2):
         sample(runner, 1)
     repeats = 1
@@ -141,7 +148,7 @@ def measure(
     """Time all runners in interleaved rounds. In a round, each runner is timed once, in a shuffled order.
 
     Before each sample, `before` is called with the name of the runner, and is not timed. The result has no entry for a
-    runner that is too slow.
+    runner that is too slow for `plan.limit_s`.
     """
     with no_garbage_collection():
         repeats, is_short, cost = {}, {}, 0.0
@@ -181,13 +188,13 @@ def ratio_interval(
 ) -> Ratio:
     """Return the ratio of the medians with its bootstrap interval: (ratio, low, high).
 
-    The bootstrap draws whole rounds. If the machine is slow in a round, both samples of the round are longer, and the
-    ratio hardly changes.
+    ``numerator[i]`` and ``denominator[i]`` are the samples of round i. The bootstrap draws whole rounds. If the machine
+    is slow in a round, both samples of the round are longer, and the ratio hardly changes.
     """
     rounds = len(numerator)
     if len(denominator) != rounds:
         raise ValueError(
-            f"ratio_interval: denominator must have {rounds} samples, as numerator; got {len(denominator)}"
+            f"ratio_interval: denominator must have as many samples as numerator, {rounds}; got {len(denominator)}"
         )
     drawn = np.random.default_rng(seed).integers(0, rounds, (resamples, rounds))
     ratios = np.median(numerator[drawn], axis=1) / np.median(denominator[drawn], axis=1)
@@ -198,7 +205,7 @@ def ratio_interval(
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Disable Python's garbage collection during the samples."""
+    """Disable Python's garbage collection until the ``with`` block ends."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

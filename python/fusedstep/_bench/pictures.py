@@ -63,7 +63,7 @@ def speedup(figure: Any, rows: Sequence[Row], columns: Sequence[tuple[str, str]]
 
 
 def draw(rows: Sequence[Row], file: Path) -> bool:
-    """Write the picture of all rows that have a ratio. Return False if no row has a ratio.
+    """Write the picture of the rows. If there are no rows, write no file, and return False.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from .harness import Ratio
 FIELDS = ("name", "mine", "status", "ready_s", "seconds", "gb_s", "over_yardstick", "over_ours")
 CASE_FIELDS = ("suite", "name", "what", "elements", "bytes_per_element", "yardstick", "load")
 MACHINE_FIELDS = ("cpu", "threads", "isa", "versions")
-YARDSTICKS = ("roofline", "copy: ")  # starts of the names of lines that are not libraries
+YARDSTICKS = ("roofline", "copy: ")  # if a line's name starts with one of these, the line is not about a library
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def records(document: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def reduce(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results without the samples. All numbers are rounded to four digits."""
+    """Return the results without the samples. Floats are rounded to four significant digits."""
     cases = [
         {k: short(case[k]) for k in CASE_FIELDS if case.get(k) is not None}
         | {"lines": [{k: short(line[k]) for k in FIELDS if line.get(k) is not None} for line in case["lines"]]}

@@ -40,7 +40,7 @@ def interval(ratio: Ratio) -> str:
 
 
 def print_rows(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table. If no row has a remark, print the table without the last column."""
+    """Print a table. If the last column is empty in all rows, leave it out."""
     width = len(header) - (not any(row[-1] for row in rows))
     print_table(heading, header[:width], [row[:width] for row in rows])
 
@@ -111,7 +111,7 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     print_warning(facts)
     isa = facts["isa"] if isinstance(facts["isa"], str) else ", ".join(facts["isa"])
     backend = f"; fusedstep uses {facts['backend']}" if "backend" in facts else ""
-    print(f"isa {isa}, {facts['threads']} threads for all{backend}; Python {facts['python']}, {versions}")
+    print(f"isa {isa}, {facts['threads']} threads per library{backend}; Python {facts['python']}, {versions}")
     if absent:
         print(f"not installed: {absent}")
 

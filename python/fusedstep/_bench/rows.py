@@ -23,14 +23,14 @@ Row = tuple[str, list[Record]]  # name of the row, and the results that it shows
 
 
 def rows_of(label: str, lines: Sequence[Record]) -> list[Row]:
-    """Return a row for each kind of output in the lines of a case. A row compares only times with the same kind."""
+    """Return a row for each kind of output in the lines of a case. All times in a row have the same kind of output."""
     kinds = [kind for kind in KINDS if any(r.mine and r.name.endswith(kind) for r in lines)]
     split = [(f"{label}, {KINDS[kind]}", [r for r in lines if r.name.endswith(kind)]) for kind in kinds]
     return split or ([(label, list(lines))] if lines else [])
 
 
 def fastest(lines: Iterable[Record], start: str) -> Record | None:
-    """Return the line of a library with the smallest ratio to our time."""
+    """Of the lines whose names start with `start`, return the line with the smallest time / our time."""
     timed = [r for r in lines if r.name.startswith(start) and r.over_ours is not None]
     return min(timed, key=lambda r: r.over_ours[0] if r.over_ours else 0.0, default=None)
 

@@ -38,10 +38,14 @@ class Pace:
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:
         self.end, self.left, self.reserved = time.perf_counter() + 60 * minutes, cases, reserved
-        self.spent, self.began = [0.0], 0.0  # by how many seconds each finished case was late; start of this case
+        self.spent = [0.0]  # by how many seconds each finished case exceeded its budget
+        self.began = 0.0  # start of the current case
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return the times for the next case, or None if no time remains. `reserve` is its reserved time in seconds."""
+        """Return `plan` with the budget and the time limit of the next case, or None if no time remains.
+
+        `reserve` is the number of seconds that are reserved for the compilations of this case.
+        """
         self.began, self.own = time.perf_counter(), reserve
         if self.began >= self.end:
             return None
@@ -73,7 +77,8 @@ def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads.
 
     The CPU affinity (the cores on which the process may run) limits the threads of every library. For XLA, JAX's
-    compiler, this is the only limit. BLAS started its threads when NumPy was imported. threadpoolctl limits them.
+    compiler, this is the only limit. The threads of BLAS already exist, since the import of NumPy. threadpoolctl limits
+    them, if it is installed.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -136,10 +141,13 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if a result of fusedstep is wrong in any case, and 0 otherwise."""
+        """Run all cases. Return 1 if fusedstep has no time in a case, for example because its result is wrong.
+
+        Return 0 otherwise, and also if the times are missing only because packages are not installed.
+        """
         if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")
-        fs.num_threads()  # this call chooses between OpenMP and the package's own threads
+        fs.num_threads()  # this call chooses between OpenMP and fusedstep's own threads
         self.facts["backend"] = _core.backend()
         self.look("the time before the first case")
         report.print_machine(self.facts)
@@ -220,13 +228,13 @@ def reserve_of(case: Any) -> float:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Return True for cases that are left out of a run of all suites, because ten minutes are too short for all cases.
+    """Return True for a case that is left out of a run of several suites, because ten minutes are too short for it.
 
     These cases are:
 
-    - the models (ResNet-18, GPT-2) with other optimizers than Adam
-    - the widths (narrow formats)
-    - in the suite sklearn, the accuracies of the larger networks, and the fits in float32
+    - the models (ResNet-18, GPT-2), except with Adam or in the cases full/*
+    - the cases widths/*, which time narrow number formats
+    - in the suite sklearn, the accuracies of the larger network (256-256), and the fits in float32
     """
     is_model = case.name.endswith(("/gpt2", "/resnet18")) and not case.name.startswith(("adam/", "full/"))
     return is_model or case.name.startswith("widths/") or case.name.endswith((" 256-256", " float32"))

@@ -18,13 +18,13 @@ import numpy as np
 from .._base.machine import text_of
 
 FAR = 1.15  # largest (time of the slowest core) / (time of the fastest core); on a quiet machine, a few percent above 1
-BUSY = 0.25  # largest number of CPUs that other processes may use on average; then threads rarely wait for a core
+BUSY = 0.25  # largest number of CPUs that other processes may use on average, so that threads rarely wait for a core
 STOLEN = 0.05  # largest number of CPUs that a hypervisor may give to other virtual machines
 MANY = 0.05  # largest fraction of the measured time that may belong to disturbed cases
 MOST_CORES = 8  # largest number of cores that are measured
 ROUNDS = 15
 ATTEMPTS = 5  # if the times of the cores differ too much, the cores are measured again, at most this many times
-PROBE = 20_000  # number of elements of the arrays, which fit into the first two levels of cache
+PROBE = 20_000  # elements of each of the two arrays with which cores are measured; the arrays fit into the L2 cache
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ class Watch:
 
 
 def ticks() -> tuple[int, int] | None:
-    """Return two times in clock ticks, for the CPUs of this process: used by any process; taken by a hypervisor."""
+    """Return the time that all processes used, and the time that a hypervisor took, in clock ticks.
+
+    Both times are sums over the CPUs of this process. Return None if the system does not report them.
+    """
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
     found = [list(map(int, row[1:9])) for row in rows if row and row[0] in usable and len(row) > 8]

@@ -22,8 +22,9 @@ from .training import cases as training_cases
 from .training import report as training_report
 from .training import suite as training_suite
 
-# Layers are compared with a copy, and a difference of a few percent is important. Threads of other libraries spin for
-# about 5 ms. This changes the times of steps shorter than LAYERS_SHORT_S by more than a few percent.
+# The suite layers compares times with the time of a copy, and a difference of a few percent is important. After a call
+# of another library, its threads spin (wait without sleeping) for about 5 ms. If the next step is shorter than
+# LAYERS_SHORT_S, this changes its time by more than a few percent.
 LAYERS_SHORT_S = 0.1
 
 
@@ -40,7 +41,7 @@ class Setting:
 class Suite:
     """A group of cases, and the functions that run, print and judge them.
 
-    `run` returns a result with a method `as_dict`. In the dict, each of the "lines" has the fields of `records.Record`.
+    `run` returns a result with a method `as_dict`. `records.records` reads the "lines" of this dict.
     """
 
     name: str

@@ -24,13 +24,16 @@ def said(over_ours: Ratio | None) -> str:
 
 
 def cells(over_ours: Ratio | None, mine: bool, remark: str = "") -> tuple[str, str]:
-    """Return two cells: the ratio, and the verdict with a remark. If `mine` is True, there is no verdict."""
+    """Return two cells: the ratio, and the verdict with a remark. A line of fusedstep (`mine`) has no verdict."""
     word = verdict(over_ours) if over_ours and not mine else ""
     return (interval(over_ours) if over_ours else "-", ", ".join(text for text in (word, remark) if text))
 
 
 def held(ratio: Ratio, bound: float, at_most: bool = False) -> dict[str, Any]:
-    """Compare a ratio with the bound of a target. The entry `sure` is True if the bound is outside the interval."""
+    """Compare a ratio with the bound of a target: the smallest allowed ratio, or with `at_most` the largest.
+
+    In the returned dict, `sure` is True if the bound is outside the interval of the ratio.
+    """
     reached = [x <= bound if at_most else x >= bound for x in ratio]
     return {"value": ratio[0], "met": reached[0], "sure": len(set(reached)) == 1}
 

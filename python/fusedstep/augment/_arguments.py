@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def examples(call: str, name: str, x: object, axes: int = 1) -> Array:
-    """Return x if it is an array of float32 or float64 with at least this number of axes."""
+    """Return x if it is an array of float32 or float64 with at least `axes` axes (1 or 3). Otherwise raise."""
     if not isinstance(x, np.ndarray) or not is_base_ndarray(x) or x.dtype.char not in "fd" or x.ndim < axes:
         shape = {1: "(n, ...)", 3: "(n, ..., height, width)"}[axes]
         raise ValueError(f"{call}: {name} must be float32 or float64 of shape {shape}; got {describe(x)}")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._base.checks import non_negative, number, up_to_one, whole_number
 from .._base.optional import need
-from .._base.random import key_of, offset_of
+from .._base.random import key_of
 from ..ops.draws import uniform
 from ..ops.philox import Key
 from ._arguments import examples
@@ -22,14 +22,15 @@ Array = npt.NDArray[Any]
 
 
 def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, first_row: int = 0) -> Array:
-    """Move every image by a random whole number of pixels along each axis, from -max_shift to max_shift.
+    """Move every image along its height and its width, by random whole numbers from -max_shift to max_shift.
 
     Parameters
     ----------
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         The images. They are not written to.
     key : Key
-        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
+        The move of image i depends only on the key and on ``first_row + i``. Use a new key for every epoch, and also
+        for every batch if all batches have the same ``first_row``.
     max_shift : int
         Largest move, in pixels, at least 0.
     fill : float
@@ -71,7 +72,10 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
 
 
 def _source(step: Array, length: int) -> tuple[Array, Array]:
-    """Return for each pixel of an axis the index that it comes from, and True if this index is inside the image."""
+    """Return for each pixel of an axis the index that it comes from, and True if this index is inside the image.
+
+    An index outside of the image is replaced with the nearest index inside.
+    """
     at = np.arange(length) - step[:, None]
     return np.clip(at, 0, length - 1), (at >= 0) & (at < length)
 
@@ -84,7 +88,8 @@ def flip(images: Array, key: Key, p: float = 0.5, *, axis: int = -1, first_row: 
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         The images. They are not written to.
     key : Key
-        Whether image i is mirrored depends only on the key and on ``first_row + i``. Use a new key for every batch.
+        Whether image i is mirrored depends only on the key and on ``first_row + i``. Use a new key for every epoch, and
+        also for every batch if all batches have the same ``first_row``.
     p : float
         Probability, from 0 to 1.
     axis : {-1, -2}
@@ -124,7 +129,8 @@ def rotate(images: Array, key: Key, max_degrees: float = 10.0, *, fill: float = 
     images : ndarray (float32 or float64), shape (n, ..., height, width)
         The images. They are not written to.
     key : Key
-        The angle of image i depends only on the key and on ``first_row + i``. Use a new key for every batch.
+        The angle of image i depends only on the key and on ``first_row + i``. Use a new key for every epoch, and also
+        for every batch if all batches have the same ``first_row``.
     max_degrees : float
         Largest angle, in degrees, at least 0.
     fill : float
@@ -176,5 +182,5 @@ def _planes(x: Array) -> Array:
 
 def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
     """Check the common arguments. Return the images, and `per_image` uniform random numbers for each image."""
-    x, first = examples(call, "images", images, axes=3), offset_of(call, first_row)
+    x, first = examples(call, "images", images, axes=3), whole_number(f"{call}: first_row", first_row, 2**63)
     return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

@@ -24,9 +24,10 @@ class Mixed(NamedTuple):
     x, targets : ndarray
         The mixed inputs and targets, with the shapes and dtypes of the original arrays.
     weight : ndarray, shape (n,)
-        The weight of each example's own target. The target of its partner has the weight ``1 - weight``.
+        The weight of each example's own target. The target of its partner, the example with which it is mixed, has the
+        weight ``1 - weight``.
     partner : ndarray of intp, shape (n,)
-        Index of the partner of each example.
+        The index of each example's partner.
     """
 
     x: Array
@@ -36,7 +37,7 @@ class Mixed(NamedTuple):
 
 
 def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bool = False) -> Mixed:
-    r"""Mix every example with another example of the batch. Inputs and targets are mixed with the same weights.
+    r"""Mix every example with a random partner from the batch. Inputs and targets are mixed with the same weights.
 
     ::
 
@@ -50,12 +51,13 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
     targets : ndarray (float32 or float64), shape (n, ...)
         Numbers, or distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam, and the partners as a permutation of the rows. Use a new key for every batch.
+        Draws lam, and the partners as a permutation of the examples. So an example may be its own partner. Use a new
+        key for every batch.
     alpha : float
         A number above 0. If alpha is small, one of the two examples has nearly all the weight. If alpha is 1, lam is
         uniform from 0 to 1.
     per_row : bool
-        If True, each row has its own lam. If False, all rows of the batch have the same lam.
+        If True, each example has its own lam. If False, all examples of the batch have the same lam.
 
     Returns
     -------
@@ -86,12 +88,12 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
 
 
 def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_row: bool = False) -> Mixed:
-    r"""Copy a rectangle of another image of the batch into every image. Mix the targets according to its area.
+    r"""Copy a rectangle of a random partner image into every image. Mix the targets in proportion to the areas.
 
     ::
 
         lam ~ Beta(alpha, alpha)
-        box: sides H sqrt(1 - lam) and W sqrt(1 - lam), uniform centre, cut off at the edges of the image
+        box: height H sqrt(1 - lam), width W sqrt(1 - lam), uniform centre, cut off at the edges of the image
         x'_i = x_j inside the box, x_i outside,    j = partner of i
         t'_i = lam' t_i + (1 - lam') t_j,    1 - lam' = area of the box / (H W)
 
@@ -102,7 +104,8 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
     targets : ndarray (float32 or float64), shape (n, ...)
         Distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam, the box and the partners. Use a new key for every batch.
+        Draws lam, the box, and the partners as a permutation of the images. So an image may be its own partner. Use a
+        new key for every batch.
     alpha : float
         A number above 0. If alpha is 1, as in the paper, lam is uniform from 0 to 1.
     per_row : bool
@@ -153,7 +156,7 @@ def _pair(call: str, x: object, targets: object) -> tuple[Array, Array]:
 
 
 def _draw(call: str, n: int, key: Key, alpha: float, per_row: bool) -> tuple[Array, Array]:
-    """Return for each example the weight of its own part, and the index of its partner."""
+    """Return, for each example, its own weight lam in the mixture, and the index of its partner."""
     key, alpha, per_row = key_of(call, key), positive(f"{call}: alpha", alpha), flag(f"{call}: per_row", per_row)
     weight = beta(n if per_row else 1, alpha, alpha, key.fold(0))
     return np.broadcast_to(weight, (n,)).copy(), permutation(n, key.fold(1))
@@ -165,9 +168,9 @@ def _blend(a: Array, partner: Array, weight: Array) -> Array:
 
 
 def _interval(centre: Array, side: Array, length: int) -> npt.NDArray[np.bool_]:
-    """Return True for the pixels of an axis inside an interval, with one row per box.
+    """Return which of the `length` pixels along one axis are inside each box, with shape (boxes, length).
 
-    `centre` and `side` are the centre and the width of the interval, divided by the length of the axis.
+    `centre` and `side` are the centre and the side of each box along this axis, divided by `length`.
     """
     half = side * length / 2
     low, high = np.rint(centre * length - half), np.rint(centre * length + half)

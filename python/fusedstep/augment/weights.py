@@ -25,7 +25,7 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
 
         with weight_noise(params, std, key):       theta' = theta + std z,    z ~ N(0, 1)
             g = gradient of the loss at theta'
-        opt.step(g)                                at theta
+        opt.step(g)                                the parameters are theta again
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
     std : float
         Standard deviation of the noise, at least 0, in the units of the weights.
     key : Key
-        Draws the noise. The noise of array number i is drawn with ``key.fold(i)``. Use a new key for every step.
+        Draws the noise. The noise of array i, counted from 0, is drawn with ``key.fold(i)``. Use a new key for every
+        step.
 
     Raises
     ------

@@ -16,14 +16,14 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    The exit status is 0 after success and 2 after an error of the user. It is 1 if the training has diverged, or if a
-    result was wrong in ``fusedstep bench``. It is 130 after Ctrl-C, and 141 if the reader of the output has closed the
-    pipe.
+    The exit status is 0 after success. It is 2 after a mistake of the user, an error of the operating system or a lack
+    of memory. It is 1 if the training has diverged, or if ``fusedstep bench`` has found a wrong result of fusedstep. It
+    is 130 after Ctrl-C, and 141 if the reader of the output has closed the pipe.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments without the program's name. By default the arguments of the process.
+        The arguments, without the program's name. The default is the arguments of the process.
     """
     from .._base.optional import MissingPackage
     from ..tables.errors import TableError

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from ._machine import Machine
 
 SLOW = 1.3  # largest normal ratio of a step's time to the shortest time that the memory's bandwidth allows
-WAITING = 1.5  # largest normal ratio of a product's time with all threads to its time with one thread
-SATURATED = 1.15  # up to this ratio of the bandwidth of all threads to that of one thread, one thread is enough
+WAITING = 1.5  # largest normal ratio of a matrix product's time with all threads to its time with one thread
+# One thread is enough if (bandwidth with all threads) / (bandwidth with one thread) is at most this number.
+SATURATED = 1.15
 
 
 @dataclass(frozen=True)
 class Figures:
     """The measured figures. Bandwidths are in GB/s, times in seconds."""
 
-    parameters: int
-    copy: float
-    in_place: float
-    in_place_one: float  # the bandwidth with one thread
-    should: float  # shortest time of a step that the memory's bandwidth allows
+    parameters: int  # number of parameters of the measured Adam step
+    copy: float  # the bandwidth of NumPy's copy
+    in_place: float  # the bandwidth of the memory traffic of a step, with all threads
+    in_place_one: float  # the same with one thread
+    should: float  # shortest time that the memory's bandwidth allows for a step
     does: float  # measured time of a step
     product: float = 0.0  # time of a matrix product of NumPy on all threads of BLAS; 0 if unknown
     product_one: float = 0.0  # time of the same product on one thread of BLAS; 0 if unknown
@@ -52,7 +53,7 @@ def torchrun(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"torchrun has started {ranks} processes for {machine.granted} CPUs, so each process should have {suits} "
-        f"threads. Now a step uses {machine.threads}. Start the processes with OMP_NUM_THREADS={suits} torchrun "
+        f"threads. Now each step uses {machine.threads}. Start the processes with OMP_NUM_THREADS={suits} torchrun "
         f"--nproc-per-node {ranks} ..."
     )
 
@@ -87,7 +88,7 @@ def quota(machine: Machine, figures: Figures) -> str:
     n = machine.granted
     return (
         f"The container may use {machine.quota:g} of {machine.affinity} CPUs. fusedstep uses {n} threads. Libraries "
-        f"that do not read the quota start {machine.affinity} threads, and the system then pauses all of them. "
+        f"that do not read the quota start {machine.affinity} threads, and the system then often pauses all threads. "
         f"Raise the quota, or set OMP_NUM_THREADS={n} and OPENBLAS_NUM_THREADS={n}."
     )
 
@@ -98,15 +99,15 @@ def affinity(machine: Machine, figures: Figures) -> str:
         return ""
     return (
         f"This process may run on {machine.affinity} of {machine.cpus} CPUs, because taskset or a scheduler "
-        "limits it. If the other CPUs are free, allow more CPUs."
+        "limits it. If the other CPUs are free, allow the process to use them."
     )
 
 
 def forced_isa(machine: Machine, figures: Figures) -> str:
-    """Report that the CPU has a better instruction set."""
+    """Report that the CPU has a better instruction set than the one in use."""
     if not machine.isas or machine.isa == machine.isas[0]:
         return ""
-    return f"The instruction set is {machine.isa}, but the CPU has {machine.isas[0]}: unset FUSEDSTEP_ISA."
+    return f"The chosen instruction set is {machine.isa}, but the CPU has {machine.isas[0]}: unset FUSEDSTEP_ISA."
 
 
 def low_isa(machine: Machine, figures: Figures) -> str:
@@ -131,7 +132,7 @@ def two_openmps(machine: Machine, figures: Figures) -> str:
 
 
 def spinning(machine: Machine, figures: Figures) -> str:
-    """Warn of loops that use the threads of BLAS and the threads of OpenMP."""
+    """Warn that threads of BLAS and threads of OpenMP wait for each other in a loop that uses both libraries."""
     pools = [lib for lib in machine.libraries if not lib.is_openmp and (lib.threads or 0) > 1]
     if machine.backend != "openmp" or machine.threads < 2 or not pools:
         return ""
@@ -160,19 +161,20 @@ def waiting_products(machine: Machine, figures: Figures) -> str:
     if not figures.product_one or figures.product <= WAITING * figures.product_one:
         return ""
     return (
-        f"A product of NumPy takes {figures.product / figures.product_one:.1f} x as long on BLAS's threads as on one "
-        "thread, because the threads wait for busy CPU cores. The commands and estimators of fusedstep compute small "
-        "products with one thread. For your own loops, set OPENBLAS_NUM_THREADS=1, or stop the other programs."
+        f"A matrix product of NumPy takes {figures.product / figures.product_one:.1f} x as long with all BLAS threads "
+        "as with one thread, because the threads wait for busy CPU cores. The commands and estimators of fusedstep "
+        "compute small products with one thread. For your own loops, set OPENBLAS_NUM_THREADS=1, or stop the other "
+        "programs."
     )
 
 
 def waiting(machine: Machine, figures: Figures) -> str:
-    """Warn of OpenMP threads that keep CPU cores busy while they are idle."""
+    """Warn of settings with which idle OpenMP threads keep CPU cores busy."""
     env = machine.environment
     name = "OMP_WAIT_POLICY" if env.get("OMP_WAIT_POLICY", "").lower() == "active" else "GOMP_SPINCOUNT"
     if name not in env or (name == "GOMP_SPINCOUNT" and 0 < _whole(env[name]) <= 300_000):
         return ""
-    return f"With {name}={env[name]}, idle OpenMP threads keep CPU cores busy that BLAS needs. Unset {name}."
+    return f"With {name}={env[name]}, idle OpenMP threads occupy CPU cores that BLAS needs. Unset {name}."
 
 
 def small_pages(machine: Machine, figures: Figures) -> str:
@@ -201,8 +203,8 @@ def slow(machine: Machine, figures: Figures) -> str:
     if figures.does <= SLOW * figures.should or busy(machine, figures):
         return ""
     return (
-        f"A step takes {figures.does / figures.should:.1f} x as long as the memory's speed allows. If a second run "
-        "gives the same result, please report it with this output."
+        f"A step takes {figures.does / figures.should:.1f} x the shortest time that the memory's bandwidth allows. If "
+        "a second run gives the same result, please report it with this output."
     )
 
 

@@ -1,4 +1,4 @@
-"""``fusedstep compare`` trains with every optimizer on the same network, data, initial weights and batches."""
+"""``fusedstep compare`` trains the same network with each optimizer: same initial weights, same batches."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
         columns = ["optimizer", "lr", "training loss", "best val loss", f"val {problem.metric_name}",
                    f"test {problem.metric_name}", "steps/s"]  # fmt: skip
         rows = [_row(name, runs) for name, runs in ranked]
-        screen.table("Optimizers, best first", columns, rows)
+        screen.table("Optimizers, lowest best validation loss first", columns, rows)
         with replacing(out / _folder.COMPARISON_TABLE) as temporary:
             _write_runs(Path(temporary), ranked, problem)
         if args.seeds > 1:
-            screen.line(f"mean over {args.seeds} seeds, +- its standard error")
+            screen.line(f"numbers with +-: mean over {args.seeds} seeds, +- its standard error")
         if aside is not None:
             screen.line(f"files of another run: moved to {aside}")
         screen.line(f"curves: {out / _folder.COMPARISON}")

@@ -29,7 +29,7 @@ TEST_EVERY, VALIDATION_EVERY = 5, 8  # one fifth of the rows is for testing, and
 
 @dataclass
 class Problem:
-    """A task and its data: unscaled inputs, targets as labels or values, and the training, validation and test rows."""
+    """A task and its data: unscaled inputs, targets (labels or values), and indices of the rows of each part."""
 
     table: Table
     task: str
@@ -57,7 +57,8 @@ class Problem:
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
         """Return the weight of each training row, or None if all weights are equal.
 
-        With "balanced", the weight is n / (k n_c) for n training rows with k classes, and n_c rows of the row's class.
+        With "balanced", a row of class c has the weight n / (k n_c). There are n training rows. They have k classes,
+        and n_c of them are of class c.
         """
         if class_weight == "none" or self.task != "classification":
             return None
@@ -143,7 +144,8 @@ def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list
     Raises
     ------
     UsageError
-        If a named column is missing, or the target has invalid values.
+        If the table lacks a column that an option names, if no input column is left, or if the target has invalid
+        values.
     """
     header = list(frame.columns)
     named = [("--target", target), *((f"--{option}", one) for option, names in wishes.items() for one in names)]
@@ -199,13 +201,16 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
             raise UsageError(f"{table.name}: the target {table.target_name!r} is too large to be scaled")
         if problem.target_scale == 0:
             raise UsageError(
-                f"{table.name}: the target {table.target_name!r} must vary; the training rows have one value"
+                f"{table.name}: the target {table.target_name!r} must vary; it is equal in all training rows"
             )
     return problem
 
 
 def _decide(table: Table, task: str) -> str:
-    """Decide the task: classification if the target has strings or few distinct integers, else regression."""
+    """Return the task that is asked for, by the option or by the data set.
+
+    If both are "auto", return "classification" if the target has strings or few distinct integers, else "regression".
+    """
     task = table.task if task == "auto" else task
     if task != "auto":
         return task
@@ -240,14 +245,17 @@ def _classes(table: Table) -> tuple[list[Any], Array]:
     few = counts.sum() * MOST_RARE
     if rare.any() and (counts[rare].sum() > few or (~rare).sum() < 2):
         rarest = classes[int(counts.argmin())]
-        hint = "; is it a regression (--task regression)?" if names.dtype.kind != "U" else ""
+        hint = "; is the task a regression (--task regression)?" if names.dtype.kind != "U" else ""
         need = f"at least {FEWEST_OF_A_CLASS} rows of each class"
         raise UsageError(f"{what} must have {need}; got {counts.min()} of class {rarest!r}{hint}")
     return classes, labels.astype(np.intp)
 
 
 def _parts(table: Table, classes: list[Any], y: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Divide the rows into training, validation and test rows. All rows of a rare class are training rows."""
+    """Divide the rows into training, validation and test rows.
+
+    If a class has fewer than FEWEST_OF_A_CLASS rows, all of its rows are training rows.
+    """
     rows, strata = np.arange(len(y)), y if classes else np.zeros(len(y), np.intp)
     counts = np.bincount(y, minlength=len(classes)) if classes else np.array([len(y)])
     rare = (counts < FEWEST_OF_A_CLASS)[strata]
@@ -279,10 +287,11 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Take one of ``every`` rows from each stratum. Return the remaining rows and the taken rows, in ascending order.
+    """Take one row in `every`. Return the remaining rows and the taken rows, in ascending order.
 
-    Rows are shuffled and sorted by stratum. Then one row in ``every`` is taken. So a stratum of three rows keeps at
-    least two rows, because ``every`` is at least 5.
+    `strata` has the class of every row, as a number. The rows are shuffled and sorted by class, and then one row in
+    `every` is taken. So the taken rows have nearly the same proportions of the classes as all rows. `every` is at least
+    5, so at most one row of a class of three rows is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

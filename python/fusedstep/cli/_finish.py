@@ -27,14 +27,14 @@ Facts = list[tuple[str, str]]
 
 
 class Finish:
-    """Write the files of a run into a folder, and print their names with a description.
+    """Write the files of a run into a folder. Print the results, and the names of the files.
 
     Parameters
     ----------
     trainer : Trainer
         The trainer, after its run.
     words : list of str
-        The command that repeats the run.
+        The words of the command that repeats the run.
     headline : list of str
         Lines that describe the run.
     masks : int, optional
@@ -103,7 +103,7 @@ class Finish:
             Path(temporary).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     def _facts(self, scores: Scores) -> Facts:
-        """Return scores and settings, as names and values."""
+        """Return the scores, the best epoch and the speed of the training, as names and values."""
         result, last = self._result, len(self._result.history)
         rows = [
             (f"test {name}" if i == 0 else name, value.replace(" rows", " rows held out") if i == 0 else value)
@@ -117,8 +117,10 @@ class Finish:
             early = ", stopped early" if not result.interrupted and last < result.settings.epochs else ""
             rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are saved)"))
         if result.interrupted:
-            what = "the best weights so far are saved" if result.best else "before the end of the first epoch"
-            rows.append(("interrupted", f"at step {result.steps}; {what}; to continue, use train --resume"))
+            what = "before the end of the first epoch, so train --resume cannot continue this run"
+            if result.best:
+                what = "the best weights so far are saved; to continue, use train --resume"
+            rows.append(("interrupted", f"at step {result.steps}; {what}"))
         speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"
         return [*rows, ("training", speed)]
 
@@ -178,12 +180,12 @@ def trained(problem: Problem, result: Result) -> nn.TrainedModel:
 
 
 def true_values(problem: Problem, rows: Any) -> Any:
-    """Return the targets of some rows, as the data has them."""
+    """Return the targets of some rows, as they are in the data: the names of classes, or values."""
     y = problem.y[rows]
     return np.asarray(problem.classes)[y] if problem.task == "classification" else y
 
 
 def row_names(problem: Problem, rows: Any) -> tuple[list[Any], str]:
-    """Return the names of rows in the data, and the kind of the names: "line" or "row"."""
+    """Return the numbers of some rows in the data file, and what the numbers count: "line" or "row"."""
     frame = problem.table.frame
     return (rows.tolist(), "row") if frame is None else (frame.index[rows].tolist(), str(frame.index.name))

@@ -20,12 +20,12 @@ FILES = (
 
 
 def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
-    """Make the folder for the results, before the training begins.
+    """Make the folder for the results, before the training begins. `files` are the names of the files to be written.
 
     Raises
     ------
     UsageError
-        If the folder cannot be made or is not writable.
+        If the folder cannot be made, is not writable, or contains a directory with the name of one of the files.
     """
     path = Path(name)
     try:
@@ -41,7 +41,7 @@ def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
 
 
 def set_aside(path: Path, files: Sequence[str] = FILES) -> Path | None:
-    """Move the files of another run into the first free folder of run-1, run-2, ... Return this folder.
+    """Move the files of another run into a new folder: the first of run-1, run-2, ... that is free. Return this folder.
 
     If there are no such files, return None.
     """

@@ -6,36 +6,37 @@ from dataclasses import dataclass
 
 from .._base import formats
 
-BLOCK_BYTES = 4 / formats.BLOCK  # bytes per parameter of one float32 number per block
-COLUMNS = ["weights", "gradient", "states", "kept bits", "B/parameter", "GB", "fits", "step at best"]
+BLOCK_BYTES = 4 / formats.BLOCK  # bytes per parameter, if each block of BLOCK parameters has one 4-byte number
+COLUMNS = ["weights", "gradient", "states", "copy or low bits", "B/parameter", "GB", "fits", "shortest step"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Bytes per parameter. ``states`` include the scales of 8-bit states."""
+    """Bytes per parameter for one choice of the dtypes. ``states`` include the scales of 8-bit states."""
 
     name: str
     weights: float
     gradient: float
     states: float
-    kept: float = 0.0  # a float32 copy of the weights, or their low bits
+    kept: float = 0.0  # a float32 copy of the weights, or the low bits, which bfloat16 weights lack
     copies: float = 0.0  # bytes that copies move before and after the step
 
     @property
     def held(self) -> float:
-        """Bytes of memory."""
+        """Bytes of memory per parameter."""
         return self.weights + self.gradient + self.states + self.kept
 
     @property
     def moved(self) -> float:
-        """Bytes that a step moves. It reads the gradient. It reads and writes all other arrays."""
+        """Bytes that a step moves per parameter. A step reads the gradient, and reads and writes all other arrays."""
         return 2 * self.held - self.gradient + self.copies
 
 
-LOW_BITS = 2 + BLOCK_BYTES
-# The second setting has no fused step. The gradient is written as float32 and read again, which moves 8 more bytes. The
-# float32 master is read again to write the weights (4 more bytes), but the weights are not read (2 bytes less). The
-# memory for the float32 gradient is not included, because only one tensor at a time has such a gradient.
+LOW_BITS = 2 + BLOCK_BYTES  # the low 16 bits of each float32 weight, and a checksum of each block
+# In the second setting, the user copies between bfloat16 and float32. The gradient is written as float32 and read
+# again, which moves 8 more bytes. The float32 copy of the weights ("master") is read again to write the weights (4 more
+# bytes), but the weights are not read (2 bytes less). The memory for the float32 gradient is not included, because only
+# one tensor at a time has such a gradient.
 SETTINGS = (
     Setting("float32", 4, 4, 8),
     Setting("bfloat16, float32 master and states by hand", 2, 2, 8, 4, copies=10),

@@ -38,15 +38,15 @@ class Machine:
 
     cpu: str
     cpus: int
-    affinity: int
-    quota: float | None  # CPUs that the container may use
-    threads: int
+    affinity: int  # number of CPUs on which this process may run
+    quota: float | None  # number of CPUs that the container may use, None if it has no quota
+    threads: int  # number of threads of a step
     backend: str
     isa: str
     isas: tuple[str, ...]  # instruction sets of the CPU, the best first
     environment: Mapping[str, str] = field(default_factory=dict)
     libraries: tuple[Library, ...] = ()
-    load: float | None = None
+    load: float | None = None  # mean number of running or waiting processes in the last minute
     huge_pages: str = ""
     has_threadpoolctl: bool = True
     memory: int | None = None  # bytes that this process may still allocate
@@ -79,13 +79,13 @@ def look() -> Machine:
 
 
 def huge_pages() -> str:
-    """Return "always", "madvise" or "never", or an empty string if it is unknown."""
+    """Return the setting of transparent huge pages: "always", "madvise", "never", or "" if it is unknown."""
     chosen = re.search(r"\[(\w+)\]", text_of("/sys/kernel/mm/transparent_hugepage/enabled"))
     return chosen[1] if chosen else ""
 
 
 def libraries() -> tuple[Library, ...]:
-    """Return every loaded OpenMP and BLAS library. Its number of threads needs threadpoolctl."""
+    """Return every loaded OpenMP and BLAS library. If threadpoolctl is missing, the numbers of threads are None."""
     if find_spec("threadpoolctl") is not None:
         found = importlib.import_module("threadpoolctl").threadpool_info()
         return tuple(

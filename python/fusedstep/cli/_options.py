@@ -103,7 +103,7 @@ def keyword(text: str) -> tuple[str, Any]:
 Row = tuple[str, Callable[[str], Any], Any, str, str]
 NAMES = tuple(optim.registry)
 
-BATCH_NORM = "use batch normalisation in every hidden layer; a last batch of one row is added to the batch before it"
+BATCH_NORM = "use batch normalisation in every hidden layer; a last batch with only one row joins the batch before it"
 
 QUIET: Row = ("--quiet", bool, False, "", "print errors only")
 MASKS = integer(2, 10**9)
@@ -141,8 +141,20 @@ TRAINING: list[Row] = [
     ("--schedule", one_of(schedules.NAMES), "cosine", "NAME", ", ".join(schedules.NAMES)),
     ("--warmup", integer(0), 0, "STEPS", "number of steps at the start in which the learning rate grows linearly"),
     ("--batch-size", integer(1), 32, "N", "rows per step"),
-    ("--weight-decay", number(), None, "X", "decay of all weights except biases (default: depends on the optimizer)"),
-    ("--decay", one_of(("l2", "decoupled", "proximal")), None, "FORM", "form of the decay: l2, decoupled or proximal"),
+    (
+        "--weight-decay",
+        number(),
+        None,
+        "X",
+        "strength of the decay of all weights except biases (default: depends on the optimizer)",
+    ),
+    (
+        "--decay",
+        one_of(("l2", "decoupled", "proximal")),
+        None,
+        "FORM",
+        "form of the weight decay: l2, decoupled or proximal (default: depends on the optimizer)",
+    ),
     ("--l1", number(), 0.0, "X", "strength of the L1 penalty on all weights except biases"),
     (
         "--clip-norm",
@@ -205,8 +217,8 @@ BENCH: list[Row] = [
 
 PREDICT: list[Row] = [
     ("--mc-samples", MASKS, None, "K", "average over K dropout masks, and write an uncertainty per row"),
-    ("--seed", integer(0), 0, "N", "seed of the masks"),
-    ("--out", str, None, "FILE", "file for the predictions (default: NAME-predictions.csv)"),
+    ("--seed", integer(0), 0, "N", "seed of the dropout masks"),
+    ("--out", str, None, "FILE", "file for the predictions (default: NAME-predictions.csv for data NAME.*)"),
     QUIET,
 ]
 EVALUATE: list[Row] = [
@@ -236,14 +248,14 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fusedstep {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a multi-layer perceptron and save it"))
-    compare = commands.add_parser("compare", help="train the same network with every optimizer, and rank them")
+    compare = commands.add_parser("compare", help="train a network with every optimizer, and rank the optimizers")
     optimizers: Row = ("--optimizers", listed(one_of(NAMES)), list(NAMES), "NAME,NAME", "names of the optimizers")
     seeds: Row = (
         "--seeds",
         integer(1, 1000),
         1,
         "N",
-        "train with N seeds, starting from --seed, and rank the optimizers by the mean of their best validation losses",
+        "train with N seeds (--seed, --seed + 1, ...), and rank the optimizers by their mean best validation loss",
     )
     _add_groups(compare, [optimizers, seeds, *lengths(epochs=30, patience=0), *TRAINING])
     predict = commands.add_parser("predict", help="predict the rows of a table with a saved model")
@@ -252,7 +264,7 @@ def build_parser() -> Parser:
     evaluate = commands.add_parser("evaluate", help="score a saved model on rows whose target is known")
     _add_model(evaluate, "a table with the columns that the model was trained on, and the target")
     _add_rows(evaluate, EVALUATE)
-    doctor = commands.add_parser("doctor", help="report what limits a step on this machine, and what to change")
+    doctor = commands.add_parser("doctor", help="report what makes steps slow on this machine, and what to change")
     _add_rows(doctor, DOCTOR)
     bench = commands.add_parser("bench", help="measure fusedstep and the other installed libraries on this machine")
     _add_rows(bench, BENCH)
@@ -267,8 +279,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     again: Row = (
         "--resume", bool, False, "",
-        "continue the run in --out with the options of that run; options of this command, such as more --epochs, "
-        "replace them",
+        "continue the run in --out with the options of that run; an option in this command, such as more --epochs, "
+        "replaces the option of that run",
     )  # fmt: skip
     group = _add_groups(train, [optimizer, *lengths(epochs=60, patience=20), *TRAINING, samples, again])
     more = "any other argument of the optimizer, such as momentum=0.9; --set may be repeated"

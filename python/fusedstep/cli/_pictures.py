@@ -39,7 +39,7 @@ def draw_curves(path: Path, result: Result, title: str, metric: str) -> None:
 
 
 def draw_comparison(path: Path, results: dict[str, list[Result]], title: str) -> None:
-    """Draw the training loss and the validation loss of all optimizers: means over the seeds, and ranges."""
+    """Draw the training loss and the validation loss of all optimizers: the means and the ranges over the seeds."""
     figure, (left, right) = _figure(2, (12, 5))
     styles = ("-", "--", "-.", ":")
     begun = {name: [run for run in runs if run.history] for name, runs in results.items()}
@@ -106,7 +106,7 @@ def draw_classes(path: Path, scores: dict[str, Any], title: str) -> None:
     right.set(
         xlabel="probability of the predicted class", ylabel="share of right predictions", xlim=(0, 1.02), ylim=(0, 1.02)
     )
-    right.set_title("Calibration (with the number of rows)")
+    right.set_title("Calibration (with the number of rows in each bin)")
     right.grid(alpha=0.3)
     right.legend(loc="upper left")
     figure.suptitle(title)
@@ -117,7 +117,7 @@ def draw_values(path: Path, target: Any, found: Any, error: float | None, unit: 
     """Draw the predictions against the target, and a histogram of the residuals."""
     figure, (left, right) = _figure(2, (12, 5.2))
     low, high = min(target.min(), found.min()), max(target.max(), found.max())
-    left.plot([low, high], [low, high], color="0.6", linestyle="--", label="right")
+    left.plot([low, high], [low, high], color="0.6", linestyle="--", label="exact")
     if error is not None:
         left.fill_between([low, high], [low - error, high - error], [low + error, high + error], alpha=0.12,
                           color="C0", label="90 % interval")  # fmt: skip

@@ -34,7 +34,7 @@ class Predictions:
 
 
 def predict(model: nn.TrainedModel, rows: Any, masks: int | None = None, seed: int = 0) -> Predictions:
-    """Predict rows of inputs or of a table, with or without dropout masks."""
+    """Predict rows, which are inputs or a table. With `masks`, average over so many dropout masks drawn from `seed`."""
     with one_blas_thread(PREDICT_ROWS, largest_weight(model.model.layers)):
         return _predict(model, rows, masks, seed)
 
@@ -51,7 +51,10 @@ def _predict(model: nn.TrainedModel, rows: Any, masks: int | None, seed: int) ->
 
 
 def score(model: nn.TrainedModel, said: Predictions, target: Array, known: Array) -> Scores:
-    """Score predictions against the targets, labels or values. `known` are the targets of the training rows."""
+    """Score predictions against the targets. `known` are the targets of the training rows, for the trivial baseline.
+
+    For a classification, all targets are labels: indices of the model's classes.
+    """
     if said.p is not None:
         return score_classes(model.classes, target, said.p, known)
     return score_values(target, said.found, known, model.error)
@@ -66,9 +69,9 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
     model : nn.TrainedModel
     said : Predictions
     names : sequence
-        The name of each row in the data.
+        The number of each row in the data file.
     where : str
-        The kind of these names: "line" or "row".
+        What these numbers count: "line" or "row".
     target : ndarray, optional
         The true values.
     """
@@ -93,7 +96,7 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
 
 
 def _cells(values: Array) -> list[Any]:
-    """Format numbers with six digits, because the outputs of a network are not more precise."""
+    """Format numbers with six significant digits, because the outputs of a network are not more precise."""
     return [f"{value:.6g}" for value in values] if values.dtype.kind == "f" else values.tolist()
 
 

@@ -14,7 +14,7 @@ REDRAW_SECONDS = 0.1
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that control the terminal."""
+    """Return the text with a space in place of each character that is not printable."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -64,7 +64,7 @@ class Bar:
 
 
 class Lines:
-    """Prints plain lines: at most `lines` lines per run, and the last epoch."""
+    """Prints at most `lines` plain lines per run, at regular intervals, and one more line for the last epoch."""
 
     def __init__(self, title: str, epochs: int, metric: str, lines: int) -> None:
         self._title, self._epochs, self._metric = title, epochs, metric
@@ -82,7 +82,7 @@ class Lines:
         """Print nothing."""
 
     def epoch(self, result: Result) -> None:
-        """Print a line if this epoch is one of those that are printed."""
+        """Print a line if the number of the epoch is a multiple of the interval, or if the epoch is the last one."""
         last = result.history[-1]
         if last.number % self._every == 0 or last.number == self._epochs:
             print(

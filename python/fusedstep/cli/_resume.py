@@ -52,7 +52,7 @@ def take(trainer: Any) -> Snapshot:
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
     """Write the last snapshot and the words of the command. If no epoch is complete, write nothing.
 
-    The optimizer's state is set to the state of the snapshot.
+    The trainer's optimizer is also set back to its state in the snapshot.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:

@@ -25,8 +25,8 @@ class Rows:
     name: str
     inputs: Any
     target: Array | None
-    names: list[Any]
-    where: str
+    names: list[Any]  # the number of each row in the data file
+    where: str  # what these numbers count: "line" or "row"
     notes: list[str] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ def load_model(path: str) -> nn.TrainedModel:
         raise UsageError(str(error)) from None
     if not isinstance(model, nn.TrainedModel):
         raise UsageError(
-            f"{path}: MODEL must also hold the names and the scaling of inputs and outputs; got only a network"
+            f"{path}: MODEL must hold a network and the names and scaling of its inputs and outputs; got only a network"
         )
     return model
 
@@ -53,10 +53,12 @@ def load_model(path: str) -> nn.TrainedModel:
 def load_rows(model: nn.TrainedModel, source: str, with_target: bool) -> Rows:
     """Read the rows of a table for a model. Columns that the model does not need are ignored.
 
+    If `with_target` is False, the target column of a table is ignored, too.
+
     Raises
     ------
     UsageError
-        If columns are missing, or if the table has no rows.
+        If the data cannot be read, if columns are missing, or if the table has no rows.
     """
     if source in BUNDLED:
         table = load_table(source, None)
@@ -99,7 +101,7 @@ def _frame(model: nn.TrainedModel, name: str, frame: Any, with_target: bool) -> 
 
 
 def as_labels(model: nn.TrainedModel, rows: Rows) -> Rows:
-    """Return the rows with labels, the indices of the model's classes, as targets. Remove rows of other classes."""
+    """Return the rows with labels (indices of the model's classes) as targets. Remove rows of other classes."""
     assert rows.target is not None
     places = {_plain(name): i for i, name in enumerate(model.classes)}
     labels = np.array([places.get(_plain(y), -1) for y in rows.target.tolist()])

@@ -67,7 +67,10 @@ def _of_probabilities(labels: Array, p: Array) -> Scores:
 
 
 def _calibration(labels: Array, p: Array) -> Scores:
-    """Compare the mean probability with the share of right predictions, for bins of the probability of equal width."""
+    """Divide the rows into bins of equal width, by the probability of the predicted class.
+
+    For each bin, compare the mean probability with the share of right predictions.
+    """
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     curve = [
@@ -112,10 +115,9 @@ def _of_values(target: Array, found: Array) -> Scores:
 
 
 def interval_error(target: Array, found: Array) -> float:
-    """Return half the width of the prediction interval for a new row: a quantile of the absolute errors.
+    """Return half the width of the prediction interval for a new row: the k-th smallest of the n absolute errors.
 
-    The quantile is the one of split conformal prediction, for the share `COVERED`. If there are too few rows for this
-    quantile, the largest error is returned.
+    As in split conformal prediction, k = ceil((n + 1) COVERED), but at most n.
     """
     errors = np.sort(np.abs(found - target))
     place = min(math.ceil((len(errors) + 1) * COVERED), len(errors))
@@ -147,7 +149,8 @@ def summary(scores: Scores, unit: str) -> list[tuple[str, str]]:
     ]
     if "interval" in scores:
         width, covered = scores["interval"]["half_width"], scores["interval"]["covered"]
-        lines.append(("90 % interval", f"the prediction +- {width:.6g}; it contains {covered:.1%} of these rows"))
+        share = f"it contains the target of {covered:.1%} of these rows"
+        lines.append(("90 % interval", f"the prediction +- {width:.6g}; {share}"))
     base_text = f"R^2 {r2['base']}, RMSE {base['rmse']:.6g}, MAE {base['mae']:.6g} ({base['what']})"
     return [*lines, ("trivial baseline", base_text)]
 

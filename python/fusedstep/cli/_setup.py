@@ -46,7 +46,7 @@ class Settings:
 
     @classmethod
     def of(cls, args: argparse.Namespace, **changes: Any) -> Settings:
-        """Take the settings from the parsed command line."""
+        """Take the settings from the parsed command line. `changes` replace options."""
         return cls(**{f.name: changes[f.name] if f.name in changes else getattr(args, f.name) for f in fields(cls)})
 
     def with_seed(self, seed: int) -> Settings:
@@ -87,7 +87,7 @@ def build_loss(problem: Problem) -> nn.Loss:
 
 
 def learning_rate(settings: Settings) -> float:
-    """Return the rate of `settings`, or if it is None, the optimizer's default for small networks."""
+    """Return the learning rate of `settings`. If it is None, return the optimizer's default for small networks."""
     if settings.lr is not None:
         return settings.lr
     chosen = optim.registry[settings.optimizer]
@@ -155,5 +155,5 @@ def _check_extra(settings: Settings) -> None:
     for name, _ in settings.extra:
         if name not in names:
             raise UsageError(
-                f"--set: {settings.optimizer} has no argument {name!r} to set; it takes {', '.join(names)}"
+                f"--set: the argument of {settings.optimizer} must be one of {', '.join(names)}; got {name!r}"
             )

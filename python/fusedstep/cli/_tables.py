@@ -19,7 +19,7 @@ from ._errors import UsageError
 
 Array = npt.NDArray[Any]
 
-# A target with many numbers and a few strings has classes only if it has at most this number of different values.
+# The values of a target with many numbers and a few strings are classes only if at most this number of them differ.
 MOST_CLASSES = 20
 
 
@@ -28,7 +28,7 @@ class Table:
     """Training data: inputs as numbers X or as a frame of columns, and targets as numbers or strings."""
 
     name: str
-    X: Array  # empty until the columns of the frame are fitted
+    X: Array  # without columns until the columns of the frame are converted to numbers
     y: Array
     feature_names: list[str]
     task: str = "auto"
@@ -49,7 +49,7 @@ def read_npz(path: Path) -> Table:
     Raises
     ------
     UsageError
-        If the file does not have such arrays.
+        If the file does not contain both arrays, or if their dtypes, shapes or values are not suitable.
     """
     X, y = _members(path)
     if X.ndim < 2 or X.dtype.kind not in "biuf" or X.size == 0:
@@ -72,7 +72,7 @@ def read_npz(path: Path) -> Table:
 
 
 def _members(path: Path) -> tuple[Array, Array]:
-    """Read X and y. Files of another kind and wrong headers raise different errors, which become a `UsageError`."""
+    """Read X and y. If the file is not a valid .npz file, NumPy's or zipfile's error becomes a `UsageError`."""
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             missing = [key for key in ("X", "y") if f"{key}.npy" not in archive.namelist()]
@@ -93,7 +93,8 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
         with archive.open(f"{key}.npy") as member:
             found: Array = np.lib.format.read_array(member, allow_pickle=False)
     except (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
-        raise UsageError(f"{path}: {key} must be an array of numbers; NumPy cannot read {key}") from None
+        kind = "numbers" if key == "X" else "numbers or texts"
+        raise UsageError(f"{path}: {key} must be a complete array of {kind}; NumPy cannot read it") from None
     return found
 
 
@@ -126,7 +127,10 @@ def as_number(cell: str) -> float | None:
 
 
 def read_target(file: str, column: Any) -> Array:
-    """Return numbers if all cells are numbers, else strings. Refuse a column of many numbers and a few strings."""
+    """Return numbers if all cells are numbers, else strings.
+
+    Refuse a column if more than half of the cells are numbers, some are not, and more than MOST_CLASSES values differ.
+    """
     if column.dtype.kind in "iuf":
         values = column.to_numpy()
     else:

@@ -25,7 +25,7 @@ SAVE_SECONDS = 30.0  # shortest time between two saved states
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, save and report. Return the exit status."""
     for module, package in (("safetensors.numpy", "safetensors"), ("matplotlib.figure", "matplotlib")):
-        need(module, package)  # an error must come before the training
+        need(module, package)  # raises before the training if the package is missing
     out, args = Path(args.out), resumed(args) if args.resume else args
     screen, settings = Screen(quiet=args.quiet), Settings.of(args)
     if args.mc_samples is not None and not settings.dropout:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def resumed(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the options of the resumed run. Options of the present command replace them."""
+    """Return the options of the run to resume. An option in the present command replaces the option of that run."""
     from ._options import build_parser
 
     new = [word for word in args.words[2:] if word != "--resume"]
@@ -110,7 +110,7 @@ class Saving:
             self.aside, self._is_clear = set_aside(self._folder), True
 
     def epoch(self, result: Result) -> None:
-        """Show the epoch. If SAVE_SECONDS have passed since the last save, write the state of the run."""
+        """Show the epoch. If more than SAVE_SECONDS have passed since the last save or the start, write the state."""
         self._watch.epoch(result)
         now = time.monotonic()
         if now - self._saved > SAVE_SECONDS:

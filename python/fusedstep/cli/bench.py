@@ -1,4 +1,7 @@
-"""``fusedstep bench`` measures the installed libraries on this machine. It writes a picture and a file of results."""
+"""``fusedstep bench`` compares the times of fusedstep and of other installed libraries on this machine.
+
+It writes a file of results, and a picture of them if Matplotlib is installed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from ._folder import open_folder, set_aside
 
 FILES = RESULTS, PICTURE = "results.json", "speedup.png"
 PACKAGES = {"sklearn": "scikit-learn"}
-# Libraries read these settings when they are imported. torch then uses huge pages, as NumPy does, and JAX uses the CPU.
+# Environment variables that torch and JAX read when they are imported. With these values, torch uses huge pages, as
+# NumPy does, and JAX uses the CPU.
 VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def outcome(document: Mapping[str, Any]) -> Iterable[str]:
-    """Return the results of the comparisons in words, and the names of missing libraries."""
+    """Yield the results of the comparisons in words, and the names of the libraries that are not installed."""
     from .._bench import records, verdicts
     from .._bench.common import ABSENT
 
@@ -57,7 +61,7 @@ def outcome(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 def files(document: Mapping[str, Any], folder: Path) -> Iterable[str]:
-    """Draw the picture, and print the names of the written files."""
+    """Draw the picture. Yield a line for each written file, or the reason why there is no picture."""
     from .._bench import pictures, records, rows
 
     lines = list(records.records(document))

@@ -20,9 +20,12 @@ from ._errors import UsageError
 from ._machine import Machine, look
 from ._report import Screen
 
-ADAM_BYTES = 28  # bytes per float32 parameter: p, m and v are read and written, g is read
+# Bytes that a step of Adam moves per float32 parameter. The parameter and its two states are read and written (6 times
+# 4 bytes), and the gradient is read (4 bytes).
+ADAM_BYTES = 28
 PRODUCTS = 20
-ROUNDS, BUDGET = 7, 2.0  # largest number of rounds (at least 3 are run), and seconds for all rounds
+ROUNDS = 7  # largest number of rounds of `measure`
+BUDGET = 2.0  # seconds after which no further round starts; the first 3 rounds are always run
 
 Rows = list[tuple[str, str]]
 
@@ -44,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         heads = [f"AdamW, {args.params:g} parameters", *_footprint.COLUMNS]
         screen.table("Memory", heads, _footprint.rows(round(args.params), machine.memory, figures.in_place))
         screen.line(
-            "(Activations are not included. The time of a step is the number of bytes that it moves, divided by the "
-            "bandwidth in place.)"
+            '(Activations are not included. "step at best" is the number of bytes that a step moves, divided by the '
+            "bandwidth of Adam's memory traffic above.)"
         )
     advice = advise(machine, figures)
     screen.line("What to change" if advice else "Nothing to change.")
@@ -57,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(parameters: int) -> Figures:
-    """Measure a copy, an Adam step, and the memory traffic of this step without its arithmetic.
+    """Measure a copy, an Adam step, and the memory traffic of such a step without its arithmetic.
 
-    Each round measures all of them. The results are medians over the rounds.
+    Each round measures all of them. The results are medians over the rounds. The times of a matrix product are also
+    measured, once.
     """
     rng = np.random.default_rng(0)
     block = rng.standard_normal(1 << 16, dtype=np.float32)
@@ -91,7 +95,7 @@ def measure(parameters: int) -> Figures:
 
 
 def measure_products() -> tuple[float, float]:
-    """Return the times of a matrix product of NumPy with all threads of BLAS and with one thread.
+    """Return the mean times of a matrix product of NumPy, first with all threads of BLAS and then with one thread.
 
     If threadpoolctl is missing, return 0 and 0.
     """
@@ -114,12 +118,15 @@ def measure_products() -> tuple[float, float]:
 
 
 def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
-    """Return the facts about threads, instruction set and libraries, and the reason for the number of threads."""
+    """Return the facts about threads, instruction set and libraries, and the reason for the number of threads.
+
+    `wish` is the value of the option ``--threads``.
+    """
     rows = [
         ("CPU", machine.cpu),
-        ("instruction set", f"{machine.isa}, of {', '.join(machine.isas)}"),
+        ("instruction set", f"{machine.isa} (available: {', '.join(machine.isas)})"),
         ("threads of a step", f"{machine.threads}: {why(machine, wish)}"),
-        ("back end", "OpenMP, which this process uses" if machine.backend == "openmp" else "own threads"),
+        ("back end", "threads of OpenMP" if machine.backend == "openmp" else "threads of fusedstep"),
     ]
     for lib in machine.libraries:
         kind = "OpenMP" if lib.is_openmp else "BLAS"
@@ -131,7 +138,7 @@ def machine_rows(machine: Machine, wish: int | None = None) -> Rows:
 
 
 def why(machine: Machine, wish: int | None) -> str:
-    """Explain the number of threads."""
+    """Explain the number of threads by a list of its limits. `wish` is the value of the option ``--threads``."""
     limits = [f"{machine.cpus} CPUs", f"affinity {machine.affinity}"]
     limits.append("no quota" if machine.quota is None else f"quota {machine.quota:g}")
     names = ("FUSEDSTEP_NUM_THREADS", "OMP_NUM_THREADS")
@@ -141,13 +148,17 @@ def why(machine: Machine, wish: int | None) -> str:
 
 
 def figure_rows(machine: Machine, figures: Figures) -> Rows:
-    """Return the measured figures."""
+    """Return the measured bandwidths, and the shortest possible time and the measured time of an Adam step."""
     millions = f"{figures.parameters / 1e6:g} million parameters"
     return [
-        ("copy", f"{figures.copy:.1f} GB/s (NumPy's, one thread)"),
+        ("copy by NumPy", f"{figures.copy:.1f} GB/s with one thread"),
         (
-            "in place",
-            f"{figures.in_place:.1f} GB/s with {machine.threads} threads, {figures.in_place_one:.1f} with one",
+            "Adam's memory traffic",
+            f"{figures.in_place:.1f} GB/s with {machine.threads} threads, {figures.in_place_one:.1f} GB/s with one",
         ),
-        (f"Adam, {millions}", f"should take {1e3 * figures.should:.2f} ms, takes {1e3 * figures.does:.2f} ms"),
+        (
+            f"Adam, {millions}",
+            f"should take {1e3 * figures.should:.2f} ms, the time of its memory traffic; "
+            f"takes {1e3 * figures.does:.2f} ms",
+        ),
     ]

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _as_values(rows: Rows) -> Rows:
     assert rows.target is not None
     if rows.target.dtype.kind not in "iuf":
-        raise UsageError(f"{rows.name}: the target must be numbers, because the model is a regression; got strings")
+        raise UsageError(f"{rows.name}: the target must be numbers, because the model predicts numbers; got strings")
     rows.target = rows.target.astype(np.float64)
     return rows
 

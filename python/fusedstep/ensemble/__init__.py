@@ -5,9 +5,9 @@
     average       the mean of the predictions f_j(x) of m models      (1/m) sum_j f_j(x)
     Ensemble      models whose predictions are averaged, and the variance between the models
     Snapshots     copies of a model from the end of each cycle of a schedule with restarts
-    Polyak        the average of the weights theta during a training   avg = d avg + (1 - d) theta
+    Polyak        the average, with the decay d, of the weights theta during a training   avg = d avg + (1 - d) theta
     over_seeds    a score's mean, standard deviation and standard error over seeds
-    monte_carlo   mean and variance of a random prediction, such as with dropout (`fusedstep.dropout_moments`)
+    monte_carlo   mean and variance of a prediction over dropout masks (the same as `fusedstep.dropout_moments`)
 """
 
 from typing import TYPE_CHECKING

@@ -37,7 +37,8 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Raises
     ------
     TypeError, ValueError
-        If there is no prediction, if shapes differ, or if the number of weights differs from the number of predictions.
+        If there is no prediction, if shapes differ, if the number of weights differs from the number of predictions, or
+        if a weight is negative or all are 0.
 
     Examples
     --------
@@ -88,9 +89,9 @@ class Ensemble(Sequence[Any]):
 
     Notes
     -----
-    Sources: Hansen and Salamon (1990); Lakshminarayanan, Pritzel, Blundell (2017), who train each member with another
-    seed. The squared error of the average is the mean squared error of the members minus the variance between the
-    members (Krogh and Vedelsby 1995).
+    Sources: Hansen and Salamon (1990); Lakshminarayanan, Pritzel, Blundell (2017), who train each member with a
+    different seed. The squared error of the average prediction is the mean of the members' squared errors, minus the
+    variance of the members' predictions (Krogh and Vedelsby 1995).
 
     Examples
     --------
@@ -116,7 +117,7 @@ class Ensemble(Sequence[Any]):
         return self._members[index]
 
     def outputs(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Iterator[Array]:
-        """Yield ``transform(prediction)`` of each member, or the predictions themselves if there is no `transform`."""
+        """Yield each member's prediction for x. If `transform` is given, yield ``transform(prediction)`` instead."""
         for i, member in enumerate(self):
             y = predictor(f"{type(self).__name__}: members[{i}]", member)(x)
             yield np.asarray(transform(y) if transform else y)
@@ -126,7 +127,10 @@ class Ensemble(Sequence[Any]):
         return average(self.outputs(x, transform))
 
     def moments(self, x: Any, transform: Callable[[Array], Array] | None = None) -> Moments:
-        """Return mean and variance of the predictions for x. The denominator of the variance is ``len(self)``."""
+        """Return the mean and the variance of the members' predictions for x.
+
+        `transform`, if given, first changes each prediction. The denominator of the variance is ``len(self)``.
+        """
         mean, squares = deviations(f"{type(self).__name__}: members", self.outputs(x, transform))
         return Moments(mean, squares / len(self), len(self))
 
@@ -135,7 +139,7 @@ class Ensemble(Sequence[Any]):
 
 
 def predictor(what: str, member: Any) -> Callable[[Any], Any]:
-    """Return the function with which a member predicts."""
+    """Return the function with which a member predicts. `what` names the member in the error message."""
     found = getattr(member, "predict", member)
     if not callable(found):
         raise TypeError(f"{what} must have predict(x) or be a function of x; got {type(member).__name__}")

@@ -49,8 +49,8 @@ class Polyak:
     Notes
     -----
     Sources: Polyak and Juditsky (1992); Izmailov et al. (2018), SWA, for one update per epoch. The running statistics
-    of batch normalisation are not parameters. Measure them again with the averages
-    (`fusedstep.nn.measure_batch_norm`).
+    of batch normalisation are not parameters, and are not averaged. If you use the averages as parameters, measure the
+    statistics again (`fusedstep.nn.measure_batch_norm`).
 
     Examples
     --------
@@ -89,7 +89,7 @@ class Polyak:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the ``with`` block, the parameters have the averages as values. The end of the block restores them."""
+        """Set the parameters to the averages inside a ``with`` block. After it, they have their former values."""
         kept = [array.copy(order="K") for array in self._arrays]
         try:
             for array, average in zip(self._arrays, self.values, strict=True):

@@ -19,7 +19,7 @@ class SeedScores(NamedTuple):
         One score for each seed, in the order of the seeds.
     mean : float
     std : float
-        Standard deviation between seeds, with n - 1 in the denominator. It is nan for one seed.
+        Standard deviation of the n scores, with n - 1 in the denominator. With only one seed, it is nan.
     standard_error : float
         Standard error of the mean: ``std / sqrt(n)``.
     """
@@ -31,7 +31,7 @@ class SeedScores(NamedTuple):
 
 
 def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScores:
-    """Compute a score once per seed. Return the scores, their mean and its standard error.
+    """Compute a score for each seed, and the mean, the standard deviation and the standard error of these scores.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ def over_seeds(score: Callable[[int], float], seeds: Iterable[int]) -> SeedScore
 
     Notes
     -----
-    To compare two methods with standard errors a and b, compute the standard error of the difference of their means:
-    ``sqrt(a^2 + b^2)``. A difference below about twice this number may be chance. To average the models instead of the
-    scores, use ``Ensemble(train(seed) for seed in seeds)``.
+    To compare two methods whose means have the standard errors a and b, compute the standard error of the difference of
+    the means: ``sqrt(a^2 + b^2)``. A difference below about twice this number may be chance. To average models instead
+    of scores, use ``Ensemble(train(seed) for seed in seeds)``, where ``train`` returns a model.
 
     Examples
     --------

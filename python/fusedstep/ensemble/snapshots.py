@@ -62,7 +62,7 @@ class Snapshots(Ensemble):
         self._members = []
 
     def put(self, models: Sequence[Any]) -> None:
-        """Replace the models by those of a resumed training. They are not copied."""
+        """Replace the copies by `models`, for example by those of a checkpoint. `models` are not copied."""
         self._members[:] = models
 
     def observe(self, t: int) -> bool:

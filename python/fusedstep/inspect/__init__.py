@@ -2,19 +2,21 @@
 
 Most functions have the arguments ``f`` and ``theta``. ``f`` is a function of one vector. It returns the pair
 (value, gradient), like a function for ``scipy.optimize.minimize`` with ``jac=True``. ``theta`` is the vector at which
-``f`` is analysed. `objective` creates ``f`` from a network, a loss and data, and ``f.theta`` from the weights.
+``f`` is analysed. `objective` creates such a function ``f`` from a network, a loss and data. Its attribute ``f.theta``
+contains the weights of the network.
 
 - `check_gradient` compares the gradient of each parameter with central differences.
 - `hessian_vector_product`, `hessian` and `extreme_eigenvalues` compute the curvature from differences of gradients.
 - `critical_point` classifies a point as minimum, maximum, saddle or plateau, by the gradient and the eigenvalues of the
   Hessian.
 - `sharpness` computes how much the loss can grow in a small box around theta.
-- `line` and `plane` evaluate and draw the loss along one and two directions.
-- `random_direction` draws a direction with the norms of a network's weights.
+- `line` evaluates the loss along one direction, and `plane` along two. Their results have a method ``plot``.
+- `random_direction` returns a random direction for `line` and `plane`. For each unit of a network, the elements of the
+  direction have the same norm as the weights of the unit.
 - `newton_step` computes theta - rate (H + damping I)^-1 g, with the gradient g and the Hessian H.
-- `bias_variance` decomposes the expected loss, by bootstrap.
-- `memory` computes the bytes per parameter that an optimizer needs, now and with other options.
-- `plot_curves` draws losses over the epochs.
+- `bias_variance` decomposes the expected loss into bias and variance, with training sets drawn by bootstrap.
+- `memory` computes the bytes per parameter that an optimizer needs with its present options and with other options.
+- `plot_curves` draws losses over the epochs of a training.
 """
 
 from typing import TYPE_CHECKING

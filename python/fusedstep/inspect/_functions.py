@@ -1,4 +1,7 @@
-"""Checks of the arguments ``f``, a function of one vector, and ``theta``, the point at which f is analysed."""
+"""Checks of the arguments ``f``, a function of one vector, and ``theta``, the point at which f is analysed.
+
+The argument `call` of the checks is the name of the public function, with which the error message begins.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
 
 
 def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) -> Vector:
-    """Return finite numbers as a new vector of float64."""
+    """Return `value` as a new vector of float64. Refuse a wrong shape and numbers that are not finite.
+
+    `name` is the name of the argument. If `size` is given, the vector must have this number of elements.
+    """
     found = np.array(value, np.float64, copy=True)
     if found.ndim != 1 or not found.size or (size is not None and found.size != size):
         need = f"({size},)" if size else "(d,) with d >= 1"
@@ -48,7 +54,7 @@ def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) 
 
 
 def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
-    """Return value and gradient of f at theta. Refuse a gradient of a wrong shape."""
+    """Return the value and the gradient of f at theta. Refuse a gradient of a wrong shape."""
     result = f(theta)
     if not isinstance(result, tuple) or len(result) != 2:
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
@@ -60,7 +66,7 @@ def both(call: str, f: Function, theta: Vector) -> tuple[float, Vector]:
 
 
 def value_of(f: Any) -> Callable[[Vector], float]:
-    """Return a function that returns only the value of f. For an `Objective`, this function computes no gradient."""
+    """Return a function that returns only the value of f. If f is an `Objective`, no gradient is computed."""
     if hasattr(f, "value"):
         return f.value
 

@@ -1,4 +1,4 @@
-"""The kind of a critical point, and its sharpness."""
+"""The kind of a critical point, and the sharpness of a loss at a point."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CriticalPoint(NamedTuple):
     gradient_norm : float
         The Euclidean norm of the gradient.
     smallest, largest : float
-        The extreme eigenvalues of the Hessian.
+        The smallest and the largest eigenvalue of the Hessian.
     """
 
     kind: str
@@ -47,7 +47,7 @@ def critical_point(
     ::
 
         g = gradient,   lo, hi = smallest and largest eigenvalue of the Hessian,   tol = curvature_tol
-        not critical    |g| > gradient_tol
+        not critical    |g| > gradient_tol; for all other kinds, |g| <= gradient_tol
         saddle          lo < -tol and hi > tol
         minimum         lo > tol
         flat minimum    -tol <= lo <= tol and hi > tol
@@ -60,13 +60,13 @@ def critical_point(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     gradient_tol : float
         A gradient is treated as zero if its norm is at most this number. At least 0.
     curvature_tol : float
         An eigenvalue is treated as zero if its absolute value is at most this number. At least 0.
     key : Key, optional
-        See `extreme_eigenvalues`.
+        The key of the random start vector of `extreme_eigenvalues`, which computes the eigenvalues.
 
     Returns
     -------
@@ -118,22 +118,22 @@ def sharpness(
     iterations: int = 10,
     key: Key | None = None,
 ) -> float:
-    r"""Return how much the loss can grow within a small box around theta, in percent.
+    r"""Return how much the loss can grow within a small box around theta, in percent of 1 + f(theta).
 
     ::
 
-        100 (max_z f(theta + z) - f(theta)) / (1 + f(theta)),    |z_i| <= epsilon (|theta_i| + 1)
+        100 (max_z f(theta + z) - f(theta)) / (1 + f(theta))    over all z in the box |z_i| <= epsilon (|theta_i| + 1)
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     epsilon : float
         Size of the box; see the formula. It must be above 0.
     iterations : int
-        Iterations of the search for the maximum, at least 1.
+        Largest number of iterations of the search for the maximum, at least 1.
     key : Key, optional
         The key of the random point in the box at which the search starts. The search does not start at theta, because
         theta is usually a minimum, where the gradient is zero.
@@ -152,9 +152,9 @@ def sharpness(
 
     Notes
     -----
-    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 over the full space. As in
-    this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights (Dinh et al.
-    2017). So compare only networks with the same architecture.
+    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1, for a box in the space of all
+    weights. As in this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights
+    (Dinh et al. 2017). So compare only networks with the same architecture.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def plot_curves(
     ax : matplotlib axes, optional
         Axes to draw in. By default, a new figure is made.
     best : str, optional
-        Name of a curve. The epoch of its smallest value is marked. Early stopping restores the weights of this epoch.
+        Name of a curve, for example that of the validation loss. The epoch of its smallest value is marked.
     xlabel, ylabel : str
         Labels of the axes.
     log : bool
@@ -52,7 +52,7 @@ def plot_curves(
     ['training', 'validation', 'best epoch: 2']
     """
     if not isinstance(curves, Mapping):
-        raise TypeError(f"plot_curves: curves must be a dict of name and values; got {type(curves).__name__}")
+        raise TypeError(f"plot_curves: curves must be a dict of names and their values; got {type(curves).__name__}")
     if not curves:
         raise ValueError("plot_curves: curves must hold at least one curve; got none")
     if best is not None and best not in curves:

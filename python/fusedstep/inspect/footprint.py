@@ -1,4 +1,4 @@
-"""The bytes per parameter that an optimizer needs, now and with other options."""
+"""The bytes per parameter that an optimizer needs with its present options and with other options."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "uint8": 1}
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes per parameter for one group or one setting, as returned by `memory`.
+    """Bytes per parameter for one parameter group or one setting, as returned by `memory`.
 
-    Here, a parameter is one number of a parameter array. A setting is a value of `state_dtype` together with a value of
-    `master_weights`.
+    Here, a parameter is one number of a parameter array. A setting is a value of the option `state_dtype` together with
+    a value of the option `master_weights`.
 
     Attributes
     ----------
     name : str
-        Name of the group, or the setting.
+        The group, such as "groups[0]", or the setting, such as 'state_dtype="uint8"'.
     parameters : int
         Number of parameters: the sum of the sizes of the parameter arrays.
     weights, gradients, states, averages : float
         Bytes per parameter of the weights, their gradients, the optimizer's states and the averages of the weights.
     kept_bits : float
-        Bytes per parameter for ``master_weights``: the low 16 bits of float32 weights for bfloat16 parameters, and
-        float32 copies for float16 parameters.
+        Bytes per parameter for ``master_weights``. With float16 parameters, these are float32 copies of the weights.
+        With bfloat16 parameters, they are the 16 bits of each float32 weight that its parameter lacks, and one checksum
+        of 4 bytes per 256 parameters.
     scales : float
         Bytes per parameter for the scales of 8-bit states.
     """
@@ -49,7 +50,7 @@ class Bytes:
 
     @property
     def total(self) -> float:
-        """Bytes per parameter of all these parts together."""
+        """The sum of the bytes per parameter of all attributes from `weights` to `scales`."""
         return sum(getattr(self, part) for part in PARTS)
 
 
@@ -60,9 +61,10 @@ class Memory:
     Attributes
     ----------
     groups : tuple of Bytes
-        One `Bytes` for each group, with the present options of the group.
+        One `Bytes` for each parameter group, with the present options of the group.
     settings : tuple of Bytes
-        One `Bytes` for each possible choice of `state_dtype` and `master_weights`, if all groups had this choice.
+        One `Bytes` for each possible choice of `state_dtype` and `master_weights`. It tells what all groups together
+        would need if they had this choice.
     """
 
     groups: tuple[Bytes, ...]
@@ -80,34 +82,36 @@ class Memory:
         return "\n".join(lines)
 
 
-#: The first fields of `_Tensor`.
+#: The first six fields of `_Tensor`.
 _Described = tuple[int, int, int, int, bool, tuple[int, ...]]
 
 
 class _Tensor(NamedTuple):
     size: int
     itemsize: int
-    weight: int  # bytes per element, including the bytes of a copy
-    gradient: int
+    weight: int  # bytes per element of the parameter and of its copy in the CPU's memory, if there is one
+    gradient: int  # bytes per element of the gradient
     is_bfloat16: bool
     shape: tuple[int, ...]
     own: int  # number of elements of the states whose shapes differ from the parameter's shape
-    states: int
+    states: int  # number of states with the parameter's shape
     state_dtype: str | None
     averaged: bool
     keeps_bits: bool
 
 
 def memory(optimizer: Any) -> Memory:
-    """Return the bytes per parameter that a training with an optimizer needs, now and with other options.
+    """Return the bytes per parameter that an optimizer needs with its present options and with other options.
 
-    Here, a parameter is one number of a parameter array. Step counters are not included. If a gradient does not exist
-    yet, it is assumed to have the dtype of its parameter. States that do not exist before the first step are included.
+    Here, a parameter is one number of a parameter array. The bytes of weights, gradients, states and averages are
+    counted, but not those of step counters. If a gradient does not exist yet, it is assumed to have the dtype of its
+    parameter. States are counted even if the first step has not created them yet.
 
     Parameters
     ----------
     optimizer : optimizer of fusedstep or of fusedstep.torch
-        It may also be an `OffloadedOptimizer` around one of these. The weights are then those in the CPU's memory.
+        It may also be an `OffloadedOptimizer` with one of these classes. In this case, the weights are those in the
+        CPU's memory, which it steps. The weights of a model on another device are not counted.
 
     Returns
     -------

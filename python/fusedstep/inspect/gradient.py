@@ -16,23 +16,23 @@ from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, value_of
 
-STEP = 1e-5  # with this step, truncation (h^2) and rounding (2^-53 / h) are both about 1e-11
-SMALLEST = 1e-3  # the floor of `check_gradient`, relative to the largest gradient or the value
+STEP = 1e-5  # with this step h, the truncation error (h^2 / 6) and the rounding error (2^-53 / h) are about 1e-11
+SMALLEST = 1e-3  # the factor of `floor` in the formula of `check_gradient`
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of `check_gradient`. ``bool(result)`` is True if every error is below the tolerance.
+    """The result of `check_gradient`. ``bool(result)`` is True if every relative error is below the tolerance.
 
     Attributes
     ----------
     errors : dict of str to float
-        Relative error of the gradient of every parameter.
+        For each parameter, the relative error of its gradient.
     tol : float
-        The tolerance of the errors.
+        The tolerance of the relative errors.
     worst : str
-        A text about the element with the largest error. It contains the name of the parameter, the index of the
-        element, its gradient and its central difference.
+        A text about the element with the largest difference in the parameter with the largest relative error. It
+        contains the name of the parameter, the index of the element, its gradient and its central difference.
     """
 
     errors: dict[str, float]
@@ -48,9 +48,9 @@ class GradientCheck:
         return self.error < self.tol  # false for nan
 
     def __str__(self) -> str:
-        verdict = "the gradients agree" if self else "the gradients differ"
+        verdict = f"the gradients {'agree with' if self else 'differ from'} the central differences"
         rows = [f"  {name}: {error:.1e}" for name, error in self.errors.items()]
-        return "\n".join([f"{verdict}, relative errors (tolerance {self.tol:g}):", *rows, f"  worst: {self.worst}"])
+        return "\n".join([f"{verdict}; relative errors (tolerance {self.tol:g}):", *rows, f"  worst: {self.worst}"])
 
 
 def check_gradient(
@@ -64,20 +64,24 @@ def check_gradient(
 ) -> GradientCheck:
     r"""Compare the gradient of f with central differences of its value.
 
+    The parameters are those of the network of an `Objective`. For another function f, all of theta is one parameter. In
+    the formulas, g is the gradient of f, e_i is the unit vector of element i, max_i is the maximum over the checked
+    elements of one parameter, and max_j is the maximum over all elements of theta.
+
     ::
 
         n_i = (f(theta + h_i e_i) - f(theta - h_i e_i)) / (2 h_i),    h_i = step * max(1, |theta_i|)
-        error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|, floor),    g = gradient of f
-        floor = 1e-3 max(max_j |g_j|, |f(theta)|),    i: elements of this parameter,    j: elements of all parameters
+        floor = 1e-3 max(max_j |g_j|, |f(theta)|)
+        error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|, floor)
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     tol : float
-        The check succeeds if all relative errors are below this number.
+        The check succeeds if the error of every parameter is below this number.
     step : float
         Relative step of the differences; see the formula of h_i. It must be above 0.
     coordinates : int, optional
@@ -89,7 +93,7 @@ def check_gradient(
     Returns
     -------
     GradientCheck
-        In an ``if``, it is True if the check succeeds. If you print it, you see the error of every parameter.
+        ``bool(result)`` is True if the check succeeds. ``print(result)`` shows the error of every parameter.
 
     Raises
     ------
@@ -99,8 +103,10 @@ def check_gradient(
     Notes
     -----
     A ReLU has a kink at zero. If f has a kink between theta - h_i e_i and theta + h_i e_i, the central difference is
-    wrong although the gradient is right. In this case, check the gradient at another theta. torch's ``gradcheck``
-    compares each element with an absolute and a relative tolerance.
+    wrong although the gradient is right. In this case, check the gradient at another theta.
+
+    torch's ``gradcheck`` differs from this function: it compares each element of the gradient separately, with an
+    absolute and a relative tolerance.
 
     Examples
     --------
@@ -127,7 +133,7 @@ def check_gradient(
         errors[name] = error
         if not error <= worst[0]:
             i = int(chosen[where])
-            words = f"{name}[{i - piece.start}]: gradient {analytic[i]:.9g}, differences {numeric[where]:.9g}"
+            words = f"{name}[{i - piece.start}]: gradient {analytic[i]:.9g}, central difference {numeric[where]:.9g}"
             worst = (math.inf if math.isnan(error) else error, words)
     return GradientCheck(errors, tol, worst[1])
 
@@ -135,10 +141,11 @@ def check_gradient(
 def central_differences(
     f: Callable[[], float], array: npt.NDArray[Any], where: Iterable[int] | None = None, step: float = STEP
 ) -> Vector:
-    """Return central differences of f with respect to elements of `array`. The value of f must depend on `array`.
+    """Return central differences of f with respect to elements of `array`.
 
-    ``where`` has the indices of these elements in C order. If it is None, the differences of all elements are returned,
-    in the shape of the array.
+    f has no arguments and must read `array`. Each element of `array` is changed, and then restored. `where` has the
+    indices of the elements in C order. If it is None, the differences of all elements are returned, in the shape of
+    `array`.
     """
     indices = range(array.size) if where is None else where
     slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)
@@ -166,7 +173,11 @@ def _pieces(shapes: Mapping[str, tuple[int, ...]]) -> Iterable[tuple[str, slice]
 
 
 def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, int]:
-    """Return the relative error of a parameter, and the index of the element with the largest difference."""
+    """Return the relative error of a parameter, and the index of the element with the largest difference.
+
+    `analytic` is the gradient at the checked elements, and `numeric` are the central differences. `floor` is that of
+    the formula of `check_gradient`.
+    """
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)
     where = int(np.argmax(differences))  # the index of a nan if any difference is nan

@@ -13,21 +13,22 @@ from ..ops.noise import gaussian_noise
 from ..ops.philox import Key
 from ._functions import Function, Vector, both, place, scipy, vector
 
-STEP = float(
-    np.finfo(np.float64).eps ** (1 / 3)
-)  # 6e-6: with this step, truncation (h^2) and rounding (eps / h) are about equal
-DENSE = 64  # largest number of weights for which the whole matrix is cheaper than Lanczos
+# Relative step h of a difference, 6e-6. With it, the truncation error (h^2) and the rounding error (eps / h) are about
+# equal.
+STEP = float(np.finfo(np.float64).eps ** (1 / 3))
+DENSE = 64  # up to this number of weights, computing the whole Hessian is cheaper than the Lanczos method
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues at both ends of a Hessian.
+    """The smallest and the largest eigenvalues of a Hessian, returned by `extreme_eigenvalues`.
 
     Attributes
     ----------
     smallest, largest : ndarray, shape (k,)
-        The k smallest and the k largest eigenvalues, in ascending order.
+        The k smallest eigenvalues and the k largest eigenvalues, each in ascending order.
     smallest_vectors, largest_vectors : ndarray, shape (d, k)
-        The eigenvectors of these eigenvalues, as columns. Each column has the norm 1.
+        The eigenvectors of the smallest and of the largest eigenvalues. Column j belongs to eigenvalue j and has the
+        norm 1. d is the number of weights.
     """
 
     smallest: Vector
@@ -50,16 +51,16 @@ def hessian_vector_product(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     v : array_like, shape (d,)
-        The vector.
+        The vector by which the Hessian is multiplied.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     step : float
         Relative step of the difference; see the formula of h. It must be above 0.
 
     Returns
     -------
     ndarray of float64, shape (d,)
-        The product H v. f is called twice. If f is smooth, about nine digits are right.
+        The product H v. f is called twice. If f is smooth, about nine digits of the product are right.
 
     Raises
     ------
@@ -68,8 +69,8 @@ def hessian_vector_product(
 
     Notes
     -----
-    Pearlmutter (1994) computes the product exactly, but needs the derivative of the backward pass. Differences need
-    only gradients.
+    Pearlmutter (1994) computes the product exactly, but needs the derivative of the backward pass. This function
+    computes a difference of gradients, so it needs only the gradients.
 
     Examples
     --------
@@ -93,14 +94,16 @@ def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STE
 
 
 def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
-    """Return the whole Hessian as a symmetric matrix. For d weights, it needs 2 d calls of f, and d * d numbers.
+    """Return the whole Hessian of f as a symmetric matrix.
+
+    For d weights, f is called 2 d times, and the matrix has d * d elements.
 
     Parameters
     ----------
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.f
 
 
 def operator(call: str, f: Function, theta: Vector) -> Any:
-    """Return the Hessian as a scipy LinearOperator."""
+    """Return the Hessian of f at theta as a scipy LinearOperator."""
     linalg = scipy("sparse.linalg")
     shape = (theta.size, theta.size)
     return linalg.LinearOperator(shape, lambda v: _product(call, f, theta, np.ravel(v)), dtype=np.float64)
@@ -141,13 +144,14 @@ def extreme_eigenvalues(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     k : int
         Number of eigenvalues at each end, from 1 to d.
     tol : float
         Tolerance of the eigenvalues, relative to the largest absolute eigenvalue.
     key : Key, optional
-        The key of the random start vector. The same key gives the same result.
+        The key of the random vector with which the Lanczos method starts (see Notes). The same key gives the same
+        result.
 
     Returns
     -------
@@ -163,8 +167,8 @@ def extreme_eigenvalues(
 
     Notes
     -----
-    The eigenvalues are computed with the Lanczos method, by ``scipy.sparse.linalg.eigsh``. For k = 1, this needs about
-    60 Hessian-vector products. If d <= max(64, 4 k), the whole Hessian is computed instead.
+    If d > max(64, 4 k), ``scipy.sparse.linalg.eigsh`` computes the eigenvalues with the Lanczos method. For k = 1, this
+    method needs about 60 Hessian-vector products. Otherwise, the whole Hessian and all its eigenvalues are computed.
 
     Examples
     --------
@@ -187,7 +191,9 @@ def extreme_eigenvalues(
 def _lanczos(H: Any, k: int, tol: float, start: Vector) -> Spectrum:
     linalg = scipy("sparse.linalg")
     (extreme,) = linalg.eigsh(H, 1, which="LM", v0=start, tol=0.1, return_eigenvectors=False)
-    shift = 2.0 * abs(float(extreme))  # after the shift no eigenvalue is near zero, and tol is relative to the largest
+    # eigsh's tol is relative to each eigenvalue. Let e be the largest absolute eigenvalue: after a shift by 2 e, all
+    # eigenvalues are from e to 3 e, so tol is relative to e.
+    shift = 2.0 * abs(float(extreme))
     unit = linalg.aslinearoperator(scipy("sparse").identity(H.shape[0], format="csr"))
     values, vectors = linalg.eigsh(H + shift * unit, 2 * k, which="BE", v0=start, tol=tol)
     order = np.argsort(values)

@@ -16,14 +16,14 @@ from .objective import Objective
 
 
 class Line(NamedTuple):
-    """The loss along a line, returned by `line`.
+    """The values of f along a line, returned by ``line(f, direction, theta)``.
 
     Attributes
     ----------
     at : ndarray, shape (points,)
-        The values of a: the positions along the direction.
+        The positions along the direction, in ascending order.
     values : ndarray, shape (points,)
-        The values f(theta + a * direction).
+        ``values[i] = f(theta + at[i] * direction)``
     """
 
     at: Vector
@@ -31,20 +31,27 @@ class Line(NamedTuple):
 
     @property
     def curvature(self) -> Vector:
-        """Second differences at all points except the first and the last, as an array of shape (points - 2,).
+        """Second derivatives at all points except the first and the last, as an array of shape (points - 2,).
 
-        At point i, it is ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``, where h is the distance of the points.
+        At point i, the second derivative is approximated by ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``. f_i is
+        ``values[i]``, and h is ``at[1] - at[0]``.
         """
         h = self.at[1] - self.at[0]
         return np.diff(self.values, 2) / h**2
 
     def is_convex(self, tol: float = 1e-9) -> bool:
-        """Return True if all second differences of the values are at least ``-tol * max |f|``."""
+        """Return True if all differences ``f_(i-1) - 2 f_i + f_(i+1)`` are at least ``-tol * max |f_i|``.
+
+        f_i is ``values[i]``.
+        """
         least = -non_negative("Line.is_convex: tol", tol) * float(np.abs(self.values).max())
         return bool((np.diff(self.values, 2) >= least).all())
 
     def plot(self, ax: Any = None, **style: Any) -> Any:
-        """Draw the values over the positions. Return the axes. If `ax` is None, a new figure is made."""
+        """Draw `values` against `at`. Return the axes.
+
+        `ax` contains the axes to draw in. If it is None, a new figure is made. `style` has options of ``ax.plot``.
+        """
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
         ax.set(xlabel="step along the direction", ylabel="loss")
@@ -52,7 +59,7 @@ class Line(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """The loss over a plane, returned by `plane`.
+    """The values of f over a plane, returned by ``plane(f, first, second, theta)``.
 
     Attributes
     ----------
@@ -66,7 +73,11 @@ class Plane(NamedTuple):
     values: Vector
 
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
-        """Draw contours of the values, or of their logarithms. Return the axes. If `ax` is None, make a new figure."""
+        """Draw contours of `values`, or of their decimal logarithms if `log` is True. Return the axes.
+
+        `ax` contains the axes to draw in. If it is None, a new figure is made. `levels` and `style` are arguments of
+        ``contourf``.
+        """
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values
         filled = ax.contourf(self.at, self.at, shown, levels=levels, **style)
@@ -78,23 +89,24 @@ class Plane(NamedTuple):
 
 
 def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None) -> Vector:
-    r"""Return a random direction with the norms of a network's weights.
+    r"""Return a random direction v in the space of a network's weights, scaled separately for each unit.
 
     ::
 
         v_j = r_j / |r_j| * |theta_j|,    r ~ N(0, I)
 
-    theta_j contains the weights of all inputs of unit j of a layer. v_j and r_j are the elements of the direction v and
-    of the random vector r for the same weights. For biases, and for gamma and beta of a normalisation, v is 0.
+    theta_j contains the weights between the inputs of a layer and its unit j. v_j and r_j are the elements at the same
+    positions of the direction v and of the random vector r. For biases, and for gamma and beta of a normalisation, v
+    is 0.
 
     Parameters
     ----------
     f : Objective
         The result of `objective`, for a network with d weights.
     key : Key
-        The same key gives the same direction.
+        The key of the random vector r. The same key gives the same direction.
     theta : array_like, shape (d,), optional
-        The weights whose norms are used. By default the weights of the objective.
+        The weights whose norms are used. The default is ``f.theta``.
 
     Returns
     -------
@@ -107,10 +119,10 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
     Notes
     -----
-    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Along a direction without
-    these norms, the loss of a network with large weights looks flat, because a step of length 1 hardly changes such a
-    network. But the scale of the weights is arbitrary: in a ReLU network, the outputs stay the same if the weights and
-    biases of one layer are multiplied by 10, and the weights of the next layer by 1/10.
+    Source: Li et al. (2018), "Visualizing the loss landscape of neural nets", section 4. Along the unscaled direction
+    r, the loss of a network with large weights looks flat, because a step along r is small compared with the weights.
+    But the scale of the weights is arbitrary: in a ReLU network, the outputs stay the same if the weights and biases of
+    one layer are multiplied by 10, and the weights of the next layer by 1/10.
 
     Examples
     --------
@@ -145,7 +157,7 @@ def line(
     span: tuple[float, float] = (-1.0, 1.0),
     points: int = 51,
 ) -> Line:
-    """Evaluate f along a line.
+    """Evaluate f at equally distant points of a line through theta.
 
     ::
 
@@ -159,16 +171,17 @@ def line(
         For example the result of `random_direction`. With the direction ``theta_2 - theta``, a = 0 is the point theta,
         and a = 1 is the point theta_2.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     span : pair of float
         The smallest and the largest value of a.
     points : int
-        Number of points, at least 3.
+        Number of values of a, at least 3. The distances between neighbouring values are equal.
 
     Returns
     -------
     Line
-        (at, values), with ``plot(ax=None)``, ``curvature`` and ``is_convex()``.
+        A named tuple (at, values): the values of a and the values of f. It has the methods ``plot(ax=None)`` and
+        ``is_convex()``, and the property ``curvature``.
 
     Raises
     ------
@@ -202,7 +215,7 @@ def plane(
     span: tuple[float, float] = (-1.0, 1.0),
     points: int = 25,
 ) -> Plane:
-    """Evaluate f over a plane.
+    """Evaluate f at the points of a grid on a plane through theta.
 
     ::
 
@@ -215,16 +228,17 @@ def plane(
     first, second : array_like, shape (d,)
         For example two results of `random_direction` with different keys.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. By default the weights of the objective.
+        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     span : pair of float
         The smallest and the largest value of a and of b.
     points : int
-        Number of points along each axis, at least 3.
+        Number of values of a and of b, at least 3. The distances between neighbouring values are equal.
 
     Returns
     -------
     Plane
-        (at, values), with ``plot(ax=None)``.
+        A named tuple (at, values): the numbers from span[0] to span[1], and the values of f. It has the method
+        ``plot(ax=None)``.
 
     Raises
     ------

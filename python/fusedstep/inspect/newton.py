@@ -23,14 +23,14 @@ def newton_step(
     f : function of a vector (d,), or Objective
         Returns (value, gradient), in float64.
     theta : array_like, shape (d,), optional
-        The point at which the step starts. By default the weights of the objective.
+        The point at which the step starts. If f is an `Objective`, the default is ``f.theta``.
     damping : float
         A number of at least 0. It is added to each eigenvalue of H. If all eigenvalues of H + damping I are above 0,
         the step goes downhill. Otherwise, the step may go towards a saddle.
     rate : float
         Factor of the step, above 0.
     tol : float
-        Tolerance of the solution of the linear system, above 0.
+        Tolerance with which the linear system (H + damping I) p = g is solved for p, above 0.
 
     Returns
     -------
@@ -41,14 +41,14 @@ def newton_step(
     TypeError, ValueError
         If an argument is not as described.
     RuntimeError
-        If the linear system cannot be solved to the tolerance `tol`, because H + damping I is nearly singular.
+        If the linear system cannot be solved with the tolerance `tol`, because H + damping I is nearly singular.
     ImportError
         If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
     ``scipy.sparse.linalg.minres`` solves the system with Hessian-vector products. H is not computed and may be
-    indefinite. To minimise f with many such steps, and with a trust region instead of damping, use::
+    indefinite. To minimise an `Objective` f with many Newton steps, and with a trust region instead of damping, use::
 
         scipy.optimize.minimize(f, f.theta, jac=True, hessp=lambda t, v: hessian_vector_product(f, v, t),
                                 method="trust-ncg")
@@ -67,5 +67,8 @@ def newton_step(
     linalg = scipy("sparse.linalg")
     step, failed = linalg.minres(operator(call, f, at), -gradient, shift=-damping, rtol=tol)
     if failed:
-        raise RuntimeError(f"{call}: damping must be above {damping:g}, because the damped Hessian is nearly singular")
+        raise RuntimeError(
+            f"{call}: damping must be larger, because H + damping I (H: the Hessian) is nearly singular; "
+            f"got damping={damping:g}"
+        )
     return at + rate * step

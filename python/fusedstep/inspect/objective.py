@@ -39,13 +39,13 @@ class Objective:
         self(self.theta)  # raises an error if the loss does not fit the model
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        """Return value and gradient at theta. The gradient is a new array."""
+        """Return the mean loss at theta, and its gradient as a new array."""
         value, dy = self._loss.value_and_gradient(self._outputs(theta), self._targets)
         self._model.backward(dy)
         return value + self._model.penalty, self._model.grad_arena.copy()
 
     def value(self, theta: Vector) -> float:
-        """Return the value at theta."""
+        """Return the mean loss at theta. No gradient is computed."""
         return self._loss(self._outputs(theta), self._targets) + self._model.penalty
 
     def _outputs(self, theta: Vector) -> Array:
@@ -53,7 +53,10 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Split a vector with the size of theta. Return one view for each parameter, by name and in its shape."""
+        """Split a vector of d elements, such as a gradient, into views: one per parameter, in the parameter's shape.
+
+        The result is a dict with the names of the parameters as keys.
+        """
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
         return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
@@ -66,11 +69,14 @@ class Objective:
 def objective(
     model: Sequential, loss: Loss, x: npt.ArrayLike, targets: Any, *, training: bool = False, key: Key | None = None
 ) -> Objective:
-    """Return a function f(theta) of all weights: the mean loss over the rows x and its gradient, in float64.
+    """Return a function f of a network's weights: ``f(theta)`` is the mean loss over the rows x, with its gradient.
+
+    The call ``f(theta)`` returns (value, gradient), in float64. The gradient is with respect to theta, a vector of all
+    weights.
 
     ::
 
-        f(theta) = loss(model(x; theta), targets) + penalties on activations (in training)
+        value = loss(model(x; theta), targets) + penalties on activations (in training)
 
     Parameters
     ----------
@@ -81,17 +87,17 @@ def objective(
     x : array_like, shape (n, in_features)
         Input rows.
     targets : array_like
-        The targets of the loss.
+        The targets of the rows x, in the form that the loss needs.
     training : bool
-        If True, batch normalisation uses the statistics of the rows x, dropout is active, and the penalties on
-        activations are added.
+        If True, batch normalisation uses the statistics of the rows x, dropout is active, and layers such as
+        `L1Activity` add their penalties on activations.
     key : Key, optional
-        The key of the dropout masks in training. Every call of f uses the same masks.
+        The key of the dropout masks, used if `training` is True. Every call of f uses the same masks.
 
     Returns
     -------
     Objective
-        The function f. Its attribute ``theta`` has the model's weights.
+        The function f. Its attribute ``theta`` is a vector of the model's weights at the time of this call.
 
     Raises
     ------
@@ -112,9 +118,9 @@ def objective(
     if not isinstance(model, Sequential) or not model.params:
         raise TypeError(f"{call}: model must be a Sequential with parameters; got {model!r}")
     if not isinstance(loss, Loss):
-        raise TypeError(f"{call}: loss must be a Loss; got {loss!r}")
+        raise TypeError(f"{call}: loss must be a Loss, such as nn.SoftmaxNLL(); got {loss!r}")
     rows = np.asarray(x, np.float64)
     if rows.ndim != 2 or not rows.size:
-        raise ValueError(f"{call}: x must have the shape (n, in_features), n >= 1; got {describe(rows)}")
+        raise ValueError(f"{call}: x must have the shape (n, in_features) with n >= 1; got {describe(rows)}")
     source = Key(0) if key is None else key_of(call, key)
     return Objective(model.astype(np.float64), loss, rows, targets, flag(f"{call}: training", training), source)

@@ -1,4 +1,4 @@
-"""Decompose an error into bias and variance."""
+"""Decompose a mean loss into bias and variance."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ Array = npt.NDArray[Any]
 
 
 class BiasVariance(NamedTuple):
-    """The decomposition of a loss into bias and variance, returned by `bias_variance`.
+    """The decomposition of a mean loss into bias and variance, returned by `bias_variance`.
 
     Attributes
     ----------
     loss : float
-        Mean loss over the test rows and the training sets.
+        Mean loss of the predictions, over all test rows and all training sets.
     bias : float
-        Mean loss of the main predictions. The main prediction of a row is the mean of its predictions (loss "squared")
-        or its most frequent prediction (loss "zero_one"). The bias includes the noise of the test targets.
+        Mean loss of the main predictions. The main prediction for a test row is the mean of all predictions for this
+        row (loss "squared"), or the most frequent prediction (loss "zero_one"). The bias includes the noise of the test
+        targets.
     variance : float
         Mean loss of the predictions, with the main predictions in place of the targets.
     net_variance : float
         ``loss - bias``: the amount that the variance adds to the loss. With "squared", it is equal to ``variance``.
-        With "zero_one", it can be smaller, because variance reduces the loss of rows whose main prediction is wrong.
+        With "zero_one", it can be smaller: if the main prediction is wrong, a prediction that differs from it may be
+        right.
     predictions : ndarray, shape (rounds, n_test)
-        The prediction for each test row from each training set.
+        ``predictions[r, i]`` is the prediction for test row i after training on training set r.
     """
 
     loss: float
@@ -54,18 +56,21 @@ def bias_variance(
     loss: str = "squared",
     key: Key | None = None,
 ) -> BiasVariance:
-    r"""Decompose the loss into bias and variance, with training sets drawn by bootstrap.
+    r"""Decompose the mean loss of models into bias and variance. Their training sets are drawn by bootstrap.
 
-    ::
+    For one test row::
 
         squared     E (y - f)^2  =  (y - E f)^2  +  E (f - E f)^2
         zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m = most frequent f
         f: prediction of a model,    y: target,    E: mean over the training sets,    [...]: 1 if true, else 0
 
+    The result contains the means of these terms over the test rows.
+
     Parameters
     ----------
     fit : function of (X, y)
-        It trains a model on these rows. It returns an object with the method ``predict(X)``, or a function of X.
+        It trains a model on these rows. It returns the model: an object with the method ``predict(X)``, or a function
+        of X that returns the predictions.
     X, y : array_like, n rows
         Each training set has n of these rows, drawn with replacement.
     X_test, y_test : array_like
@@ -85,12 +90,13 @@ def bias_variance(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or a prediction has another shape than y_test.
+        If an argument is not as described, or a model returns predictions of another shape than y_test.
 
     Notes
     -----
-    Sources: Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. A training set has about 63% of
-    the different rows, so the loss is somewhat larger than the loss of a model that was trained on all rows.
+    Sources: Geman, Bienenstock, Doursat (1992); Domingos (2000) for the zero-one loss. On average, a training set
+    contains about 63% of the n rows, and some of these rows several times. So the loss is somewhat larger than the loss
+    of a model that was trained on all rows.
 
     Examples
     --------
@@ -117,7 +123,9 @@ def bias_variance(
         chosen = (uniform(len(rows), source.fold(r)) * len(rows)).astype(np.intp)
         found = np.asarray(predictor(f"{call}: the model from fit", fit(rows[chosen], targets[chosen]))(X_test))
         if found.size != truth.size:
-            raise ValueError(f"{call}: predictions must have the shape {truth.shape}; got {found.shape}")
+            raise ValueError(
+                f"{call}: the model from fit must return predictions of shape {truth.shape}; got {found.shape}"
+            )
         predictions.append(found.reshape(truth.shape))
     return _decompose(np.stack(predictions), truth, loss)
 
@@ -135,4 +143,4 @@ def _decompose(predictions: Array, truth: Array, loss: str) -> BiasVariance:
 
 def _most_frequent(labels: Array) -> Any:
     values, counts = np.unique(labels, return_counts=True)
-    return values[np.argmax(counts)]  # if several are equally frequent, the smallest
+    return values[np.argmax(counts)]  # if several labels are equally frequent, the smallest of them

@@ -20,14 +20,15 @@ class Layer:
     the gradient of the loss with respect to y, and dx is the gradient with respect to x.
 
     A layer declares the memory that it needs (`param_shapes`, `buffer_shapes`). `Sequential` allocates that memory and
-    passes views of it to `attach`. Results are in scratch memory that is reused for every batch of the same size. So an
-    array that `forward` or `backward` returns is valid until the next call.
+    passes views of it to `attach`. An array that `forward` or `backward` returns is valid until the next call, because
+    layers write their results to scratch memory, which is used again for every batch of the same size.
 
     Attributes
     ----------
     works_in_place : bool
-        Class attribute. If True, `Sequential` sets ``over_x`` and ``over_dy`` if possible. With ``over_x``, y may
-        overwrite x. With ``over_dy``, dx may overwrite dy.
+        Class attribute. True if the layer can write y over x, or dx over dy. If no other code needs x, `Sequential`
+        then sets the attribute ``over_x`` to True, and `forward` may write y over x. If no other code needs dy,
+        `Sequential` sets ``over_dy`` to True, and `backward` may write dx over dy.
     keeps_output : bool
         Class attribute, True by default. True if the next layer must not overwrite y, because `backward` reads y or
         because y and x may be the same array.
@@ -45,7 +46,8 @@ class Layer:
 
     Examples
     --------
-    A layer of your own. `config` must return the constructor's arguments, because they are needed to copy the model.
+    This example defines a layer. `config` must return the constructor's arguments, because they are needed to copy the
+    model.
 
     >>> import numpy as np
     >>> from fusedstep import inspect, nn
@@ -95,7 +97,7 @@ class Layer:
         self.buffers: dict[str, Array] = {}
 
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments that fix shapes and behaviour, as JSON data."""
+        """Return the constructor's arguments that determine shapes and behaviour, as a dict for JSON."""
         return {}
 
     def __repr__(self) -> str:
@@ -107,18 +109,24 @@ class Layer:
         return {}
 
     def buffer_shapes(self) -> dict[str, Shape]:
-        """Return the names and shapes of the arrays in the model's dtype that are saved but not trained."""
+        """Return the names and shapes of the arrays that are saved but not trained, and have the model's dtype."""
         return {}
 
     def counter_shapes(self) -> dict[str, Shape]:
-        """Return the names and shapes of the int64 arrays that are saved but not trained. ``buffers`` has them too."""
+        """Return the names and shapes of the int64 arrays that are saved but not trained.
+
+        The attribute ``buffers`` contains these arrays and the arrays of `buffer_shapes`.
+        """
         return {}
 
     def fit_width(self, width: int | None) -> None:
-        """Set the width of the input (None: unknown). `Sequential` calls it before it asks for widths and shapes."""
+        """Set the width of the input (None: unknown). The model calls it before `widths` and `param_shapes`."""
 
     def widths(self) -> tuple[int | None, int | None]:
-        """Return the widths of input and output. (None, None): any width, and the output is as wide as the input."""
+        """Return the widths of input and output.
+
+        (None, None) means that the input may have any width, and that the output is as wide as the input.
+        """
         return None, None
 
     def attach(
@@ -128,12 +136,15 @@ class Layer:
         buffers: Mapping[str, Array],
         dtype: np.dtype[Any],
     ) -> None:
-        """Receive the views of the model's memory. `Sequential` calls it once."""
+        """Store the views of the model's memory. The model calls this method once."""
         self.params, self.grads, self.buffers = dict(params), dict(grads), dict(buffers)
         self.attached = True
 
     def forward_with(self, after: Layer) -> Forward | None:
-        """Return a function that computes this layer and the next layer `after` in one pass, or None."""
+        """Return a function that computes this layer and the next layer `after` in one pass over the data.
+
+        If there is no such function, return None.
+        """
         return None
 
     def initialize(self, rng: np.random.Generator) -> None:
@@ -142,8 +153,8 @@ class Layer:
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        If `key` is None, the layer again draws its own random numbers, and only in training. ``first_row`` is the index
-        of the next pass's first row among all rows.
+        If `key` is None, the layer again draws its own random numbers, and only in training. An input may be divided
+        into several passes: ``first_row`` is the index, in the whole input, of the first row of the next pass.
         """
 
     def forward(self, x: Array, training: bool) -> Array:
@@ -151,9 +162,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, x, training)")
 
     def backward(self, dy: Array, need_dx: bool) -> Array | None:
-        """Write the gradients of the parameters to ``grads``, for the ``x`` of the last `forward`.
+        """Return dx, the gradient of the loss with respect to the ``x`` of the last `forward`.
 
-        Return the gradient of the loss with respect to ``x``. If `need_dx` is False, return None.
+        ``dy`` is the gradient of the loss with respect to the output. Also write the gradients of the parameters to
+        ``grads``. If `need_dx` is False, return None instead of dx.
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward(self, dy, need_dx)")
 
@@ -165,6 +177,6 @@ Kind = TypeVar("Kind", bound=type[Layer])
 
 
 def can_be_saved(kind: Kind) -> Kind:
-    """Allow `save` and `load` for models with this class of layers."""
+    """Allow `save` and `load` for models with layers of this class. To be used as a class decorator."""
     LAYERS[kind.__name__] = kind
     return kind

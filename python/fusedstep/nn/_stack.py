@@ -13,7 +13,7 @@ Recipe = tuple[type[Layer], dict[str, Any], "list[Recipe]"]
 
 
 def check_layers(owner: str, layers: Sequence[object]) -> None:
-    """Refuse objects that are not layers, occur twice or belong to another model."""
+    """Refuse an empty sequence, and objects that are not layers, occur twice or belong to another model."""
     if not layers:
         raise ValueError(f"{owner}: layers must hold at least one layer; got none")
     seen: dict[int, int] = {}
@@ -27,7 +27,10 @@ def check_layers(owner: str, layers: Sequence[object]) -> None:
 
 
 def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tuple[Width, Width]:
-    """Set the width of each layer's input. Return the widths of the stack's input and output (None: any width)."""
+    """Set the width of each layer's input. Return the widths of the stack's input and output (None: any width).
+
+    ``width`` is the width of the stack's input, or None if it is unknown.
+    """
     first = width
     for i, layer in enumerate(layers):
         layer.fit_width(width)
@@ -40,9 +43,10 @@ def fit_widths(owner: str, layers: Sequence[Layer], width: Width = None) -> tupl
 
 
 def allow_in_place(layers: Sequence[Layer]) -> None:
-    """Let layers overwrite x and dy if nobody else needs them.
+    """Allow each layer to overwrite its input x, and the gradient dy of its output, if no other code needs them.
 
-    The x and the dy of the whole stack belong to the caller. Other arrays may be needed by a neighbouring layer.
+    The first layer's x and the last layer's dy belong to the caller. Other arrays may be needed by a neighbouring
+    layer.
     """
     last = len(layers) - 1
     for i, layer in enumerate(layers):
@@ -81,12 +85,12 @@ def numbered(shapes: Sequence[dict[str, Shape]]) -> dict[str, Shape]:
 
 
 def recipe(layer: Layer) -> Recipe:
-    """Return the type of a layer, its arguments and the recipes of its inner layers, for `make`."""
+    """Return the type of a layer, its constructor's arguments and the recipes of its inner layers, for `make`."""
     return type(layer), layer.config(), [recipe(inner) for inner in layer.sublayers]
 
 
 def make(how: Recipe) -> Layer:
-    """Make a layer from a recipe."""
+    """Make a layer from the result of `recipe`."""
     kind, config, inner = how
     layers = [make(each) for each in inner]
     try:

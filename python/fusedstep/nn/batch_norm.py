@@ -1,4 +1,4 @@
-"""Batch normalisation in a network. The same pass can add a residual and apply a ReLU."""
+"""Batch normalisation in a network. It can also add a residual and apply a ReLU in the same pass over the data."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class BatchNorm(Layer):
     num_features : int, optional
         Width of the input. By default, the width of the previous layer's output.
     momentum : float from 0 to 1, or None
-        Weight of the current batch in the running statistics. None: the running statistics are the averages over all
-        batches so far.
+        Weight of the current batch in the running statistics. None: the running statistics are the averages of the
+        batch statistics over all training batches so far.
     eps : float
         Number that is added to the variance, >= 0.
     affine : bool
@@ -44,13 +44,14 @@ class BatchNorm(Layer):
     Attributes
     ----------
     buffers : dict
-        ``running_mean`` and ``running_var`` in the model's dtype, and ``num_batches`` as int64. They are saved with the
-        model but not optimised.
+        ``running_mean`` and ``running_var`` in the model's dtype, and ``num_batches``, the number of training batches
+        so far, as int64. All three are saved with the model but not optimised.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. In training, `forward` also raises an error if the batch has a single row.
+        If an argument is not as described. In training, `forward` raises ValueError if the batch has fewer than two
+        rows.
 
     Notes
     -----
@@ -142,9 +143,9 @@ class BatchNorm(Layer):
         return dx if need_dx else None
 
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
-        """Return y. If there is a residual, it is added before the ReLU.
+        """Return y, the output for the input x. If a residual is given, it is added before the ReLU.
 
-        `gradients` reads x and the residual again, so do not change them before that call.
+        `gradients` reads x again, so do not change x before that call.
         """
         y = self._y[x.shape]
         if not (training or len(x)):  # the kernel refuses an empty batch, but a prediction may have no rows
@@ -167,9 +168,10 @@ class BatchNorm(Layer):
         return y
 
     def gradients(self, dy: Array) -> BatchNormGrads:
-        """Write the gradients of gamma and beta. Return dx and dresidual, the gradient with respect to the residual.
+        """Return the gradients of the loss, and copy those with respect to gamma and beta to ``self.grads``.
 
-        Without a residual, dresidual is None. With a residual and without a ReLU, dresidual is dy itself.
+        dy, dx and dresidual are the gradients with respect to y, x and the residual of the last `normalize`. Without a
+        residual, dresidual is None. With a residual and without a ReLU, dresidual is dy itself.
         """
         keeps_dy = self._has_residual and not self.relu
         dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
@@ -183,14 +185,15 @@ class BatchNorm(Layer):
 def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     """Measure the running statistics of all `BatchNorm` layers again, with the current weights.
 
-    Running statistics are valid only for the weights with which they were measured. So call this function before you
-    evaluate the model with other weights: inside ``optimizer.averaged()``, or after you have copied averages into the
-    model. The old statistics are overwritten.
+    Running statistics are valid only for the weights with which they were measured. So if the model has other weights,
+    call this function before you evaluate the model. Examples are a block ``with optimizer.averaged():``, in which the
+    weights are averages, and a model into which you have copied averaged weights. The old statistics are overwritten.
 
     Parameters
     ----------
     model : Sequential
-        The forward passes are passes in training, for example with dropout masks. Gradients and weights do not change.
+        Its forward passes are those of training, so that `Dropout`, for example, applies masks. Its weights and
+        gradients do not change.
     batches : iterable of arrays
         At least one batch of inputs. Each batch must have at least two rows. The running statistics become the means of
         the batch statistics over all batches.
@@ -198,7 +201,8 @@ def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     Raises
     ------
     ValueError
-        If there is no batch, or a batch does not fit the model. The statistics then keep their old values.
+        If there is no batch, if a batch does not fit the model, or if a batch has fewer than two rows. If an error is
+        raised, the statistics have their old values.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The layers of a hidden block."""
+"""The layers of a hidden block: a fully connected layer with its activation, batch norm and dropout."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ def hidden_block(
     in_features, out_features : int
         Widths of the block's input and output, >= 1.
     activation : type of Layer, optional
-        Class of the activation. None: no activation. A ReLU after a batch norm is computed by the `BatchNorm`.
+        Class of the activation. None: no activation. If the activation is `ReLU` and `batch_norm` is True, there is no
+        `ReLU` layer, because the `BatchNorm` also computes the ReLU.
     batch_norm : bool
-        If True, there is a `BatchNorm`. The `Linear` then has no bias, because batch norm would subtract it.
+        If True, there is a `BatchNorm`. The `Linear` then has no bias, because batch norm would subtract the bias.
     dropout : float
-        Probability that an activation is set to 0. If it is 0, there is no `Dropout`.
+        The argument p of `Dropout`: the probability that an element is set to 0. If p is 0, there is no `Dropout`.
     penalty : Layer, optional
-        A penalty on the activations, such as `L1Activity`.
+        A penalty on the outputs of the activation, such as `L1Activity`.
     weight_init, bias_init : callable, optional
         See `Linear`.
 
@@ -51,7 +52,7 @@ def hidden_block(
     Examples
     --------
     >>> from fusedstep import nn
-    >>> hidden_block(4, 8, batch_norm=True, dropout=0.5)
+    >>> nn.hidden_block(4, 8, batch_norm=True, dropout=0.5)
     [Linear(in_features=4, out_features=8, bias=False), BatchNorm(..., relu=True), Dropout(p=0.5, mode='inverted')]
     """
     linear = Linear(in_features, out_features, bias=not batch_norm, weight_init=weight_init, bias_init=bias_init)

@@ -1,4 +1,4 @@
-"""Dropout in a network. A mask is computed from a key and is not stored."""
+"""Dropout in a network. A mask is not stored: it is computed from a seed and a number that counts the passes."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Dropout(Layer):
     Attributes
     ----------
     buffers : dict
-        ``"stream"`` holds two int64 numbers. The first is the seed of the layer's `Philox` generator; it is drawn from
-        the model's ``rng`` when the model is made. The second is the number of the random stream that the next training
-        pass uses. Both are in ``state_dict``, so that a resumed training draws the same masks as one without a break.
+        ``"stream"`` holds two int64 numbers, from which the next mask is computed. The first is a seed. It is drawn
+        from the model's ``rng`` when the model is made. The second is the number of training passes so far. Both are in
+        ``state_dict``, so a resumed training draws the same masks as a training without a break.
 
     Raises
     ------
@@ -118,7 +118,11 @@ class Dropout(Layer):
         return _core.drop("Dropout.backward", "dy", dy, dx, None, *self._drawn)
 
     def _next(self, training: bool, width: int) -> tuple[int, int, int]:
-        """Return the seed, the stream and the index of the mask's first element. In training, go to the next stream."""
+        """Return the seed, the stream number and the index of the mask's first element in this stream.
+
+        After `sample` with a key, the seed and the stream number are those of the key. Else they are the layer's own,
+        and each training pass adds 1 to the layer's stream number. `width` is the number of columns of x.
+        """
         if self._sampled is not None:
             key, row = self._sampled
             return key.seed, key.stream, row * width

@@ -19,10 +19,14 @@ from .activations import ReLU
 
 @can_be_saved
 class Linear(Layer):
-    """``y = x W + b``; backward: ``dW = x^T dy``, ``db_j = sum_i dy_ij``, ``dx = dy W^T``.
+    """The fully connected layer ``y = x W + b``.
 
-    dy, dW, db and dx are the gradients of the loss with respect to y, W, b and x. The weight W has the shape
-    (in_features, out_features), like the ``coefs_`` of scikit-learn. torch stores the transpose of W.
+    dy, dW, db and dx are the gradients of the loss with respect to y, W, b and x::
+
+        dW = x^T dy,    db_j = sum_i dy_ij,    dx = dy W^T
+
+    The weight W has the shape (in_features, out_features), like the arrays in ``coefs_`` of scikit-learn's
+    ``MLPClassifier``. torch stores the transpose of W.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ class Linear(Layer):
 
 
 def _maker(name: str, make: init.Initializer) -> init.Initializer:
-    """Return `make` if it is an initialiser. Refuse anything else, such as `init.he` instead of ``init.he()``."""
+    """Return `make` if it is an initialiser, such as ``init.he()``. Refuse anything else, such as `init.he`."""
     try:
         signature(make).bind((1, 1), None, None)
     except TypeError:

@@ -1,8 +1,9 @@
-"""Layers that add a penalty on their inputs to the loss.
+"""Layers that penalise their inputs. Such a penalty is a term of the loss.
 
-Put such a layer after the layer whose outputs h should be sparse. h has n rows and k columns, one column per unit. The
-output of the penalty layer is h itself. In training, ``weight * penalty(h)`` is a part of ``Sequential.penalty``, and
-the layer adds the gradient of ``weight * penalty(h)`` to the gradient of the loss. In prediction, the penalty is 0.
+Put a penalty layer after the layer whose outputs h should be sparse. h has one row per sample and one column per unit.
+The output of the penalty layer is h itself. In training, ``weight * penalty(h)`` is a term of ``Sequential.penalty``,
+which `Trainer` adds to the loss. The result of the penalty layer's `backward` includes the gradient of this term with
+respect to h. In prediction, the penalty is 0.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from ._layer import Layer, can_be_saved
 
 
 class ActivityPenalty(Layer):
-    """The base class of layers that add a penalty on their input h to the loss.
+    """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
-    ::
+    The output y is h itself. dy and dx are the gradients of the loss with respect to y and h. In training::
 
-        y = h,    dx = dy + weight * d penalty / dh    in training
+        dx = dy + weight * d penalty / dh
 
-    dy and dx are the gradients of the loss with respect to y and h. A subclass defines `_evaluate`.
+    A subclass defines `_evaluate`, which computes the penalty and its gradient.
 
     Parameters
     ----------
     weight : float
-        Strength, at least 0.
+        Factor of the penalty in the loss, at least 0.
 
     Attributes
     ----------
     penalty : float
-        ``weight * penalty`` of the last forward pass if this was a pass in training, else 0.
+        ``weight * penalty(h)`` for the input h of the last forward pass, if this was a pass in training. Else 0.
 
     Raises
     ------
@@ -78,24 +79,23 @@ class ActivityPenalty(Layer):
         return np.add(dy, added, out=dy if self.over_dy else self._dx[dy.shape])
 
     def _evaluate(self, h: Array, slope: Array) -> float:
-        """Return the penalty of h. Write the gradient of the penalty to `slope`."""
+        """Return the penalty of h. Write its gradient with respect to h to the array `slope`."""
         raise NotImplementedError
 
 
 @can_be_saved
 class L1Activity(ActivityPenalty):
-    r"""An L1 penalty on activations: in training, the layer adds ``weight * penalty`` to the loss.
+    r"""An L1 penalty on activations. In training, ``weight * penalty`` is a term of the loss.
 
-    If the layer before is a `ReLU`, many of its outputs become exactly zero.
+    If the layer before is a `ReLU`, many of the ReLU's outputs become exactly zero. The activations h are the input of
+    this layer and have n rows::
 
-    ::
-
-        penalty = 1/n sum_ij |h_ij|,    d penalty / dh_ij = sign(h_ij) / n    for activations h with n rows
+        penalty = 1/n sum_ij |h_ij|,    d penalty / dh_ij = sign(h_ij) / n
 
     Parameters
     ----------
     weight : float
-        Strength, at least 0.
+        Factor of the penalty in the loss, at least 0.
 
     Raises
     ------
@@ -132,17 +132,15 @@ class L1Activity(ActivityPenalty):
 class StudentTActivity(ActivityPenalty):
     r"""The penalty of a Student-t prior. It moves small activations towards zero and hardly changes large activations.
 
-    In training, the layer adds ``weight * penalty`` to the loss.
-
-    ::
+    In training, ``weight * penalty`` is a term of the loss. The activations h are the input of this layer and have n
+    rows::
 
         penalty = 1/n sum_ij log(1 + h_ij^2),    d penalty / dh_ij = 2 h_ij / (1 + h_ij^2) / n
-        for activations h with n rows
 
     Parameters
     ----------
     weight : float
-        Strength, at least 0.
+        Factor of the penalty in the loss, at least 0.
 
     Raises
     ------
@@ -173,34 +171,33 @@ class StudentTActivity(ActivityPenalty):
 
 @can_be_saved
 class KLActivity(ActivityPenalty):
-    r"""The Kullback-Leibler divergence of every unit's mean activation from a target rate.
+    r"""The Kullback-Leibler divergence of every unit's mean activation from a target rate, summed over the units.
 
-    In training, the layer adds ``weight * penalty`` to the loss. The activations h have n rows.
+    In training, ``weight * penalty`` is a term of the loss. The activations h are the input of this layer. They have n
+    rows, and one column j per unit. rate_j is the mean activation of unit j, and rho is the target rate::
 
-    ::
-
-        rate_j = 1/n sum_i h_ij,    penalty = sum_j rho log(rho / rate_j) + (1 - rho) log((1 - rho) / (1 - rate_j))
+        rate_j = 1/n sum_i h_ij,    penalty = sum_j (rho log(rho / rate_j) + (1 - rho) log((1 - rho) / (1 - rate_j)))
         d penalty / dh_ij = (-rho / rate_j + (1 - rho) / (1 - rate_j)) / n
 
     Parameters
     ----------
     weight : float
-        Strength, at least 0.
+        Factor of the penalty in the loss, at least 0.
     rho : float
         The target for every unit's mean activation, above 0 and below 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. In training, `forward` also raises ValueError if the mean activation of a
-        unit is below 0 or above 1. If the layer before is a `Sigmoid`, the mean activations are always from 0 to 1.
+        If an argument is not as described. In training, `forward` raises ValueError if the mean activation of a unit is
+        below 0 or above 1. If the layer before is a `Sigmoid`, the mean activations are always from 0 to 1.
 
     Notes
     -----
     Sources: Lee, Ekanadham, Ng (2008); Hinton (2010), "A practical guide to training restricted Boltzmann machines",
     section 11. At a mean activation of exactly 0 or 1, the penalty and its gradient would be infinite. So the mean
-    activations are first clipped to [e, 1 - e]. Here 1 - e is the largest number of the dtype below 1. torch has no
-    such layer.
+    activations are first clipped to [e, 1 - e], where 1 - e is the largest number below 1 in the model's dtype. torch
+    has no such layer.
 
     Examples
     --------
@@ -224,7 +221,7 @@ class KLActivity(ActivityPenalty):
         outside = ~((rate >= 0) & (rate <= 1))
         if outside.any():
             raise ValueError(
-                f"KLActivity: mean activations must be from 0 to 1 (after a Sigmoid); got {rate[outside][0]:g}"
+                f"KLActivity: mean activations must be from 0 to 1, as after a Sigmoid; got {rate[outside][0]:g}"
             )
         step = float(np.finfo(h.dtype).epsneg)
         rate = np.clip(rate, step, 1 - step)

@@ -1,4 +1,4 @@
-"""Layer-wise pre-training: each hidden layer first learns to encode the outputs of the layer before it."""
+"""Layer-wise pre-training: before a network is trained, each hidden layer learns to encode its inputs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class PretrainedLayer(NamedTuple):
     Attributes
     ----------
     weight, bias : ndarray, shapes (in, out) and (out,)
-        Initial values for a `Linear` of the network that is trained afterwards.
+        Weight and bias of the encoder. Use them as initial values of a `Linear` in the network that you train next.
     candidate : int
         Index into the argument ``candidates`` of `pretrain`: this layer was trained with ``candidates[candidate]``.
     autoencoder : Sequential
-        The encoder and the decoder of this layer.
+        The encoder and then the decoder of this layer, as one network.
     """
 
     weight: Array
@@ -47,7 +47,7 @@ class PretrainedLayer(NamedTuple):
 
 
 class PretrainedStack(NamedTuple):
-    """Layers that were trained one after the other.
+    """Auto-encoders that were trained one after the other, one per hidden layer.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class PretrainedStack(NamedTuple):
         The first layer encodes the input of the network.
     error : float
         Mean squared error between the input and its reconstruction. The reconstruction is computed from the outputs of
-        the last layer with all decoders.
+        the last encoder by all decoders, from the last to the first.
     """
 
     layers: tuple[PretrainedLayer, ...]
@@ -78,7 +78,7 @@ class _Candidate:
         check_width("pretrain", "batch_size", self.batch_size)
         non_negative("pretrain: noise", self.noise)
         if not isinstance(self.penalty, ActivityPenalty | None):
-            raise TypeError(f"pretrain: penalty must be an ActivityPenalty; got {self.penalty!r}")
+            raise TypeError(f"pretrain: penalty must be an ActivityPenalty or None; got {self.penalty!r}")
 
 
 def pretrain(
@@ -93,35 +93,36 @@ def pretrain(
 ) -> list[PretrainedStack]:
     r"""Train stacks of auto-encoders layer by layer. Keep only the best stacks after each layer.
 
-    ::
+    A stack has one auto-encoder per hidden layer. The auto-encoder of layer l has an encoder, with weight W_l and bias
+    b_l, and a decoder, with weight V_l and bias c_l::
 
         h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = h_l V_l + c_l
-        layer l minimises  mean((h_{l-1} - r_l)^2) + penalty(h_l)    with h_{l-1} + noise at the input
-        error of a stack   mean((x - r)^2),  r = x reconstructed from h_l through all decoders
+        layer l minimises  mean((h_{l-1} - r_l)^2) + weighted penalty of h_l.  The encoder's input is h_{l-1} + noise.
+        error of a stack   mean((x - r)^2),  r = result of the decoders l, l-1, ..., 1, applied to h_l in this order
 
-    An auto-encoder has an encoder, with W_l and b_l, and a decoder, with V_l and c_l. A stack has one per hidden layer.
     A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
     with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.
 
     Parameters
     ----------
     x : ndarray, shape (n, width)
-        float32 or float64. It is not written to.
+        The training rows: float32 or float64, not empty. The array is not written to.
     widths : sequence of int
         Widths of the hidden layers. The first is next to the input.
     activation : type of Layer, optional
-        Activation of every encoder. None: no activation.
+        Class of the activation of every encoder. None: no activation.
     candidates : sequence of mappings
-        Settings to try at each layer. A setting in a candidate replaces the setting of the same name in ``**settings``.
-        Equal candidates are trained with different random numbers.
+        The candidates, as dicts of settings. All are tried at each layer. A setting in a candidate replaces the setting
+        of the same name in ``**settings``. Equal candidates are trained with different random numbers.
     keep : int
         Number of stacks that are kept after each layer, >= 1.
     seed : int
         The same seed gives the same results, bit for bit.
     **settings
-        ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3), ``optimizer`` (`fusedstep.Adam`), ``noise`` (0) and
-        ``penalty`` (None). ``noise`` is the standard deviation of noise at the input, for a denoising auto-encoder.
-        ``penalty`` is an `ActivityPenalty`, for a sparse auto-encoder.
+        Settings of all candidates, with defaults in parentheses: ``epochs`` (20), ``batch_size`` (32), ``lr`` (3e-3),
+        ``optimizer`` (`fusedstep.Adam`), ``noise`` (0) and ``penalty`` (None). ``noise`` is the standard deviation of
+        the Gaussian noise at the encoder's input, for a denoising auto-encoder. ``penalty`` is an `ActivityPenalty` on
+        the encoder's outputs, for a sparse auto-encoder.
 
     Returns
     -------
@@ -148,10 +149,12 @@ def pretrain(
     ([(8, 4), (4, 2)], True, True)
     """
     if not is_base_ndarray(x) or x.dtype.char not in "fd" or x.ndim != 2 or not x.size:
-        raise ValueError(f"pretrain: x must be float32 or float64 of shape (n, width); got {describe(x)}")
+        raise ValueError(
+            f"pretrain: x must be float32 or float64 of shape (n, width) with n, width >= 1; got {describe(x)}"
+        )
     tried, keep = [_candidate({**settings, **own}) for own in candidates], check_width("pretrain", "keep", keep)
     if not tried:
-        raise ValueError("pretrain: candidates must hold at least one setting; got none")
+        raise ValueError("pretrain: candidates must hold at least one dict of settings; got none")
     rng = np.random.default_rng(seed)
     best = [PretrainedStack((), math.nan)]
     for width in widths:
@@ -186,7 +189,7 @@ def _train(
     def noisy(batch: Batch) -> Batch:
         return batch._replace(x=gaussian_noise(batch.x, how.noise, draws.key())) if how.noise else batch
 
-    # A loss that is not finite ends the training. The stack's error is then infinite, so other stacks are preferred.
+    # A loss that is not finite ends the training. The stack's error is then usually infinite: other stacks are kept.
     deque(trainer.fit(batches, how.epochs, order=lambda: rng.permutation(len(h)), change=partial(map, noisy)), maxlen=0)
     first = model.layers[0].params
     return PretrainedLayer(first["weight"].copy(), first["bias"].copy(), number, model)
@@ -202,7 +205,7 @@ def _encode(layers: Sequence[PretrainedLayer], x: Array) -> Array:
 
 
 def _error(layers: Sequence[PretrainedLayer], x: Array) -> float:
-    """Return the mean squared error of the reconstructed x, or infinity if the error is not finite."""
+    """Return the mean squared error of the reconstructed x, or infinity if this error is nan or infinite."""
     r = _encode(layers, x)
     for layer in reversed(layers):
         r = layer.autoencoder.layers[-1].forward(r, False).copy()

@@ -18,12 +18,11 @@ from .batch_norm import BatchNorm
 class Residual(Layer):
     r"""A block of layers whose last layer is a `BatchNorm`. The `BatchNorm` adds the block's input in the same pass.
 
-    ::
+    x is the input of the block, and h is the output of the layers before the `BatchNorm`. dy, dx and dh are the
+    gradients of the loss with respect to y, x and h. J is the Jacobian of h with respect to x::
 
-        y = act(BN(h) + x),   h = output of the layers before the BatchNorm for the input x,   act = ReLU or identity
-        dx = J^T dh + dresidual,   J = Jacobian of h with respect to x,   dresidual = dy act'(BN(h) + x)
-
-    dy, dx and dh are the gradients of the loss with respect to y, x and h.
+        y = act(BN(h) + x),   act = ReLU or identity
+        dx = J^T dh + dresidual,   dresidual = dy act'(BN(h) + x)
 
     Parameters
     ----------
@@ -34,12 +33,13 @@ class Residual(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a layer, occurs twice or does not fit, or the last layer is not a `BatchNorm`.
+        If an argument is not a layer, occurs twice or belongs to another model, or if the last layer is not a
+        `BatchNorm`. If the widths do not fit, `Sequential` raises ValueError.
 
     Notes
     -----
     Source: He, Zhang, Ren, Sun (2016), figure 2. In torch, batch norm, addition and ReLU are three calls, and each call
-    passes over the data.
+    passes over the data. Here one pass computes all three.
 
     Examples
     --------
@@ -70,7 +70,9 @@ class Residual(Layer):
     def fit_width(self, width: int | None) -> None:
         takes, gives = fit_widths("Residual", self.sublayers, width)
         if takes is not None and takes != gives:
-            raise ValueError(f"Residual: layers must return as many features as they take; got {takes} and {gives}")
+            raise ValueError(
+                f"Residual: the output of layers must have as many features as their input, {takes}; got {gives}"
+            )
         self._width = gives
 
     def widths(self) -> tuple[int | None, int | None]:
@@ -125,5 +127,5 @@ class Residual(Layer):
 
 
 def _of(i: int, views: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the views that belong to layer i, under the layer's own names."""
+    """Return the views of layer i. The names lose the index of the layer: ``0.weight`` becomes ``weight``."""
     return {name.removeprefix(f"{i}."): view for name, view in views.items() if name.startswith(f"{i}.")}

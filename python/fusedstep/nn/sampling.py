@@ -12,18 +12,19 @@ from .losses import softmax
 
 
 class SampledPrediction(NamedTuple):
-    """Predictions from the outputs under many dropout masks. There is one prediction per row.
+    """Predictions and their uncertainties, from a network's outputs under many dropout masks.
 
     Attributes
     ----------
     prediction : ndarray, shape (n,)
-        For a classification: the class with the largest mean probability. For a regression: the mean value.
+        One prediction for each of the n rows. For a classification: the class with the largest mean probability. For a
+        regression: the mean of the predicted values over the masks.
     uncertainty : ndarray, shape (n,)
-        For a classification: the entropy of the mean probabilities, in nats. For a regression: the standard deviation,
-        in the target's units.
-    mean, variance : ndarray, shape (n, outputs)
+        For a classification: the entropy of the mean probabilities, in nats. For a regression: the standard deviation
+        of the predicted values over the masks, in the target's units.
+    mean, variance : ndarray, shape (n, number of classes), or (n, 1) for a regression
         For a classification: mean and variance of the probabilities over the masks. For a regression: mean and variance
-        of the predicted value over the masks, in the target's units and in the square of these units.
+        of the predicted values over the masks. The mean is in the target's units, and the variance is in their square.
     """
 
     prediction: Array
@@ -33,7 +34,7 @@ class SampledPrediction(NamedTuple):
 
 
 def predict_samples(trained: Any, X: Any, k: int, key: Key | int) -> SampledPrediction:
-    """Predict from rows of raw features under k dropout masks; see `TrainedModel.predict_samples`."""
+    """Predict from the rows X of unscaled features under k dropout masks; see `TrainedModel.predict_samples`."""
     rows = trained.transform(X)
     if trained.task == "classification":
         mean, variance, _ = trained.model.predict_samples(rows, k, key, softmax)
@@ -46,7 +47,7 @@ def predict_samples(trained: Any, X: Any, k: int, key: Key | int) -> SampledPred
 
 
 def entropy(p: Array) -> Array:
-    """Return ``-sum(p log p)`` for each row of probabilities. Here 0 log 0 is 0."""
+    """Return ``-sum(p log p)`` for each row p of probabilities. Here 0 log 0 is 0."""
     logs = np.log(np.where(p > 0, p, 1))
     total: Array = np.sum(p * logs, axis=1)
     return np.abs(total)

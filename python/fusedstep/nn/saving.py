@@ -1,7 +1,7 @@
 """Save a trained model or a network as one safetensors file, and load it.
 
-The file has arrays, and one JSON text under one metadata key. The same training must give the same bytes. With several
-metadata keys, the bytes would differ, because the order of the keys changes from run to run.
+The file has arrays, and one JSON text under one metadata key. Two runs of the same training must write the same bytes.
+With several metadata keys, the bytes would differ, because the order of the keys changes from run to run.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     TrainedModel or Sequential
-        The saved model. A `TrainedModel` predicts from rows of raw features.
+        The saved model. A `TrainedModel` scales its inputs itself, so give it features that are not scaled.
 
     Raises
     ------
@@ -116,7 +116,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return _assemble(json.loads(text), arrays)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"nn.load: {name!r} does not describe a model: {error}") from None
+        why = f"missing or unknown name {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"nn.load: {name!r} does not describe a model: {why}") from None
 
 
 def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel | Sequential:
@@ -129,7 +130,8 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
     known = () if alone else STATISTICS
     unknown = [name for name in arrays if not name.startswith("model.") and name not in known]
     if unknown:
-        raise ValueError(f"its tensors must belong to a part of a model; got {unknown[0]!r}")
+        allowed = "".join(f"be {name!r} or " for name in known)
+        raise ValueError(f"the name of a tensor must {allowed}begin with 'model.'; got {unknown[0]!r}")
     weights = {name.removeprefix("model."): a for name, a in arrays.items() if name.startswith("model.")}
     model = network_of(about, weights)
     if alone:
@@ -143,7 +145,7 @@ def described_network(model: Sequential) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        If a layer is not one of this package.
+        If a layer is not of `fusedstep.nn`.
     """
     return {"layers": [described(own) for own in model.layers], "dtype": model.dtype.name}
 

@@ -1,4 +1,4 @@
-"""A network of layers in sequence. One array holds all parameters, and another array all gradients."""
+"""A network of layers in sequence. One array holds all parameters. A second array holds all gradients."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from ._stack import (
     total_penalty,
 )
 
-PREDICT_ROWS = 1024  # rows per forward pass in `predict`, which limits the scratch memory
+PREDICT_ROWS = 1024  # most rows per forward pass in `predict`, so that the scratch memory stays small
 
 
 class Sequential:
-    """A network of layers in sequence. One contiguous array holds all parameters, and another array all gradients.
+    """A network of layers in sequence. One contiguous array holds all parameters. A second array holds all gradients.
 
     Parameters
     ----------
@@ -43,17 +43,18 @@ class Sequential:
     dtype : dtype
         The dtype of parameters, gradients, inputs and outputs: float32 or float64.
     rng : None, int or numpy.random.Generator
-        Seed or generator of the initial weights.
+        Seed of the initial weights, or the generator that draws them. None: a different seed each time.
 
     Attributes
     ----------
+    arena, grad_arena : ndarray
+        One-dimensional arrays. ``arena`` holds the parameters of all layers, from the first layer to the last.
+        ``grad_arena`` holds their gradients in the same order.
     params, grads : dict of str to ndarray
-        Views of ``arena`` and ``grad_arena``, under names such as "0.weight". Make an optimizer with ``params``, and
-        pass ``grads`` to its ``step``.
+        Each parameter as a view of ``arena``, and its gradient as a view of ``grad_arena``. The name "0.weight" is the
+        ``weight`` of layer 0. Make an optimizer with ``params``, and pass ``grads`` to its ``step``.
     buffers : dict of str to ndarray
         Other arrays of the layers, such as running statistics. They are saved with the model but not optimised.
-    arena, grad_arena : ndarray
-        One-dimensional arrays that hold all parameters and all gradients, in the order of ``params``.
 
     Raises
     ------
@@ -116,26 +117,26 @@ class Sequential:
 
     @property
     def penalty(self) -> float:
-        """Sum of the penalties of all layers in the last forward pass.
+        """Sum of the penalties that layers such as `L1Activity` computed in the last forward pass.
 
-        Add this sum to the loss. Do not add its gradient: `backward` does this.
+        Add this sum to the loss. Do not add its gradient to the other gradients: `backward` does this.
         """
         return total_penalty(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Return the outputs for the rows x.
+        """Return the outputs for the rows of x.
 
         Parameters
         ----------
         x : ndarray, shape (n, in_features)
             Inputs in the model's dtype. x is not copied. Do not change x before `backward`, because `backward` reads x.
         training : bool
-            If True, layers such as `Dropout` and `BatchNorm` work as in training, else as in prediction.
+            If True, layers such as `Dropout` and `BatchNorm` work as in training. If False, they work as in prediction.
 
         Returns
         -------
         ndarray, shape (n, out_features)
-            In reused memory: valid until the next call with the same number of rows.
+            In reused memory. The next forward pass of as many rows overwrites it. `predict` also runs forward passes.
 
         Raises
         ------
@@ -176,12 +177,13 @@ class Sequential:
         RuntimeError
             If `forward` has not been called since the model was made, or since the last `predict` or `predict_samples`.
         ValueError
-            If dy does not fit the outputs.
+            If dy does not have the dtype and the shape of the outputs.
         """
         output = self._output
         if output is None:
             raise RuntimeError(
-                "Sequential.backward: must be called after a forward pass of the same batch; got no forward pass"
+                "Sequential.backward: must be called after a forward pass of the same batch, without predict or "
+                "predict_samples in between; got no such forward pass"
             )
         if not is_base_ndarray(dy) or dy.dtype != self.dtype or dy.shape != output.shape:
             raise ValueError(
@@ -238,7 +240,8 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or if no layer draws random numbers, as `Dropout` does.
+            If an argument is not as described, or if the model has no layer that draws random numbers, such as
+            `Dropout`.
         """
         call = "Sequential.predict_samples"
         rows = self._rows("predict_samples", x)
@@ -286,8 +289,8 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If names are missing or unknown, shapes or dtypes differ, or a counter is negative. The model then does not
-            change.
+            If a name is missing or unknown, if an array does not have the shape and the dtype of the model's array, or
+            if a number in an integer array is negative. The model then does not change.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"Sequential.load_state_dict: state must be a dict of arrays; got {type(state).__name__}")
@@ -319,7 +322,10 @@ class Sequential:
         return again
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let pickle and deepcopy make the network again. Copies of the views would not share the memory of `arena`."""
+        """Let pickle and deepcopy make the network again.
+
+        If they copied the attributes, the new ``params`` would not be views of the new ``arena``.
+        """
         layers = [recipe(layer) for layer in self.layers]
         return _rebuild, (type(self), layers, self.dtype.name, self.state_dict()), self._added()
 

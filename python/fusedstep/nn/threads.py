@@ -31,9 +31,9 @@ SMALL = 1 << 26  # multiplications in one product; in float32, they take 3 ms on
 def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     """Limit BLAS to one thread inside a ``with`` block if the matrix products are small.
 
-    If the products are large, they use all threads. The limit is a setting of the whole process. Use it around a fit or
-    a command, never around a single call. If several blocks overlap, the end of the last block restores the old
-    setting.
+    Products of more than 2**26 multiplications are large, and still use all threads. The limit is a setting of the
+    whole process. So use the block around a complete fit or command, never around a single product. If the blocks of
+    several threads overlap, the end of the last block restores the old setting.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     Notes
     -----
     The limit needs threadpoolctl, which is installed with scikit-learn. Without threadpoolctl, the block changes
-    nothing. The block also changes nothing if this package's own threads compute the products, because these threads
-    do not wait for each other.
+    nothing. The block also changes nothing if several threads of this package, not of BLAS, compute the products,
+    because these threads do not wait for each other.
 
     Examples
     --------
@@ -109,11 +109,11 @@ class _Limit:
                 release(_blas_libraries())
 
     def forget_the_lock(self) -> None:
-        """Replace the lock in a forked child process. No other thread can release it there."""
+        """Replace the lock in a forked child process. A thread that held it at the fork does not exist there."""
         self._lock = threading.Lock()
 
 
-@functools.cache  # the search for libraries takes milliseconds; NumPy's BLAS is always loaded
+@functools.cache  # The search takes milliseconds. One search is enough, because NumPy's BLAS is already loaded
 def _blas_libraries() -> Any:
     return importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas")
 
@@ -121,7 +121,7 @@ def _blas_libraries() -> Any:
 def release(libraries: Any) -> None:
     """Let any thread set limits. Without this, threadpoolctl allows it only to the thread that set the first limit."""
     for library in libraries.lib_controllers:
-        clear = getattr(library, "clear_controlling_thread", None)  # since 3.7
+        clear = getattr(library, "clear_controlling_thread", None)  # threadpoolctl has it since 3.7
         if clear is not None:
             clear(force=True)
 

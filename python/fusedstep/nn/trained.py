@@ -19,7 +19,8 @@ from .sequential import Sequential
 if TYPE_CHECKING:
     from ..tables import Columns
 
-FORMATS = (1, 2)  # versions of the description. Version 1 always has a task, and never has columns
+# Versions of the description in a file. In version 1, "task" is always a text, and there is never an entry "columns".
+FORMATS = (1, 2)
 
 
 @dataclass
@@ -36,13 +37,14 @@ class TrainedModel:
     input_mean, input_scale : ndarray, shape (in_features,)
         The scaling of the inputs: usually the mean and the standard deviation of each column in the training rows.
     feature_names : list of str
-        Names of the input columns, in order; may be empty.
+        Names of the features, in the order of the columns of X; may be empty.
     classes : list
         Class names (or numbers) in the order of the outputs. Empty for a regression.
     target_mean, target_scale : float
         The scaling of the target of a regression: usually the mean and the standard deviation in the training rows.
     columns : tables.Columns, optional
-        Converts the columns of a table into the inputs X. ``feature_names`` must then be ``columns.outputs``.
+        Converts the columns of a table into the features X. ``feature_names`` must then be ``columns.outputs``, the
+        names that `columns` gives to these features.
     target_name : str
         The column that is predicted; may be empty.
     error : float, optional
@@ -71,7 +73,7 @@ class TrainedModel:
         check_parts(self)
 
     def __repr__(self) -> str:
-        """Return a few lines: the prediction, the inputs and the layers."""
+        """Return a few lines: what the model predicts, its inputs and its layers."""
         names = [layer.__class__.__name__ for layer in self.model.layers]
         kinds = f" into {len(self.classes)} classes: {_few(self.classes)}" if self.classes else ""
         of = f" of {self.target_name!r}" if self.target_name else ""
@@ -106,7 +108,7 @@ class TrainedModel:
         return ((rows - self.input_mean) / self.input_scale).astype(self.model.dtype)
 
     def _by_name(self, X: Any) -> Any:
-        """Return the columns of a table in the order of the inputs; return anything else unchanged."""
+        """Return the features from a table, in the order of ``feature_names``. Return any other X unchanged."""
         if not hasattr(X, "columns") or not self.feature_names:
             return X
         frame = X.to_pandas() if hasattr(X, "to_pandas") else X
@@ -121,7 +123,7 @@ class TrainedModel:
         return frame.iloc[:, [there.index(name) for name in needed]]
 
     def predict(self, X: Any) -> Array:
-        """Return the predicted class of each row. For a regression, return a number in the units of the target."""
+        """Return the predicted class of each row, or for a regression the predicted number, in the target's units."""
         outputs = self.model.predict(self.transform(X))
         if self.task == "classification":
             found: Array = np.asarray(self.classes)[outputs.argmax(axis=1)]
@@ -146,11 +148,11 @@ class TrainedModel:
         Parameters
         ----------
         X : pandas.DataFrame, or array_like of shape (n, features)
-            Raw features.
+            Features that are not scaled.
         k : int
             Number of masks, >= 1.
         key : Key or int
-            The same key gives the same masks.
+            The same key gives the same masks. An int is the seed of a key.
 
         Returns
         -------
@@ -160,8 +162,8 @@ class TrainedModel:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or if the network has no layer that draws random numbers, as `Dropout`
-            does.
+            If an argument is not as described, or if the network has no layer that draws random numbers, such as
+            `Dropout`.
         """
         return predict_samples(self, X, k, key)
 
@@ -183,12 +185,12 @@ class TrainedModel:
 
     @classmethod
     def of(cls, model: Sequential, about: Mapping[str, Any], input_mean: Array, input_scale: Array) -> TrainedModel:
-        """Make a trained model from a network and a description.
+        """Make a trained model from a network, the scaling of its inputs, and what `description` returned.
 
         Raises
         ------
         ValueError
-            If the network and the description do not fit together.
+            If these parts do not fit together.
         """
         columns = None
         if "columns" in about:
@@ -210,8 +212,9 @@ def check_parts(trained: TrainedModel) -> None:
             raise ValueError(
                 f"TrainedModel: {name} must be numbers of shape ({model.in_features},); got {describe(array)}"
             )
-        if not np.isfinite(array).all() or (name == "input_scale" and not array.min() > 0):
-            raise ValueError(f"TrainedModel: {name} must be finite{' and above 0' * (name == 'input_scale')}")
+        is_scale = name == "input_scale"
+        if not np.isfinite(array).all() or (is_scale and not array.min() > 0):
+            raise ValueError(f"TrainedModel: {name} must be finite{' and above 0' * is_scale}; got {array}")
     number("TrainedModel: target_mean", trained.target_mean)
     positive("TrainedModel: target_scale", trained.target_scale)
     if not all(isinstance(name, str) for name in trained.feature_names):
@@ -224,8 +227,8 @@ def check_parts(trained: TrainedModel) -> None:
         raise ValueError(f"TrainedModel: classes must be different strings or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
         raise ValueError(
-            f"TrainedModel: model must have one output for each class, or one output if task is regression; "
-            f"got {model.out_features} outputs for {task!r} with {len(classes)} classes"
+            "TrainedModel: model must have one output for each class if task is 'classification', or one output if "
+            f"task is 'regression'; got {model.out_features} outputs, task={task!r} and {len(classes)} classes"
         )
     _check_columns(trained)
 
@@ -236,7 +239,10 @@ def _check_columns(trained: TrainedModel) -> None:
     if trained.error is not None:
         non_negative("TrainedModel: error", trained.error)
     if trained.columns is not None and trained.columns.outputs != trained.feature_names:
-        raise ValueError("TrainedModel: feature_names must be the names of the inputs that columns makes")
+        raise ValueError(
+            f"TrainedModel: feature_names must be columns.outputs, {trained.columns.outputs}; "
+            f"got {trained.feature_names!r}"
+        )
 
 
 def _few(items: Sequence[Any]) -> str:

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
     @property
     def size(self) -> float:
-        """Number of rows, or the sum of their weights."""
+        """Sum of the weights of the rows, or the number of rows if there are no weights."""
         return len(self.x) if self.weights is None else float(np.add.reduce(self.weights))
 
 
@@ -96,7 +96,7 @@ class Batches:
         """Yield all batches.
 
         `order` is an array with the indices of the rows, in the order in which the batches take them. If it is None,
-        the batches are views of the arrays.
+        the rows keep their order, and the batches are views of the arrays.
         """
         x, targets, weights = self._x, self._targets, self._weights
         for part in self._slices:
@@ -117,15 +117,17 @@ class Trainer:
     model : Sequential
     loss : Loss
     optimizer : Optimizer
-        An optimizer of ``model.params``. If it has the context manager ``lookahead``, gradients are computed inside
+        An optimizer of ``model.params``. If it has a method ``lookahead``, as `NAG` has, gradients are computed inside
         ``with optimizer.lookahead():``.
     clip_norm : float, optional
         The argument `clip_norm` of every call of `Optimizer.step`.
     decay_by_rows : bool
-        If True, weight decay and L1 are divided by `Batch.size`, as if the loss were a sum over the rows.
+        If True, each step divides the optimizer's `weight_decay` and `l1` by `Batch.size`. Use this if their values
+        were chosen for a loss that is the sum over the rows, not the mean.
     penalty : function, optional
-        A function without arguments. It returns the penalty of weight decay and L1, which is added to the losses that
-        `step` and `epoch` return. If `decay_by_rows` is True, the penalty is also divided by `Batch.size`.
+        A function without arguments that returns the penalty of weight decay and L1. If `decay_by_rows` is True, this
+        number is divided by `Batch.size`. Then it is added to the losses that `step` and `epoch` return. The gradients
+        do not contain this penalty: the optimizer applies weight decay and L1.
     around : function, optional
         A function without arguments that returns a context manager. Every forward and backward pass runs inside its
         ``with`` block. The context manager can, for example, add noise to the weights.
@@ -168,7 +170,7 @@ class Trainer:
             raise TypeError(f"Trainer: loss must be a Loss, such as nn.SoftmaxNLL(); got {loss!r}")
         names = optimizer.params
         if not isinstance(names, Mapping) or names.keys() != model.params.keys():
-            raise ValueError(f"Trainer: optimizer must have the model's parameters by name; got {optimizer!r}")
+            raise ValueError(f"Trainer: optimizer must have parameters with the names of model.params; got {optimizer}")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self._grads = [model.grads[name] for name in names]
         self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
@@ -178,7 +180,7 @@ class Trainer:
         self.steps = 0
 
     def step(self, batch: Batch) -> float:
-        """Take one step. Return the loss with the weights before the step. If it is not finite, take no step."""
+        """Take one step, and return the loss with the weights before it. If this loss is not finite, take no step."""
         model = self.model
         with self._lookahead(), self._around():
             outputs = model.forward(batch.x, training=True)
@@ -237,16 +239,16 @@ class Trainer:
         epochs : int
             Largest number of epochs. The training ends earlier if a loss is not finite or `stop` returns True.
         order : function, optional
-            Called before every epoch. Returns the order of the rows, or None for the order of the arrays.
+            Called before every epoch. Returns the argument `order` of `Batches.epoch`.
         change : function of the batches, optional
             Called in every epoch with an iterator over the batches. Returns the batches to train on, for example
             batches with noise.
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch. If the optimizer has averages, they are the values of the parameters
-            during this call. If the learning rate is a `ReduceOnPlateau` schedule, the schedule observes the returned
-            value. A smaller value is better.
+            Called after every complete epoch. Returns a number for which smaller is better. If the learning rate is a
+            `ReduceOnPlateau` schedule, the schedule observes this number. If the optimizer keeps averages of the
+            parameters, the parameters have the values of these averages during the call.
 
         Yields
         ------

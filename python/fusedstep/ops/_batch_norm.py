@@ -23,8 +23,8 @@ class BatchNormGrads(NamedTuple):
         Gradients of gamma and beta. C is the number of channels. A gradient is None if `batch_norm` got None for its
         parameter.
     dresidual : ndarray like x, or None
-        None if there is no residual. Otherwise the gradient of the residual. If there is no ReLU, this is the array dy
-        that `batch_norm_backward` got, not a copy.
+        Gradient of the residual, or None if `batch_norm` got no residual. Without a ReLU, the gradient of the residual
+        is not a new array: it is the array dy that `batch_norm_backward` got.
     """
 
     dx: Array
@@ -55,13 +55,15 @@ def batch_norm(
 
         y = act(gamma * (x - mean) / sqrt(var + eps) + beta + residual)
 
-    act is the ReLU max(0, z) if `relu` is True, else z. In training, mean and var are the statistics of the batch. This
-    var is the biased variance, with the divisor n, where n is the number of values per channel. The running statistics
-    are updated in place. The update of running_var uses the unbiased variance, with the divisor n - 1::
+    act(z) is the ReLU max(0, z) if `relu` is True, else z. If `training` is True, mean and var are the mean and the
+    variance of each channel in this batch. This var is the biased variance, with the divisor n, where n is the number
+    of values per channel. Then running_mean and running_var are updated in place. In their formula, batch is the mean,
+    or for running_var the unbiased variance, with the divisor n - 1::
 
         running = (1 - momentum) * running + momentum * batch
 
-    If `training` is False, mean and var are the running statistics. They are constants for the gradient.
+    If `training` is False, mean is running_mean and var is running_var. `batch_norm_backward` then treats both as
+    constants.
 
     Parameters
     ----------
@@ -69,11 +71,13 @@ def batch_norm(
         The input: float32, float64, float16 or the bfloat16 of ml_dtypes, C-contiguous. N is the batch size and C the
         number of channels. For a layout with the channels last, pass a C-contiguous (N, ..., C) array and ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
-        Scale and shift. The dtype is that of x, or float32 if x has 16 bits. None is a scale of 1 or a shift of 0.
+        Scale and shift, in the dtype of x. If x has a 16-bit dtype, float32 is also allowed. None is a scale of 1 or a
+        shift of 0.
     running_mean, running_var : ndarray of shape (C,), or None
-        Running statistics, with the dtypes of gamma. Pass both or none. If `training` is False, both are needed.
+        Running statistics. The same dtypes are allowed as for gamma. Pass both or none. If `training` is False, both
+        are needed.
     training : bool
-        True uses the statistics of the batch, and updates the running statistics.
+        True uses the mean and the variance of the batch, and updates the running statistics.
     momentum : float from 0 to 1, or None
         Weight of this batch in the running statistics. With None, the running statistics are the mean over all batches
         so far. Then the weight is 1 / (number of batches). To update the running statistics in this way, `num_batches`
@@ -97,9 +101,9 @@ def batch_norm(
     y : ndarray like x
     saved : BatchNormSaved
         The second argument of `batch_norm_backward`. ``saved.mean`` is mean, and ``saved.invstd`` is
-        1 / sqrt(var + eps). Both are float64 arrays of shape (C,). The object keeps a reference to x. Do not change x
-        before the gradient is computed. You can change y. If there are a residual and a ReLU, the object also stores
-        one bit per element of x.
+        1 / sqrt(var + eps). Both are float64 arrays of shape (C,). `saved` keeps a reference to x. Do not change x
+        before the gradient is computed. You can change y. If there are a residual and a ReLU, `saved` also stores one
+        bit per element of x.
 
     Raises
     ------
@@ -120,8 +124,9 @@ def batch_norm(
     all layouts of the same values: (N, C, H, W), (N, H, W, C) and (N * H * W, C). If x has 16 bits, everything is
     computed in float32, and y and the gradients are rounded once, to nearest even.
 
-    Same as ``torch.nn.functional.batch_norm``. `momentum` None is as in ``torch.nn.BatchNorm2d``. torch is less precise
-    if the mean is large. Keras and Flax use the biased variance in running_var. Their momentum is 1 - `momentum`.
+    The formulas are those of ``torch.nn.functional.batch_norm``, and ``momentum=None`` means the same as in
+    ``torch.nn.BatchNorm2d``. torch is less precise if the mean is much larger than the standard deviation. Keras and
+    Flax use the biased variance in running_var. Their momentum is 1 - `momentum`.
 
     Examples
     --------
@@ -174,8 +179,8 @@ def batch_norm_backward(
         dx     = gamma * invstd * (dz - dbeta / n - xhat * dgamma / n)          (if `training` was True)
         dx     = gamma * invstd * dz                                            (if `training` was False)
 
-    x, gamma, mean, var, eps, `training` and the ReLU are those of the call of `batch_norm`. The sums are over the n
-    values of a channel. invstd is 1 / sqrt(var + eps).
+    x, gamma, mean, var, eps, `training` and the ReLU are those of the call of `batch_norm`. invstd is
+    1 / sqrt(var + eps). The sums are over the n values of a channel.
 
     Parameters
     ----------

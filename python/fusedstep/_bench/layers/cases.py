@@ -1,11 +1,11 @@
-"""The cases of the suite `layers`: a layer, the shape of its input, the bytes that it reads and writes, and targets."""
+"""The cases of the suite `layers`, and the targets of fusedstep in these cases."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 
-P = 0.5  # probability of dropout; with 0.5, kept elements are multiplied by exactly 2 and can be compared bit for bit
+P = 0.5  # probability of dropout; with 0.5, kept elements are multiplied by exactly 2
 EPS, MOMENTUM = 1e-5, 0.1
 # Number of arrays of the input's size that a layer reads or writes.
 STREAMS = {"dropout": 2, "dropout_backward": 2, "bn": 2, "bn_backward": 3, "bn_inference": 2}
@@ -40,12 +40,12 @@ class Case:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return the names of the modules that are necessary to make the inputs."""
+        """Return the names of the modules that are needed to create the inputs."""
         return ("ml_dtypes",) if self.dtype == "bfloat16" else ()
 
     @property
     def bytes_per_element(self) -> int:
-        """Return the bytes per element that are read and written if each array is read or written once."""
+        """Return the sum of the bytes read and written per element, if each array is read or written once."""
         return (2 if self.is_half else 4) * (STREAMS[self.op] + self.residual)
 
     def describe(self) -> str:
@@ -87,10 +87,11 @@ COPY, TORCH, ALONE = "copy", "torch", "bn alone"
 
 @dataclass(frozen=True)
 class Target:
-    """A target of one case: a bound for our time.
+    """A target of one case: a bound for the time of fusedstep.
 
-    If `against` is a copy, or our batch norm without residual, our time per byte is at most `bound` times the time per
-    byte of `against`. If `against` is torch, we are at least `bound` times as fast as torch.
+    If `against` is COPY or ALONE (fusedstep's batch norm without residual), fusedstep's time per byte should be at most
+    `bound` times the time per byte of `against`. If `against` is TORCH, fusedstep should be at least `bound` times as
+    fast as torch.
     """
 
     case: str

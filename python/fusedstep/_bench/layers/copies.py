@@ -1,4 +1,4 @@
-"""The yardsticks of layers: copies of as many bytes as the layer reads and writes, into memory that is allocated."""
+"""The yardsticks of layers: copies into given memory that read and write as many bytes as the layer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def torch_copy(source: Array, target: Array, threads: int) -> Call:
 
 
 def parallel_copy(source: Array, target: Array, threads: int) -> Call:
-    """Return a copy by several threads. np.copyto releases the GIL, and the calling thread copies the first part."""
+    """Return a function that copies in several threads. The calling thread copies the first part.
+
+    np.copyto releases the GIL, so that the threads copy at the same time.
+    """
     pool = ThreadPoolExecutor(max(threads - 1, 1))
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
 

@@ -1,4 +1,4 @@
-"""Layers in compiled JAX. With `out`, the previous output is donated: JAX may write the new output into its memory."""
+"""Layers in compiled JAX. If `out` is True, JAX may write the new output into the memory of the previous output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Jax(Runner):
         super().__init__(job, out)
 
     def compiled(self, function: Callable[..., Any], state: Any, *rest: Any) -> Call:
-        """Return a call of the compiled `function(state, *rest) -> (outputs, state)`. outputs[0] has the shape of x."""
+        """Compile `function(state, *rest) -> (outputs, state)`. Return a function that calls it and keeps the state.
+
+        ``outputs[0]`` has the shape of the layer's input.
+        """
         if self.out:
 
             def donated(old: Any, state: Any, *rest: Any) -> Any:
@@ -107,7 +110,7 @@ class Jax(Runner):
         return self.compiled(function, None, self.own(self.job.x), *self.parameters())
 
     def bn_backward(self) -> Call:
-        """Return a call of the backward pass alone. The forward pass runs before it, and JAX keeps the values."""
+        """Return a function for the backward pass alone. The forward pass runs here, and JAX keeps what it computed."""
         gamma, beta, *_ = self.parameters()
 
         def forward(x: Any, gamma: Any, beta: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The implementations that are timed. A library that can write into given memory has two: with and without it."""
+"""The implementations that are timed. If a library can write into given memory, it is timed with and without it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def ours(level: str, case: Case) -> list[Peer]:
 
 
 def line_up(case: Case, levels: Sequence[str], others: Sequence[Peer] = PEERS) -> list[Peer]:
-    """Return all implementations in the order of the table. `jax rbg`, a random generator, is only for dropout."""
+    """Return all implementations in the order of the table. JAX with the random generator rbg is only for dropout."""
     mine = [peer for level in levels for peer in ours(level, case)]
     return [*COPIES, *mine, *(p for p in others if case.op == "dropout" or not p.name.startswith("jax rbg"))]

@@ -17,7 +17,7 @@ ALLOWED = 1e-4  # allowed error / largest value of the array; plain NumPy with c
 ALLOWED_SUM = 1e-3  # the same for dgamma and dbeta, which are sums over all values of a channel in float32
 # 8 channels of batch norm, or about a million elements of dropout, are compared. All elements must be finite.
 CHANNELS, SAMPLED = 8, 1_000_000
-SIGMAS = 6.0  # allowed error of the number of kept elements / its standard deviation
+SIGMAS = 6.0  # allowed error of the fraction of kept elements / standard deviation of this fraction
 
 
 class Oracle:
@@ -38,7 +38,7 @@ class Oracle:
 
     @cached_property
     def want(self) -> dict[str, Array]:
-        """Return the right results of one call of batch norm, for the picked channels."""
+        """Return the right results of one call of batch norm or of its backward pass, for the picked channels."""
         job, x = self.job, self.channels(self.job.x)
         v = {name: a[self.picked].astype(np.float64)[:, None] for name, a in job.vectors().items()}
         op = job.case.op
@@ -65,8 +65,8 @@ class Oracle:
     def error(self, got: Mapping[str, Array], first: bool = True) -> float:
         """Return the largest error, divided by the allowed error. Results are right if this number is at most 1.
 
-        The running statistics are compared only if `first` is True, because `want` contains the running statistics
-        after one call.
+        `got` contains the results of an implementation under their names. `first` is True if they are from its first
+        call. Otherwise the running statistics are not compared, because the reference has only those after one call.
         """
         if not all(np.isfinite(a).all() for a in got.values()):
             return math.inf
@@ -97,7 +97,7 @@ class Oracle:
 
         - Kept elements are x / (1 - p).
         - The fraction of kept elements is about 1 - p.
-        - The gradient is 0 in the same places as the output.
+        - In the backward pass, the gradient is 0 in the same places as the output of the forward pass.
         """
         backward = "dx" in got
         source, result = (self.job.dy, got["dx"]) if backward else (self.job.x, got["y"])
@@ -113,7 +113,7 @@ class Oracle:
 
 
 def relative(got: Array, want: Array) -> float:
-    """Return the largest error, divided by the largest absolute value."""
+    """Return the largest difference between `got` and `want`, divided by the largest absolute value of `want`."""
     if got.size == 0:
         return math.inf
     scale: Any = np.abs(want).max()

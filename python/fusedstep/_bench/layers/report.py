@@ -12,9 +12,10 @@ from .cases import ALONE, COPY, TORCH, Target
 from .suite import CaseResult, Line
 
 NOTES = (
-    "The yardstick is the fastest copy of as many bytes into given memory, with the same threads. The column 'x copy' "
-    "compares times per byte. 'new' means that the call allocates memory for the result. 'out' means that the result "
-    "is written into given memory. Times with 'new' are compared with our time with 'new'."
+    "The yardstick is the fastest copy into given memory that reads and writes as many bytes as the layer. It may use "
+    "as many threads as the layer. The column 'x copy' is the time per byte, divided by the yardstick's time per byte. "
+    "'new' means that the call allocates memory for the result. 'out' means that the result is written into given "
+    "memory. The column 'x ours' compares 'new' with fusedstep's 'new', and 'out' with fusedstep's 'out'."
 )
 
 
@@ -40,7 +41,7 @@ def cells(line: Line, level: str) -> tuple[str, ...]:
 
 
 def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict[str, Any]:
-    """Compare a target with the results for one instruction set. `met` is None if nothing was measured."""
+    """Compare a target with the results for one instruction set. The entry `met` is None if nothing was measured."""
     found = measured(target, level, results.get(target.case))
     entry: dict[str, Any] = {"case": target.case, "isa": level, "target": target.text()}
     if found is None:
@@ -51,7 +52,10 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio for a target, and the name of the line that we are compared with. For torch: the fastest."""
+    """Return the ratio for a target, and the name of the line that fusedstep is compared with.
+
+    torch has two lines ("new" and "out"). The line with the smaller ratio counts.
+    """
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:
         return None

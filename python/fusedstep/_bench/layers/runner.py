@@ -52,7 +52,7 @@ class Job:
         return self.draw(2)
 
     def vectors(self) -> dict[str, Array]:
-        """Return scale, shift and running statistics. The arrays are new in each call, because layers write some."""
+        """Return scale, shift and running statistics. Each call returns new arrays, because layers change some."""
         draw = np.random.default_rng((self.seed, 3)).standard_normal((4, self.channels), dtype=np.float32)
         gamma, beta, mean, var = draw
         return {
@@ -103,7 +103,7 @@ class Runner:
         self.last = self.call()  # type: ignore[assignment]
 
     def poison(self) -> None:
-        """Fill the arrays that the call will write with nan."""
+        """Forget the last result, and fill the buffers with nan, so that `outputs` cannot return an old result."""
         self.last = None
         for buffer in self.buffers:
             buffer.fill(np.nan)

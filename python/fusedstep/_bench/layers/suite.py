@@ -76,7 +76,10 @@ class CaseResult:
 def run_case(
     case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
 ) -> CaseResult:
-    """Time all implementations of one case in interleaved rounds. Afterwards, use the first instruction set again."""
+    """Time all implementations of one case in interleaved rounds. Afterwards, choose the first of `levels` again.
+
+    `levels` are the instruction sets with which fusedstep is timed.
+    """
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
     oracle = Oracle(job)
@@ -95,7 +98,7 @@ def run_case(
     for key, timing in timings.items():
         line = by_key[key]
         if error_of(runners[key], oracle, line, first=False) > 1:
-            line.status = "WRONG: the results after the timing"
+            line.status = "WRONG: the last timed step gave wrong results"
             continue
         line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
         line.gb_s = line.bytes_per_element * case.elements / timing.median / 1e9
@@ -107,7 +110,7 @@ def run_case(
 
 
 def build(job: Job, oracle: Oracle, peers: Sequence[Peer], lines: list[Line]) -> dict[str, Runner]:
-    """Return the runners that are installed and give right results. Append a line for each implementation."""
+    """Return the runners that are installed and give right results. Append a line to `lines` for each peer."""
     runners: dict[str, Runner] = {}
     for peer in peers:
         line = Line(peer.name, peer.out, peer.level)
@@ -147,7 +150,10 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the ratios to the fastest copy, to our time and to batch norm without residual, from the same rounds."""
+    """Divide the times of each line by those of the fastest copy, of fusedstep, and of its batch norm without residual.
+
+    The times of the same rounds are compared.
+    """
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}
     copies = [line for line in timed if line.name.startswith(COPY)]

@@ -1,4 +1,4 @@
-"""Layers in torch's eager mode. With `out`, torch's internal operators write into given memory."""
+"""Layers in torch's eager mode. If `out` is True, torch's internal operators write into given memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Torch(Runner):
         return result
 
     def like(self, t: Any) -> Any:
-        """Return a new tensor with the shape of t, filled with nan. Its memory is a buffer of the runner."""
+        """Return a new tensor with the shape of t, filled with nan. A view of it is added to the runner's buffers."""
         result = self.torch.full_like(t, np.nan)
         self.buffers.append(self.array(result))
         return result

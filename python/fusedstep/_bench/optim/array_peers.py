@@ -32,10 +32,11 @@ class Ours(NumPyRunner):
 
 
 class Roofline(NumPyRunner):
-    """A compiled loop with the memory traffic of a step. The loop adds one array, the gradient, to other arrays.
+    """A compiled loop that moves as many bytes as a step. Its only arithmetic is to add one array to other arrays.
 
-    The other arrays stand for the parameter and the states. In the full step, two more arrays stand for the average,
-    for the pass that computes the norm, and for zeroing the gradient.
+    The array that is added stands for the gradient, and the other arrays for the parameter and the states. The full
+    step also clips the gradients, updates an average of the parameters and zeroes the gradients. This moves as many
+    bytes as two more of the other arrays.
     """
 
     def prepare(self, job: Job) -> Callable[[], object]:
@@ -50,7 +51,7 @@ class NumPy(NumPyRunner):
     def prepare(self, job: Job) -> Callable[[], object]:
         rule = reference.rule_of(job.case.rule, job.cls, job.options)
         if rule is None:
-            raise Unavailable(f"no NumPy reference of {job.case.rule}")
+            raise Unavailable(f"the benchmark has no NumPy code for {job.case.rule}")
         states: list[reference.State] = [{} for _ in self.p]
         return partial(self.run, rule, states, job.options)
 

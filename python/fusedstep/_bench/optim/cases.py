@@ -25,8 +25,8 @@ SIZES: dict[str, Shapes] = {
 }
 
 DECAY = {"weight_decay": 0.01}
-# Optimizer -> end of a case's name -> options. If a step uses one more array because of an option, this option has its
-# own case. Optimizers that are not listed have their default options.
+# For each optimizer: the ends of the names of its cases, and the options of these cases. SGD has two cases, because
+# with momentum its step uses one more array. Optimizers that are not listed have their default options.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "SGD": {"": {}, "-momentum": {"momentum": 0.9}},
     "AdamW": {"": DECAY},
@@ -41,7 +41,8 @@ EMA_DECAY = 0.99
 class Case:
     """An optimizer (`rule`), the shapes of its parameters, and its options.
 
-    If `full` is True, a step also clips the gradients, updates an average, and sets the gradients to zero.
+    If `full` is True, a step also clips the gradients, updates a moving average of the parameters, and sets the
+    gradients to zero. This is the full step.
     """
 
     name: str
@@ -51,8 +52,8 @@ class Case:
     full: bool = False
     quick: bool = False  # True if the case is part of --quick
     peers: tuple[str, ...] = ()  # names of the implementations; if empty, all
-    threads: tuple[int, ...] = ()  # numbers of threads, with a line for each; if empty, the run's number is used
-    states: str = "float32"  # dtype of our states; other libraries have their own format of the same size
+    threads: tuple[int, ...] = ()  # every implementation is timed with each number; if empty, with the run's number
+    states: str = "float32"  # dtype of fusedstep's states; other libraries have their own format of the same size
     reserve_s: float = 0.0  # seconds that are reserved for compilations
 
     @property
@@ -101,13 +102,17 @@ def describe_shapes(shapes: Shapes) -> str:
 
 
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:
-    """Return cases for every optimizer: with data in DRAM or cache, many small tensors, models, and the full step."""
+    """Return the cases of all optimizers, and the cases of the full step, which use AdamW.
+
+    The sizes are a tensor in DRAM, a tensor in cache, many small tensors, and the parameters of two models.
+    """
     cases = []
     for rule, cls in registry.items():
         for suffix, options in VARIANTS.get(rule, {"": {}}).items():
             options = {"lr": default_of(cls, "lr", 1e-3), **options}
             every = ("50M" if rule == "Adam" else "10M", "250k", "300x1000", "resnet18", "gpt2")
-            for size in every if getattr(cls, "element_wise", True) else ("resnet18",):  # steps that depend on shapes
+            # A step that depends on the shapes of the parameters is timed only with the shapes of a model.
+            for size in every if getattr(cls, "element_wise", True) else ("resnet18",):
                 quick = size == "250k" if suffix or rule == "AdamW" else rule == "Adam" and size in ("250k", "300x1000")
                 cases.append(Case(f"{rule.lower()}{suffix}/{size}", rule, SIZES[size], options, quick=quick))
     if "Adam" in registry:
@@ -141,7 +146,7 @@ IN_PLACE = ("fusedstep", "roofline", "torch fused", "jax+optax", "numba")
 
 
 def scaling_cases(threads: int) -> list[Case]:
-    """Return cases of Adam for one tensor of 100 to 100 million elements, and for 1, 2, 4, ... threads."""
+    """Return cases of Adam: one tensor of 100, 1,000, ... elements, and three sizes with 1, 2, 4, ... threads."""
     adam: dict[str, Any] = {"rule": "Adam", "options": {"lr": 1e-3}, "peers": IN_PLACE}
     sizes = [
         Case(f"size/1e{k}", shapes=((10**k,),), quick=k in (3, 5), **adam) for k in range(MIN_POWER, MAX_POWER + 1)
@@ -177,9 +182,11 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
 
 
 def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
-    """Return the bytes that a step reads and writes per element. `states` is the number of state arrays.
+    """Return the bytes that a step reads and writes per element of the parameters.
 
-    An array of float32 numbers is 4 bytes if it is only read, and 8 bytes if it is read and written.
+    `states` is the number of state arrays, and `state_size` is the bytes of an element in them. `full` means the full
+    step. For each element, an array of float32 numbers counts 4 bytes if it is only read, and 8 bytes if it is read and
+    written.
     """
     parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)

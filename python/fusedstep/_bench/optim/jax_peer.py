@@ -20,7 +20,7 @@ def optax_rule(optax: Any, rule: str, options: dict[str, Any]) -> Any:
     lr = options["lr"]
     table: dict[str, Callable[[], Any]] = {
         "SGD": lambda: optax.sgd(lr, options.get("momentum"), options.get("nesterov", False)),
-        # optax adds eps under the root, and torch adds eps to the root. A tiny eps only prevents a division by zero.
+        # optax adds eps before it takes the root, and torch afterwards. This eps only prevents a division by zero.
         "Adagrad": lambda: optax.adagrad(lr, initial_accumulator_value=0.0, eps=1e-20),
         "Adadelta": lambda: optax.adadelta(lr, 0.9, 1e-6),
         "RMSprop": lambda: optax.rmsprop(lr, 0.99, 1e-8, eps_in_sqrt=False),

@@ -69,7 +69,7 @@ class NumPyRunner:
         raise NotImplementedError
 
     def enter(self) -> None:
-        """Prepare for the samples of this runner. This call is not timed."""
+        """Set the number of threads before steps of this runner are timed. This call is not timed."""
 
     def load(self, scale: float = 1.0) -> None:
         """Copy the gradients, multiplied by `scale`, into the runner's arrays."""

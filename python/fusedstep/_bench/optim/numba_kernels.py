@@ -1,4 +1,7 @@
-"""Adam and the full step (with clipping, average and zeroing) in Numba. This module needs Numba."""
+"""Adam in Numba, and the full step: Adam with clipped gradients, averaged parameters and zeroed gradients.
+
+This module needs Numba.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ jit = numba.njit(parallel=True, fastmath=True, error_model="numpy")
 CHUNK = 16_384  # elements; the full step reads a chunk twice, and so a chunk must fit into the L1 and L2 caches
 
 
-# Loops over slices start at 0. If an index may be negative, Numba tests each index, and makes no vector code.
+# The inner loops run over slices, so that their indices start at 0. If an index might be negative, Numba would test
+# each index, and would make no SIMD code.
 def _adam(p: Any, m: Any, v: Any, g: Any, chunks: Any, c: Any) -> None:
     clip, b1c, b2, b2c, step, debias, eps, decay = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     for i in prange(len(chunks)):
@@ -40,7 +44,7 @@ def _full(p: Any, m: Any, v: Any, g: Any, e: Any, chunks: Any, c: Any) -> None:
             mk[j] += b1c * (x - mk[j])
             vk[j] = b2 * vk[j] + b2c * x * x
             pk[j] = decay * pk[j] - step * mk[j] / (np.sqrt(vk[j]) * debias + eps)
-        # This loop is separate, because LLVM makes no vector code for a loop with five arrays that may overlap.
+        # This loop is separate, because LLVM makes no SIMD code for a loop with five arrays that may overlap.
         for j in range(pk.size):
             ek[j] += dc * (pk[j] - ek[j])
             gk[j] = 0
@@ -77,7 +81,10 @@ def adam_step(
     clip_norm: float,
     ema_decay: float,
 ) -> Callable[[], object]:
-    """Return a function that does one step. If `averages` is not empty, the function does the full step."""
+    """Return a function that does one step.
+
+    If `averages` is not empty, the step also clips the gradients, updates the averages and zeroes the gradients.
+    """
     b1, b2, eps, t, chunks = 0.9, 0.999, 1e-8, 0, chunk_table(params)
     p, g, e = flat(params), flat(grads), flat(averages) if averages else None
     m, v = flat([np.zeros_like(a) for a in params]), flat([np.zeros_like(a) for a in params])

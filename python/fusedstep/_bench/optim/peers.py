@@ -1,4 +1,4 @@
-"""The implementations of optimizer steps, from fusedstep and other libraries, each in the fastest form for users.
+"""The implementations of optimizer steps, from fusedstep and other libraries.
 
 An implementation is built for one case. All implementations get the same numbers, and each has its own arrays. If a
 library lacks an optimizer or an option, its implementation raises `Unavailable`. The message becomes a line of the
@@ -26,7 +26,7 @@ class Peer:
     name: str
     build: Callable[[Job], NumPyRunner]
     needs: tuple[str, ...] = ()  # modules that must be installed
-    temporaries: int = 0  # number of arrays of the size of the parameters that a step allocates
+    temporaries: int = 0  # temporary memory of a step / memory of the parameters
     note: str = ""
     threads: int | None = None  # number of threads; if None, the run's number is used
     compiles: bool = False  # True if the library compiles before the first step; the results show this time

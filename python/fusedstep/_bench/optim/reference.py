@@ -1,7 +1,7 @@
 """The formulas of the optimizers in NumPy, and the check of every implementation before the timing.
 
-In float64, the formulas give the right results for the check of all implementations, also ours. In float32, they are
-the line `numpy` of the printed table: the code that a user writes without a library.
+In float64, the formulas give the right results. The check compares every implementation with them, also fusedstep. In
+float32, the formulas are the line `numpy` of the printed table: the code that a user writes without a library.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from .cases import CLIP_NORM, EMA_DECAY
 
 Array = np.ndarray
 State = dict[str, Array]
-MakeStep = Callable[[Array], Callable[[Array, int], object]]  # from parameters to their step(gradients, t)
+MakeStep = Callable[[Array], Callable[[Array, int], object]]  # takes parameters, and returns step(gradients, t)
 Rule = Callable[[Array, Array, State, int, Mapping[str, Any]], None]
 
-# Factors of the gradients in the checked steps. With equal gradients, an error in a decay rate would not be found.
+# Factors of the gradients in the checked steps. If all steps had the same gradients, the check would not find a wrong
+# decay rate.
 GRADIENT_SCALES = (1.0, -0.5, 2.0)
-SAMPLED = 1_000_000  # in larger cases, about this many elements are compared; all elements must be finite
+SAMPLED = 1_000_000  # if a case has more elements, about this many are compared
 # After all steps, the allowed error of an element p is RELATIVE * (largest change of any element) + ROUNDING * |p|.
 RELATIVE = 2e-3
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
@@ -93,10 +94,10 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
-    """Return the formulas of an optimizer: those above, or those of the optimizer's class (`cls.reference`).
+    """Return the formulas of an optimizer: those in RULES, or those of the optimizer's class (`cls.reference`).
 
-    Return None if there are no suitable formulas: if the options contain a decay or l1, or if the step of an element
-    depends on other elements.
+    Return None if an optimizer that is not in RULES uses weight decay or L1, or if its step of an element depends on
+    other elements.
     """
     if name in RULES:
         return RULES[name]
@@ -106,7 +107,7 @@ def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
         return None
 
     def rule(p: Array, g: Array, state: State, t: int, h: Mapping[str, Any]) -> None:
-        for name, array in first.items():  # an array has the shape of the parameter, or no axes
+        for name, array in first.items():  # a state has the shape of the parameter, or is a single number
             state.setdefault(name, np.full_like(p, array.flat[0]) if array.ndim else array.copy())
         p[...] = cls.reference(p, g, dict(state), t, h["lr"], group)
 
@@ -123,7 +124,7 @@ def norm_of(arrays: list[Array]) -> float:
 
 
 def picked(arrays: list[Array]) -> Array:
-    """Return some elements of all tensors in float64: at equal distances, and the last element of each tensor."""
+    """Return elements of each tensor in float64: elements at equal distances, and the last element."""
     stride = max(1, sum(a.size for a in arrays) // SAMPLED)
     parts = [part for a in arrays for part in (a.reshape(-1)[::stride], a.reshape(-1)[-1:])]
     return np.concatenate(parts).astype(np.float64)

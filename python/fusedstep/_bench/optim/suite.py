@@ -37,7 +37,7 @@ class Line:
 
     @property
     def at(self) -> str:
-        """Return the number of threads in the name, for example " @2". Without this number, return an empty text."""
+        """Return the end of the name from AT on, for example " @2". If the name has no AT, return an empty text."""
         return "".join(self.name.partition(AT)[1:])
 
     @property
@@ -87,7 +87,7 @@ class Room:
 
 
 def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """Time all implementations of one case in interleaved rounds."""
+    """Time all implementations of one case, each implementation once in every round."""
     job = Job(case, threads)
     size = np.dtype(case.states).itemsize
     result = CaseResult(case, bytes_per_element(job.states, case.full, size), [])
@@ -100,7 +100,7 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
         assert line is not None
         after = [*runners[name].params(), *runners[name].averages()]
         if not all(np.isfinite(a).all() for a in after):
-            line.status = "WRONG: not finite after timing"
+            line.status = "WRONG: the timed steps gave numbers that are not finite"
         elif (reference.picked(runners[name].params()) == before[name]).mean() > 0.5:
             line.status = "WRONG: the timed steps changed no parameters"
         else:
@@ -112,9 +112,9 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
 
 
 def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
-    """Return the runners that are installed, fit into the memory and give right results.
+    """Return the runners of the implementations that are installed, fit into the memory and give right results.
 
-    Append a line to `lines` for each implementation, also for the others.
+    Append a line to `lines` for every implementation, even if it is not returned.
     """
     runners: dict[str, NumPyRunner] = {}
     oracle = exact(job)
@@ -131,7 +131,10 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 
 
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
-    """Return the runner if the results of its first steps are right. Otherwise write the reason into the line."""
+    """Return the runner if the results of its first steps are right.
+
+    Otherwise return None, and write into the line why the runner is left out.
+    """
     try:
         start, error = time.perf_counter(), 0.0
         runner = peer.build(job.with_threads(peer.threads))
@@ -182,7 +185,7 @@ def take(runner: NumPyRunner, scale: float) -> None:
 
 
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Do the remaining steps of the check, and return the error. The first step has already been done.
+    """Do all steps of the check except the first, which is already done. Return the error / the allowed error.
 
     Afterwards, the runner has the unscaled gradients again.
     """
@@ -196,7 +199,7 @@ def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the bandwidths, and the ratios to the roofline's time and to our time in the same rounds."""
+    """Set in each line the bandwidth, the time / the roofline's time, and the time / our time."""
     for line in result.lines:
         if line.seconds is not None:
             line.gb_s = result.bytes_per_element * result.case.elements / line.seconds / 1e9

@@ -18,7 +18,8 @@ MOST_COMPILED = 16  # largest number of tensors for torch.compile; the compilati
 class Torch(NumPyRunner):
     """An optimizer of torch.optim in one of its forms: default, foreach or fused.
 
-    For the full step, clipping, average and zeroing use torch's foreach functions, which are torch's fastest functions.
+    The full step also clips the gradients, updates averages and zeroes the gradients. It does this with torch's foreach
+    functions, which are torch's fastest functions for this purpose.
     """
 
     def __init__(self, job: Job, form: str = "default") -> None:
@@ -36,7 +37,7 @@ class Torch(NumPyRunner):
         if cls is None:
             raise Unavailable(f"torch has no {job.case.rule}")
         if job.case.rule == "Muon":
-            raise Unavailable("torch's Muon multiplies in bfloat16; python -m bench.muon compares the two")
+            raise Unavailable("torch's Muon multiplies in bfloat16; python -m bench.muon compares it with fusedstep's")
         if self.form == "default":
             return cls(self.tp, **job.options)
         if self.form not in inspect.signature(cls).parameters:
@@ -66,13 +67,13 @@ class Torch(NumPyRunner):
 class DeepSpeed(Torch):
     def optimizer(self, job: Job) -> Any:
         if job.case.rule not in ("Adam", "AdamW"):
-            raise Unavailable(f"no DeepSpeedCPUAdam for {job.case.rule}")
+            raise Unavailable(f"the benchmark uses DeepSpeed for Adam and AdamW, and not for {job.case.rule}")
         adam: Any = importlib.import_module("deepspeed.ops.adam")
         return adam.DeepSpeedCPUAdam(self.tp, **job.options, adamw_mode=job.case.rule == "AdamW")
 
 
 class Compiled(Torch):
-    """`torch.compile(optimizer.step)`. The learning rate is a tensor, because a number would be a compiled constant."""
+    """`torch.compile(optimizer.step)`, with the learning rate in a tensor. A number would be compiled as a constant."""
 
     def optimizer(self, job: Job) -> Any:
         count = len(job.case.shapes)

@@ -48,7 +48,7 @@ def judge(target: Target, results: Mapping[str, CaseResult]) -> dict[str, Any]:
         return entry
     if target.bound:
         ratio = lines[1].over_ours
-        assert ratio is not None  # only if both were timed
+        assert ratio is not None  # in a case fit/*, a line has an accuracy only if its fit was timed
         return entry | {"measured": f"{interval(ratio)} x", **verdicts.held(ratio, target.bound)}
     ours, theirs = lines[0].accuracy, lines[1].accuracy
     return entry | {"value": ours, "measured": f"{ours:.4f} against {theirs:.4f}", "met": ours >= theirs}

@@ -38,7 +38,7 @@ class Job:
 
     @cached_property
     def rows(self) -> tuple[Array, Array]:
-        """Return the rows of one pass. If the data set has too few rows, rows are repeated."""
+        """Return the data rows of all batches. If the data set has too few rows, rows are repeated."""
         x, y = digits()
         picked = np.arange(self.case.batch * self.case.batches) % len(x)
         return x[picked], y[picked]
@@ -50,7 +50,10 @@ class Job:
 
     @cached_property
     def start(self) -> list[Array]:
-        """Return the initial weights of shape (in, out) and biases, alternating. The weights have He's scale."""
+        """Return the initial weights of shape (in, out) and biases, alternating.
+
+        The standard deviation of the weights is sqrt(2 / in), as He et al. (2015) propose.
+        """
         rng = np.random.default_rng(1)
         arrays = []
         for a, b in pairwise(self.case.widths):

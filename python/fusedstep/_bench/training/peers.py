@@ -51,7 +51,7 @@ class Trainer:
             p[...] = start
 
     def enter(self) -> None:
-        """Prepare for a sample of this trainer. This call is not timed."""
+        """Set the number of threads before passes of this trainer are timed. This call is not timed."""
 
 
 class Ours(Trainer):
@@ -111,7 +111,7 @@ class Torch(Trainer):
 
 
 class Jax(Trainer):
-    """A training step that is one compiled function. The old parameters and states are donated."""
+    """One compiled function. The old parameters and states are donated: JAX may write into their memory."""
 
     values: list[Any]
     state: Any
@@ -156,7 +156,8 @@ class ScikitLearn(Trainer):
         neural: Any = importlib.import_module("sklearn.neural_network")
         case = self.job.case
         options: dict[str, Any] = {"solver": "adam", "alpha": 0.0, "learning_rate_init": LR, "shuffle": False}
-        # scikit-learn adds epsilon to the root of v without bias correction. So 4e-10 acts like torch's 1e-8.
+        # scikit-learn adds epsilon to sqrt(v), and torch to sqrt(v) / sqrt(1 - 0.999**t). This divisor is about 0.04 in
+        # the first three steps, which are checked. There, 4e-10 acts like torch's 1e-8.
         self.model = neural.MLPClassifier(case.hidden, batch_size=case.batch, epsilon=4e-10, **options)
         self.classes = np.arange(CLASSES)
         self.run(1)  # creates the weights

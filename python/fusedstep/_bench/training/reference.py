@@ -13,8 +13,8 @@ from ..common import Array
 from .cases import LR
 from .data import Job
 
-# Adam's first steps change a weight by about the learning rate, even if the gradient is nearly 0. After more steps, the
-# rounding errors of such gradients would be larger than the allowed error.
+# Adam's first steps change a weight by about the learning rate, even if its gradient is nearly 0. So a rounding error
+# of such a gradient changes the weight much. After more steps, this would be more than the allowed error.
 CHECKED_STEPS = 3
 ALLOWED = 0.02  # allowed error of a weight / learning rate
 MOST = 0.999  # fraction of the weights whose errors must be at most the allowed error

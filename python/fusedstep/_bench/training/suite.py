@@ -53,7 +53,7 @@ class CaseResult(Lines[Line]):
 
 
 def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] = ()) -> CaseResult:
-    """Time all trainers of one case in interleaved rounds.
+    """Time all trainers of one case, each trainer once in every round.
 
     fusedstep uses its own threads, as in a process without torch's OpenMP.
     """
@@ -86,7 +86,7 @@ def _run_case(job: Job, plan: Sampling, peers: tuple[Peer, ...]) -> CaseResult:
 
 
 def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) -> dict[str, Trainer]:
-    """Return the trainers that are installed and give right results. Append a line for each trainer."""
+    """Return the trainers that are installed and give right results. Append a line to `lines` for every trainer."""
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         line = Line(peer.name)
@@ -99,7 +99,10 @@ def build(job: Job, peers: tuple[Peer, ...], oracle: Oracle, lines: list[Line]) 
 
 
 def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | None:
-    """Return the trainer if the results of its first steps are right. Otherwise write the reason into the line."""
+    """Return the trainer if the results of its first steps are right.
+
+    Otherwise return None, and write into the line why the trainer is left out.
+    """
     try:
         trainer = peer.build(job)
         trainer.enter()
@@ -116,7 +119,7 @@ def build_one(peer: Peer, job: Job, oracle: Oracle, line: Line) -> Trainer | Non
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Set the ratios to the time of plain NumPy and to our time in the same rounds."""
+    """Set in each line the time / the time of plain NumPy, and the time / our time."""
     for line in result.lines:
         for other, ratio in ((YARDSTICK, "over_yardstick"), (OURS, "over_ours")):
             base = result.line(other)

@@ -1,7 +1,7 @@
 """The base class of activations: elementwise functions that work in place if the neighbouring layers allow it.
 
-Each slope is computed from the output y with arithmetic on whole arrays of one dtype, because NumPy vectorises such
-arithmetic. NumPy is slower with masks (bool times float, or ``where=``).
+The slope of an activation is its derivative. It is computed from the output y with arithmetic on whole arrays of one
+dtype, because NumPy vectorises such arithmetic. NumPy is slower with masks (bool times float, or ``where=``).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .._layer import Layer
 
 
 class Activation(Layer):
-    """The base class of elementwise functions ``y = f(x)``, ``dx = dy * slope``. The slope is a function of y.
+    """The base class of elementwise functions ``y = f(x)`` with ``dx = dy * slope``.
 
-    dy and dx are the gradients of the loss with respect to y and x. A subclass defines f in `_apply`, and computes the
-    slope from y in `_slope`.
+    dy and dx are the gradients of the loss with respect to y and x. The slope is f'(x), but it is computed from y. A
+    subclass defines f in `_apply`, and the slope in `_slope`.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Activation(Layer):
     name: ClassVar[str]
 
     works_in_place: ClassVar[bool] = True
-    keeps_output: ClassVar[bool] = True  # the slope is computed from y
+    keeps_output: ClassVar[bool] = True  # `backward` computes the slope from y
     keeps_dx: ClassVar[bool] = False
 
     @staticmethod
@@ -49,7 +49,7 @@ class Activation(Layer):
     ) -> None:
         super().attach(params, grads, buffers, dtype)
         self._outputs, self._scratch, self._dx = Buffers(dtype), Buffers(dtype), Buffers(dtype)
-        # 0-d arrays, because a Python number is converted in every call
+        # arrays of shape (), because NumPy would convert a Python number in every call
         self._one, self._minus_one = np.array(1, dtype), np.array(-1, dtype)
 
     def forward(self, x: Array, training: bool) -> Array:

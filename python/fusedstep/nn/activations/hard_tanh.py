@@ -31,5 +31,5 @@ class HardTanh(Activation):
 
     def _slope(self, y: Array, out: Array) -> None:
         np.abs(y, out=out)
-        np.floor(out, out=out)  # 1 where saturated, else 0
+        np.floor(out, out=out)  # 1 where |y| = 1, else 0
         np.subtract(self._one, out, out=out)

@@ -32,7 +32,7 @@ class ReLU(Activation):
         return init.he()
 
     def forward(self, x: Array, training: bool, bias: Array | None = None) -> Array:
-        """Return ``max(x + bias, 0)``. The bias belongs to the layer before; None: no bias."""
+        """Return ``max(x + bias, 0)``, where ``bias`` is the bias of the layer before. None means no bias."""
         x = np.ascontiguousarray(x)
         self._y = y = x if self.over_x else self._outputs[x.shape]
         _core.relu(x, bias, y)

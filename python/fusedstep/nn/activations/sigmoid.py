@@ -15,9 +15,9 @@ from ._activation import Activation
 
 @can_be_saved
 class Sigmoid(Activation):
-    """``y = 1 / (1 + exp(-x))``. The slope is ``y (1 - y)``.
+    """``y = 1 / (1 + exp(-x))``. The slope is ``y (1 - y)``, as in torch.
 
-    No input overflows, and small outputs keep their precision. torch's function is the same.
+    No input causes an overflow, and outputs near 0 keep their precision.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Sigmoid(Activation):
         dtype: np.dtype[Any],
     ) -> None:
         super().attach(params, grads, buffers, dtype)
-        self._largest = np.array(np.log(np.finfo(dtype).max) - 1, dtype)  # its exponential is finite
+        self._largest = np.array(np.log(np.finfo(dtype).max) - 1, dtype)  # exp of this number is finite
 
     def _apply(self, x: Array, y: Array) -> None:
         np.negative(x, out=y)

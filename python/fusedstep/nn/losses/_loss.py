@@ -11,15 +11,15 @@ from ..._base.memory import Buffers
 
 
 class Loss:
-    """A function of a model's outputs and their targets, averaged over the rows, with its gradient.
+    """A loss: a function of a model's outputs and their targets, averaged over the rows, with its gradient.
 
     ::
 
         value = sum_i w_i l_i / sum_i w_i,    l_i = loss of row i,    w_i = weight of row i, or 1 without weights
 
     ``loss(outputs, targets)`` returns the value. ``loss.gradient(outputs, targets)`` returns the gradient with respect
-    to the outputs. `value_and_gradient` returns both and takes little more time than ``loss(outputs, targets)``. The
-    gradient is in memory that is reused for every batch of the same size, so it is valid until the next call.
+    to the outputs. `value_and_gradient` returns both and takes no longer than either of these calls. The gradient is in
+    memory that is reused for every batch of the same size, so it is valid until the next call of the loss.
 
     A subclass defines `_evaluate`.
 
@@ -27,8 +27,8 @@ class Loss:
     ----------
     takes : tuple of str
         Class attribute: the kinds of targets that this loss accepts. "numbers", "unit" (numbers from 0 to 1) and
-        "distributions" (probabilities of the classes) have the shape of the outputs. "labels" are integers of shape
-        (n,).
+        "distributions" (probabilities of the classes) have the shape of the outputs. "labels" are integers, one per
+        row.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
@@ -60,7 +60,8 @@ class Loss:
         targets : ndarray
             The targets of the rows. Each loss describes their shape and their values.
         weights : ndarray, shape (n,), optional
-            Weights of the rows: finite numbers >= 0, at least one of them > 0.
+            Weights of the rows: finite numbers >= 0, at least one of them > 0. By default, all rows have the same
+            weight.
 
         Returns
         -------
@@ -87,7 +88,7 @@ class Loss:
         return value, np.multiply(gradient, (n * shares)[:, None], out=gradient)
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """Return the losses of the n rows and the gradient of the mean loss."""
+        """Return the loss of each row, and the gradient of the unweighted mean loss with respect to the outputs."""
         raise NotImplementedError
 
     def _shares(self, weights: Array, outputs: Array) -> Array:
@@ -103,7 +104,7 @@ class Loss:
         return np.divide(found, total, dtype=np.float64).astype(outputs.dtype, copy=False)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return reused scratch memory."""
+        """Return an array of scratch memory. Calls with the same arguments share its memory."""
         try:
             return self._memory[name, dtype][shape]
         except KeyError:
@@ -111,7 +112,10 @@ class Loss:
             return self._memory[name, dtype][shape]
 
     def _like(self, outputs: Array, targets: Array) -> Array:
-        """Convert the targets to the shape and dtype of the outputs. If there is one column, accept a vector too."""
+        """Convert the targets to the dtype of the outputs. Refuse targets whose shape differs from the outputs' shape.
+
+        If the outputs have the shape (n, 1), targets of shape (n,) are reshaped to (n, 1).
+        """
         found = _unmasked(targets)
         if found.ndim == 1 and outputs.shape[1] == 1:
             found = found.reshape(-1, 1)
@@ -133,7 +137,7 @@ class Loss:
         return np.ascontiguousarray(labels, np.int64)
 
     def _entries(self, outputs: Array, targets: Array) -> Array:
-        """Check the labels, and return their indices in the flattened outputs."""
+        """Check the labels. For each row, return the index of the label's output in the flattened outputs."""
         labels, (n, k) = self._labels(outputs, targets), outputs.shape
         wrong = np.flatnonzero((labels < 0) | (labels >= k))
         if wrong.size:
@@ -146,5 +150,5 @@ class Loss:
 
 
 def _unmasked(targets: Any) -> Array:
-    """Return the targets as an array. A masked array becomes an object array, which the checks refuse."""
+    """Return targets or weights as an array. A masked array becomes an object array, which the checks refuse."""
     return np.asarray(targets, object) if isinstance(targets, np.ma.MaskedArray) else np.asarray(targets)

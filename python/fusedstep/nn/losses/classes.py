@@ -1,4 +1,4 @@
-"""Losses of one class among many: softmax with negative log-likelihood, and the hinge."""
+"""Losses for classification: softmax with negative log-likelihood, and the multiclass hinge."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from ._loss import Loss
 
 
 class SoftmaxNLL(Loss):
-    """``-mean(log softmax(z)[label])`` on logits z; gradient ``(softmax(z) - onehot(label)) / n``.
+    """Softmax and negative log-likelihood of logits z: ``-mean_i(log softmax(z_i)[l_i])``, where l_i is row i's label.
 
-    z has n rows and k columns, one column per class. The loss contains the softmax, which is computed from
-    ``z - max(z)``, so that nothing overflows. torch's ``CrossEntropyLoss`` is the same. The targets are integer labels
-    of shape (n,). They can also be distributions t over the classes, of shape (n, k), such as smoothed or mixed labels.
-    Then the loss is ``-mean_i(sum_j t_ij log softmax(z)_ij)``.
+    z has n rows and k columns, one column per class. The gradient with respect to z is
+    ``(softmax(z) - onehot(l)) / n``. The model returns the logits, and the loss computes the softmax. To avoid
+    overflow, each row's maximum is first subtracted from the row. torch's ``CrossEntropyLoss`` is the same function.
+
+    The targets are integer labels of shape (n,). They can also be distributions t over the classes, of shape (n, k),
+    such as smoothed or mixed labels. Then the loss is ``-mean_i(sum_j t_ij log softmax(z_i)[j])``.
 
     Examples
     --------
@@ -58,11 +60,12 @@ class SoftmaxNLL(Loss):
 
 
 class MulticlassHinge(Loss):
-    """``mean_i(sum_j max(0, z_ij - z_il + margin))`` over the n rows i. Here l is the label of row i, and j != l.
+    """The multiclass hinge ``mean_i(sum_j max(0, z_ij - z_il + margin))``, where l is the label of row i and j != l.
 
-    In row i, let m be the number of classes j whose term of the sum is above 0. The gradient is 1/n for these classes,
-    -m/n for the label l, and 0 for the other classes. The targets are integer labels of shape (n,). torch's
-    ``MultiMarginLoss`` also divides by the number of classes. Source: Weston and Watkins (1999).
+    z holds the scores: it has n rows i and one column j per class. In row i, let m be the number of classes j whose
+    term of the sum is above 0. The gradient with respect to the scores of this row is 1/n for these m classes, -m/n for
+    the label l, and 0 for the other classes. The targets are integer labels of shape (n,). torch's ``MultiMarginLoss``
+    is this loss divided by the number of classes. Source: Weston and Watkins (1999).
 
     Parameters
     ----------
@@ -109,7 +112,7 @@ class MulticlassHinge(Loss):
 
 
 def softmax(logits: Array) -> Array:
-    """Return ``exp(z - max z) / sum(exp(z - max z))`` for each row z, as a new array.
+    """Return ``exp(z - max z) / sum(exp(z - max z))`` for each row z of the logits, as a new array.
 
     Parameters
     ----------

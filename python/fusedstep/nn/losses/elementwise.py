@@ -1,4 +1,4 @@
-"""Losses that are a mean over single outputs: squared error and binary cross-entropy."""
+"""Losses that are a mean over all elements of the outputs: squared error and binary cross-entropy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ._loss import Loss
 
 
 class MeanSquaredError(Loss):
-    """``mean((y - t)^2)`` over rows and columns, for a linear output; gradient ``2 (y - t) / (n k)``.
+    """The mean of ``(y - t)^2`` over all elements of the outputs y and the targets t.
 
-    torch's ``MSELoss`` is the same. The targets are numbers of the shape (n, k) of the outputs. If k = 1, they can also
-    have the shape (n,).
+    y and t are numbers of shape (n, k). If k = 1, the targets can also have the shape (n,). The gradient with respect
+    to y is ``2 (y - t) / (n k)``. torch's ``MSELoss`` is the same function.
 
     Examples
     --------
@@ -33,11 +33,12 @@ class MeanSquaredError(Loss):
 
 
 class BinaryCrossEntropy(Loss):
-    """``mean(max(z, 0) - z t + log(1 + exp(-|z|)))`` on logits z; gradient ``(sigmoid(z) - t) / (n k)``.
+    """The mean of ``max(z, 0) - z t + log(1 + exp(-|z|))`` over all elements of the logits z and the targets t.
 
-    The loss contains the sigmoid. So large z of either sign do not overflow and lose no digits. torch's
-    ``BCEWithLogitsLoss`` is the same. The targets are probabilities in [0, 1] or bools, of the shape (n, k) of the
-    outputs. If k = 1, they can also have the shape (n,).
+    This is the binary cross-entropy of t and ``sigmoid(z)``. The model returns the logits, and the loss computes the
+    sigmoid. So a large ``|z|`` does not overflow and loses no digits. The logits have the shape (n, k). The targets are
+    probabilities in [0, 1] or bools, of the same shape. If k = 1, the targets can also have the shape (n,). The
+    gradient with respect to z is ``(sigmoid(z) - t) / (n k)``. torch's ``BCEWithLogitsLoss`` is the same function.
 
     Examples
     --------
