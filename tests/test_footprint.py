@@ -56,6 +56,14 @@ def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: An
     assert "kept_bits" in repr(found)
 
 
+def test_inspect_memory_counts_the_copies_that_an_offloaded_optimizer_makes_of_the_parameters(torch: Any) -> None:
+    from fusedstep.torch import AdamW, OffloadedOptimizer
+
+    model = torch.nn.Linear(32, 16, bias=False)
+    (found,) = fs.inspect.memory(OffloadedOptimizer(AdamW, model, master_dtype=torch.float64)).groups
+    assert (found.weights, found.gradients, found.states) == (4 + 8, 4, 2 * 8)
+
+
 def test_inspect_memory_refuses_objects_that_are_no_optimizers() -> None:
     with pytest.raises(TypeError, match=r"memory: optimizer must be an optimizer of fusedstep .*; got int"):
         fs.inspect.memory(3)

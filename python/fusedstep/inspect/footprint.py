@@ -188,9 +188,8 @@ def _of_numpy(group: Any) -> Iterator[_Described]:
 
 
 def _of_torch(optimizer: Any, group: Any) -> Iterator[_Described]:
-    models = getattr(optimizer, "_models", {})  # CPU parameter -> the model's parameter (OffloadedOptimizer)
     for p in group["params"]:
-        source = models.get(p, p)
+        source = optimizer._of_model(p)  # another tensor if p is the copy of an OffloadedOptimizer
         copied = source is not p and source.device.type == "cpu"
         weight = p.element_size() + (source.element_size() if copied else 0)
         grad = source if source.grad is None else source.grad
