@@ -67,11 +67,15 @@ def broken(line: int, column: int, value: Any) -> list[list[Any]]:
             [*CSV, "--drop", "u,v"],
             "t.csv: at least one column besides the target 'side' must be an input; got none",
         ),
-        (broken(9, 0, "-inf"), CSV, "t.csv: cannot use this column: 'u' (-inf in line 9); leave out with --drop u\n"),
+        (
+            broken(9, 0, "-inf"),
+            CSV,
+            "t.csv: cannot use this column: 'u' (-inf in line 9); leave it out with --drop u\n",
+        ),
         (
             [[math.inf, "inf", row[2]] for row in points()],
             CSV,
-            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave out with --drop u,v\n",
+            "cannot use these columns: 'u' (inf in line 2), 'v' (inf in line 2); leave them out with --drop u,v\n",
         ),
         (with_target(lambda i, u: ""), CSV, "t.csv: needs at least 20 rows of data; got 0"),
         (points(), [*CSV, "--drop", "side"], "--drop must name input columns; 'side' is the target"),

@@ -110,7 +110,7 @@ def test_the_order_of_columns_does_not_matter() -> None:
     inputs = frame.drop(columns="left")
     assert model.predict(inputs).tolist() == model.predict(inputs[inputs.columns[::-1]]).tolist()
     assert model.predict(inputs).tolist() == [row["prediction"] for row in rows_of("a.csv")]
-    with pytest.raises(ValueError, match="the table lacks age, calls and the table also has wages"):
+    with pytest.raises(ValueError, match="it lacks age, calls; it also has wages"):
         model.predict(inputs.drop(columns=["age", "calls"]).assign(wages=1))
 
 

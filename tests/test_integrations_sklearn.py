@@ -212,7 +212,7 @@ def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message
 
 def test_error_about_a_rare_class_contains_its_label() -> None:
     labels = np.array(["often"] * 89 + ["once"])
-    with pytest.raises(ValueError, match=r"The least populated classes.*In y, that is 'once'\."):
+    with pytest.raises(ValueError, match=r"The least populated classes.*Classes of y with a single row: 'once'\."):
         MLPClassifier(early_stopping=True).fit(X, labels)
 
 

@@ -296,5 +296,5 @@ def test_torch_muon_refuses_vectors_kernels_and_sharded_tensors(torch: Any, mesh
     ):
         with pytest.raises(ValueError, match=r"^Muon: param_groups\[0\]: " + message):
             cls(params)
-    with pytest.raises(TypeError, match=r"ns_dtype must be a floating-point dtype; got torch\.int32"):
+    with pytest.raises(TypeError, match=r"ns_dtype must be a floating-point torch\.dtype; got torch\.int32"):
         cls([torch.nn.Parameter(torch.ones(2, 2))], ns_dtype=torch.int32)

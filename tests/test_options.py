@@ -74,8 +74,7 @@ def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
         opt.groups[0]["start"] = 2.0
     with assert_refused(
         TypeError,
-        "Halved: arguments by position must be at most params and lr, momentum, weight_decay; "
-        "got params and 4 other arguments by position",
+        "Halved: at most 4 arguments can be given by position (params, lr, momentum, weight_decay); got 5",
     ):
         Halved([w], 0.1, 0.2, 0.3, 0.4)
     with assert_refused(TypeError, "Halved: lr is given twice, by position and by name"):

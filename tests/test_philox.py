@@ -106,7 +106,7 @@ def test_folded_keys_are_distinct() -> None:
         (lambda: fs.Key("7"), TypeError, "Key: seed must be a whole number; got '7'"),  # type: ignore[arg-type]
         (lambda: fs.Key(7).fold(-1), ValueError, "Key.fold: index must be at least 0"),
         (lambda: fs.Key(7).fold(2**63), ValueError, "Key.fold: index must be at least 0 and below 2**63"),
-        (lambda: fs.Philox(7).load_state_dict({}), ValueError, 'state must have "seed" and "stream"; got {}'),
+        (lambda: fs.Philox(7).load_state_dict({}), ValueError, 'must be a dict of "seed" and "stream" only; got {}'),
         (lambda: fs.Philox(7).load_state_dict({"seed": 1, "stream": -1}), ValueError, "stream must be at least 0"),
     ],
 )

@@ -213,7 +213,7 @@ def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: a suggested parameter must be one of \['x', "):
         study.optimize(lambda trial: trial.suggest_float("z", 0, 1), n_trials=1)
-    with pytest.raises(ValueError, match=r"Sampler: x must be a value of the suggested FloatDistribution.*; got "):
+    with pytest.raises(ValueError, match=r"Sampler: the sampler's value of x must be in the suggested Float.*; got "):
         optuna.create_study(sampler=make()).optimize(lambda trial: trial.suggest_float("x", 7.0, 8.0), n_trials=1)
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: study must have one objective; got 2"):

@@ -75,7 +75,7 @@ def test_step_refuses_gradients_of_another_shape_or_dtype(cls: Any) -> None:
         ([], ValueError, ["grads must have 2 entries", "got 0"]),
         ([ones(4, 3)], ValueError, ["grads must have 2 entries", "got 1"]),
         ([ones(4, 3), ones(3), ones(3)], ValueError, ["grads must have 2 entries", "got 3"]),
-        ({"w": ones(4, 3)}, ValueError, ["grads must have the parameters' names", "missing ['b']"]),
+        ({"w": ones(4, 3)}, ValueError, ["grads must have the parameters' names as keys", "missing ['b']"]),
         ({"w": ones(4, 3), "b": ones(3), "c": ones(3)}, ValueError, ["unknown ['c']"]),
         (ones(2, 3), TypeError, ["grads must be a list, a tuple or a dict of arrays", "ndarray"]),
         ((g for g in (ones(4, 3), ones(3))), TypeError, ["grads must be a list, a tuple or a dict", "generator"]),

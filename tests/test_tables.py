@@ -97,9 +97,9 @@ def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None
         ("customer_id", [f"C{i % 30}" for i in range(ROWS)], "identifier"),
         ("customerId", [1000 + i % 30 for i in range(ROWS)], "identifier"),
         ("key", [f"{i:08x}-{i * 77:04x}" for i in range(ROWS)], "identifier"),
-        ("n", list(range(100, 100 + ROWS)), "identifier: the numbers of the rows"),
+        ("n", list(range(100, 100 + ROWS)), "identifier: row numbers"),
         ("Unnamed: 0", [3 * i for i in range(ROWS)], "identifier"),
-        ("code", [f"x{i * i}" for i in range(ROWS)], "identifier: differs in every row"),
+        ("code", [f"x{i * i}" for i in range(ROWS)], "identifier: almost all values differ"),
         ("remark", [f"a long story of {i} and {i + 1}" for i in range(ROWS)], "free text"),
         ("same", [7.5] * ROWS, "has one value only"),
         ("same", ["x"] * ROWS, "has one value only"),
@@ -225,7 +225,7 @@ def test_transform_finds_columns_by_name_and_names_missing_and_additional_column
     columns = Columns.fit(frame)
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["k", "b", "a"]]))
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "k is left out"
-    with pytest.raises(TableError, match="must have the columns a, b; the table lacks b and the table also has z"):
+    with pytest.raises(TableError, match="must have the columns a, b; it lacks b; it also has z"):
         columns.transform(frame[["a"]].assign(z=1))
 
 

@@ -1,4 +1,5 @@
-// The two passes of the gradient. The first pass computes sums over blocks of values, the second computes dx.
+// The two passes of the gradient of batch normalisation. The first pass computes sums over blocks of values, the second
+// computes dx, the gradient with respect to the input x.
 #pragma once
 
 #include <type_traits>
@@ -8,7 +9,8 @@
 namespace fusedstep {
 namespace {
 
-/// dz, the gradient with respect to the input of the ReLU. `bit` is the index of element 0's bit in the mask `open`.
+/// dz, the gradient with respect to the input of the ReLU. `open` is the mask of the elements that the ReLU has passed,
+/// and `bit` is the index of element 0's bit in this mask.
 template <BatchNormMask mask, class V, class Item, class Coefficient>
 FUSEDSTEP_INLINE V masked(const Item* dy, const void* open, std::ptrdiff_t bit, V d, const Coefficient& scale,
                           const Coefficient& offset, std::ptrdiff_t i, std::ptrdiff_t channel) {
@@ -33,7 +35,7 @@ struct Products {
   }
 };
 
-/// Returns values j, ..., j + n - 1 of a channel's dz, packed into `room`.
+/// Writes values j, ..., j + n - 1 of dz of channel c to `room`, without gaps. Returns `room`.
 template <class Item, class T>
 inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std::ptrdiff_t j, std::ptrdiff_t n,
                                T* room) {
@@ -50,7 +52,8 @@ inline const T* masked_stretch(const BatchNormBackward& b, std::ptrdiff_t c, std
   return room;
 }
 
-/// Used if products overflow their type: computes the sums in double, one product after the other.
+/// Used if a sum is inf or nan, for example because products overflow their type. Computes the sums again in double,
+/// one product after the other.
 template <BatchNormMask mask, class Item>
 [[gnu::noinline, gnu::cold]] void careful_sums(const BatchNormBackward& b, std::ptrdiff_t block, std::ptrdiff_t c,
                                                double& sum, double& dot) {

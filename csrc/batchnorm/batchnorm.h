@@ -7,7 +7,7 @@
 namespace fusedstep {
 
 /// The constructor allocates all memory, and the methods cannot fail. An array over channels has one number per
-/// channel. These arrays are float32 if the elements have 16 bits.
+/// channel. Its type is float32 if the elements have 16 bits, and otherwise the type of the elements.
 class BatchNormPass {
  public:
   BatchNormPass(const BatchNormShape& shape, DType dtype, int threads);
@@ -15,10 +15,10 @@ class BatchNormPass {
   void forward(BatchNormForward f, const BatchNormParameters& parameters, const BatchNormOptions& options,
                BatchNormCoefficients& c) noexcept;
 
-  /// dgamma and dbeta are arrays over channels, or null. Their dtype is the one in which kernels compute.
+  /// dgamma and dbeta are arrays over channels, or null.
   void backward(BatchNormBackward b, const BatchNormCoefficients& c, void* dgamma, void* dbeta) noexcept;
 
-  /// Adds the values of x to `out`, whose arrays have one item per channel.
+  /// Merges the moments of the values of x into `out`, whose arrays have one item per channel.
   void moments(const void* x, BatchMoments& out) noexcept;
 
  private:
@@ -33,7 +33,9 @@ class BatchNormPass {
   BatchNormShape shape_;
   DType dtype_, number_;  // dtype_: of the elements; number_: of arrays over channels
   int threads_;
-  std::ptrdiff_t slice_;  // channels in a slice; 0: threads share blocks of values instead of slices
+  /// The number of channels in a slice. A thread does all passes over a slice before it begins with the next slice. If
+  /// it is 0, there are no slices: each pass is done over all channels before the next pass.
+  std::ptrdiff_t slice_;
   BatchBlocks blocks_;
   CoefficientBytes mean_, slope_;
 };

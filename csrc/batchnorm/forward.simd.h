@@ -24,9 +24,9 @@ struct Normalize {
   }
 };
 
-/// Calls body(channel, first element, number of elements) for each plane of one channel in the region. The order is
-/// from the last plane of the outer axis to the first: the statistics have read the last plane last, and it is still
-/// cached.
+/// A plane is all elements with the same outer index and the same channel. Calls body(channel, first element, number of
+/// elements) for the region's part of each plane. The planes with the last outer index come first: the pass that
+/// computes the statistics has read them last, so they are still cached.
 template <class Body>
 FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   for (std::ptrdiff_t n = region.outer_end - 1; n >= region.outer_begin; --n)
@@ -34,13 +34,13 @@ FUSEDSTEP_INLINE void for_planes(const BatchNormShape& s, const BatchNormRegion&
       body(c, (n * s.channels + c) * s.inner + region.inner_begin, region.inner_end - region.inner_begin);
 }
 
-/// Calls body(first element, number of elements, first coefficient) for batches of rows, from the last batch to the
-/// first. A row has one element per channel. Long rows are cut into pieces, so that the coefficients of a piece stay in
-/// the first-level cache during a batch.
+/// A row has one element per channel. Calls body(first element, number of elements, first coefficient) for batches of
+/// rows, from the last batch to the first. Long rows are cut: body is called for the same piece of each row of a batch,
+/// then for the next piece. The coefficients of a piece then stay in the first-level cache during a batch.
 template <class Body>
 FUSEDSTEP_INLINE void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   constexpr std::ptrdiff_t most = 1024;
-  // if rows are cut, every piece must begin at the first bit of a word of the mask
+  // if rows are cut, every piece must begin at the first bit of a 32-bit word of the mask
   const bool cut = s.channels > 2 * most && s.channels % row_unit == 0;
   const std::ptrdiff_t batch = (1 + (cut ? 0 : 16384 / row_unit / s.channels)) * row_unit;
   for (std::ptrdiff_t end = region.outer_end, begin; end > region.outer_begin; end = begin) {

@@ -1,5 +1,5 @@
-// The passes of batch normalisation over 16-bit elements. They use the float32 kernels, and all arrays over channels
-// are float32.
+// The passes of batch normalisation over 16-bit elements. They use the float32 kernels. All arrays with one number per
+// channel are float32.
 #pragma once
 
 #include "batchnorm/kernel.h"

@@ -1,4 +1,4 @@
-// The interface between the code compiled once and the code compiled per instruction set.
+// Batch normalisation: the interface between the code compiled once and the code compiled for each instruction set.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,9 @@
 
 namespace fusedstep {
 
-/// Element (n, c, s) is at index (n * channels + c) * inner + s. In the layout N, C, ..., inner is greater than 1. If
-/// the channels are the last axis, inner is 1.
+/// An array is seen as an array of the shape (outer, channels, inner) in C order. `outer` is the product of the sizes
+/// before the axis of the channels, and `inner` is the product of the sizes after it. If the channels are the last
+/// axis, `inner` is 1. Element (n, c, s) is at index (n * channels + c) * inner + s.
 struct BatchNormShape {
   std::ptrdiff_t outer, channels, inner;
 };
@@ -28,17 +29,18 @@ struct BatchNormRegion {
 // These functions are in an anonymous namespace, because several object files contain them.
 namespace {
 
-/// Coefficients are arrays over channels of the type in which kernels compute. If inner is 1, the coefficients are
-/// repeated up to `coefficient_period` and for one vector beyond it. Several rows can then be processed as one long
-/// row.
+/// An array of coefficients has one number per channel, in the type in which kernels compute. If inner is 1, these
+/// numbers are repeated, so that several rows can be processed as one long row. The array then has `coefficient_period`
+/// numbers, and `coefficient_margin` more (the numbers of one vector).
 constexpr std::ptrdiff_t coefficient_margin = 16;
 constexpr std::ptrdiff_t coefficient_period(const BatchNormShape& s) {
   if (s.inner > 1) return s.channels;
   return s.channels * (s.channels <= 16 ? batch_lanes : s.channels < 64 ? 2 + 64 / s.channels : 1);
 }
 
-/// The index of an element's bit in the mask. The element is (plane, s), or (0, index of the element) if inner is 1.
-/// Each plane begins at the first bit of a word. So does each group of row_unit rows.
+/// The index of an element's bit in the mask of the ReLU. Element (n, c, s) is element s of plane n * channels + c, and
+/// each plane begins at the first bit of a 32-bit word. If inner is 1, `plane` is 0, `in_plane` is the element's index,
+/// and each group of row_unit rows begins at the first bit of a word.
 constexpr std::ptrdiff_t row_unit = 32;
 constexpr std::ptrdiff_t mask_bit(const BatchNormShape& s, std::ptrdiff_t plane, std::ptrdiff_t in_plane) {
   return plane * ((s.inner + 31) / 32 * 32) + in_plane;
@@ -50,15 +52,15 @@ constexpr std::ptrdiff_t mask_words(const BatchNormShape& s) {
 
 }  // namespace
 
-/// y = act((x - center) * scale + offset + residual).
+/// y = (x - center) * scale + offset + residual. If `relu` is true, the ReLU is applied to y.
 struct BatchNormForward {
   BatchNormShape shape;
-  const void *x, *residual;  // residual or null
+  const void *x, *residual;  // residual may be null
   void* y;
   const void *center, *scale, *offset;
-  std::uint32_t* open;       // only with a residual: one bit per element, 1 if the ReLU passed it; see mask_bit
+  std::uint32_t* open;       // only with residual and ReLU: a bit per element, 1 if the ReLU passed it; see mask_bit
   bool relu, stream;         // stream: stores of y bypass the caches
-  std::ptrdiff_t first_bit;  // index of the first element's bit in the mask, if the arrays are parts of larger arrays
+  std::ptrdiff_t first_bit;  // index of the first element's bit in `open`; 0 unless the arrays are parts of larger ones
 };
 
 /// How the gradient finds the elements that the ReLU has passed. `none`: there is no ReLU. `recomputed`: the input of
@@ -66,7 +68,8 @@ struct BatchNormForward {
 enum class BatchNormMask { none, recomputed, saved };
 
 /// dz = dy where the input of the ReLU is positive or nan, and 0 elsewhere. Without a ReLU, dz = dy.
-/// dx = ((dz - mean) - (x - center) * slope) * scale, or dz * scale if the statistics are constants.
+/// dx = ((dz - mean) - (x - center) * slope) * scale. If `frozen` is true, the statistics are constants, and
+/// dx = dz * scale. set_backward computes `mean` and `slope`.
 struct BatchNormBackward {
   BatchNormShape shape;
   const void *dy, *x;
@@ -74,7 +77,7 @@ struct BatchNormBackward {
   const void *center, *scale, *offset, *mean, *slope;
   BatchNormMask mask;
   bool frozen, stream;
-  void *dx, *dz;  // dz or null
+  void *dx, *dz;  // dz may be null
   std::ptrdiff_t first_bit;
 };
 

@@ -18,7 +18,8 @@ constexpr std::ptrdiff_t slice_bytes = 256;  // bytes of a row added at a time, 
 template <class T>
 constexpr std::ptrdiff_t slice = slice_bytes / std::ptrdiff_t(sizeof(T));
 
-/// Adds lane k + w to lane k for w = 16, 8, 4, 2, 1, for `n` neighbouring channels.
+/// Adds lane k + w to lane k, for w = lanes / 2, ..., 4, 2, 1 and for k = 0, ..., w - 1. Each lane has one number for
+/// each of `n` neighbouring channels.
 template <class T>
 FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes = batch_lanes) {
   for (std::ptrdiff_t w = lanes / 2; w > 0; w /= 2)
@@ -26,8 +27,9 @@ FUSEDSTEP_INLINE void add_lanes(T* sum, std::ptrdiff_t n, std::ptrdiff_t lanes =
                    [=]<class V>(std::ptrdiff_t i) { store(sum + i, load<V>(sum + i) + load<V>(sum + i + w * n)); });
 }
 
-/// Sums over n values of one channel that are neighbours in memory. term.at<V>(i, 0) is added to lane i mod
-/// batch_lanes. ahead(i) prefetches value i of the next block.
+/// Two sums over n values of one channel that are neighbours in memory. `first` and `second` are the lanes of these
+/// sums. The two numbers of term.at<V>(i, 0) are added to lane i mod batch_lanes. ahead(i) prefetches value i of the
+/// next block.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_along(const Term& term, std::ptrdiff_t n, T* first, T* second, const Ahead& ahead) {
   constexpr int W = width<T>, K = batch_lanes / W < 4 ? batch_lanes / W : 4;
@@ -62,7 +64,8 @@ struct RowWalk {
   static constexpr std::ptrdiff_t few = 16;
 };
 
-/// Adds G groups of rows, of which the first begins at row `row`. If G is 1, the group has `rows` rows.
+/// Adds G groups of rows, of which the first begins at row `row`. A group has batch_lanes rows. If G is 1, the group
+/// has `rows` rows. If `begin` is true, the sums begin with 0.
 template <int G, bool begin, class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptrdiff_t row, std::ptrdiff_t rows,
                                  T* first, T* second, const Ahead& ahead) {
@@ -84,9 +87,9 @@ FUSEDSTEP_INLINE void sum_groups(const Term& term, const RowWalk& walk, std::ptr
   }
 }
 
-/// Sums over neighbouring channels, where row j contains value j of each channel. term.at<V>(element, channel) is added
-/// to lane j mod batch_lanes. The lanes are stored as [lane][channel]. At the end, the first `width` items are the sums
-/// of all lanes. ahead(element) prefetches.
+/// Two sums for each of walk.width neighbouring channels, where row j contains value j of each channel. The two numbers
+/// of term.at<V>(element, channel) are added to lane j mod batch_lanes. The lanes are stored as [lane][channel]. At the
+/// end, the first walk.width items are the sums of all lanes. ahead(element) prefetches the element.
 template <class T, class Term, class Ahead>
 FUSEDSTEP_INLINE void sum_across(const Term& term, const RowWalk& walk, std::ptrdiff_t rows, T* first, T* second,
                                  const Ahead& ahead) {

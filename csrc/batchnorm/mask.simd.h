@@ -69,7 +69,8 @@ struct WordOf<double> {
   using type = std::uint64_t;
 };
 
-/// Returns `value` where the bit in the mask is 1, and 0 where it is 0. Reads up to 3 bytes beyond the bits.
+/// Returns `value` where the bit in the mask is 1, and 0 where it is 0. `bit` is the index of the first element's bit.
+/// Reads up to 3 bytes beyond the bits.
 template <class T, class V>
 FUSEDSTEP_INLINE V where_set(const void* words, std::ptrdiff_t bit, V value) {
   using Word = typename WordOf<T>::type;

@@ -1,6 +1,7 @@
-// The mean and the sum of squared deviations of a block of values per channel. The mean of the block's first
-// batch_lanes values is subtracted before values are squared. The sum of squares is then at most 33 times the sum of
-// squared deviations, for every mean. As a result, cancellation loses only few digits.
+// For each channel: the mean of a block of values, and the sum of the squared deviations from it. Before values are
+// squared, the mean of the block's first batch_lanes values is subtracted. The sum of these squares is then at most 33
+// times the sum of squared deviations, even if the mean is large. So only few digits are lost when the sum of squared
+// deviations is computed from the sum of these squares by a subtraction.
 #pragma once
 
 #include "batchnorm/lanes.simd.h"
@@ -47,7 +48,7 @@ FUSEDSTEP_INLINE void finish_moments(const BatchNormShape& shape, const void* x,
   mean = double(shift) + double(sum) / n;
   const double exact = double(squares) - double(sum) * double(sum) / n;
   m2 = exact < 0 ? 0 : exact;
-  // a smaller sum of squares may have lost digits
+  // a sum of squares below `least` may have lost digits, because squares may be denormal
   constexpr double least = sizeof(T) == 4 ? batch_block * 0x1p-126 : 0;
   if (!(m2 - m2 == 0) || double(squares) < least) careful_moments<Item>(shape, x, block, channel, mean, m2);
 }

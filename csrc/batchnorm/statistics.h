@@ -20,14 +20,15 @@ struct BatchMoments {
 /// Merges the moments `other` into `into`.
 void merge(BatchMoments& into, const BatchMoments& other) noexcept;
 
-/// Two numbers for each block of values and each channel. merge_moments and add_sums combine the blocks in order.
+/// Two numbers for each block of values and each channel: mean and m2 in the forward pass, two sums in the backward
+/// pass. merge_moments and add_sums combine the blocks in order.
 struct BatchBlocks {
   explicit BatchBlocks(const BatchNormShape& shape);
 
   /// For channels [begin, end), merges the moments of all blocks into (mean, m2), which are the moments of `count`
-  /// earlier values. mean and m2 may be the numbers of block 0.
+  /// earlier values. If `count` is 0, mean and m2 may be the arrays of block 0.
   void merge_moments(std::ptrdiff_t begin, std::ptrdiff_t end, std::int64_t count, double* mean, double* m2);
-  /// Adds the numbers of all other blocks to block 0, for channels [begin, end).
+  /// Adds the numbers of blocks 1, 2, ... to the numbers of block 0, for channels [begin, end).
   void add_sums(std::ptrdiff_t begin, std::ptrdiff_t end);
 
   double* first(std::ptrdiff_t block = 0) { return numbers_.data() + block * channels; }
@@ -50,8 +51,8 @@ struct LineAllocator {
 };
 using CoefficientBytes = std::vector<unsigned char, LineAllocator<unsigned char>>;
 
-/// The values that the forward pass saves for the backward pass. The coefficients have the type in which kernels
-/// compute.
+/// The values that the forward pass saves for the backward pass. The coefficients `center`, `scale` and `offset` have
+/// the type in which kernels compute.
 struct BatchNormCoefficients {
   BatchNormCoefficients() = default;
   BatchNormCoefficients(const BatchNormShape& shape, DType dtype);

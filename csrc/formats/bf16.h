@@ -5,7 +5,7 @@
 namespace fusedstep {
 namespace {
 
-/// bfloat16: the upper 16 bits of a float32. It is rounded to nearest with ties to even, or stochastically.
+/// bfloat16: the upper 16 bits of a float32. A float32 is rounded to nearest with ties to even, or stochastically.
 struct bf16 {
   using Item = std::uint16_t;
   using Number = float;
@@ -13,8 +13,8 @@ struct bf16 {
 
   static float decode(Item h) { return float_of(std::uint32_t(h) << 16); }
 
-  /// The bits of a number or of a vector of numbers. Every nan becomes the same nan. Its upper half still is a nan
-  /// after any 16-bit number is added to its lower half.
+  /// The bits of a number or of a vector of numbers. Every nan becomes the same nan, 0x7fc00000. If a 16-bit number is
+  /// added to these bits, the upper half stays a nan.
   template <class F>
   [[gnu::always_inline]] static auto with_one_nan(F x) {
     const auto u = bits_of(x);
@@ -25,7 +25,7 @@ struct bf16 {
   [[gnu::always_inline]] static U rounded(U u) {
     return round_off(u, 16);
   }
-  /// Rounded up with the probability (dropped bits) / 2^16. `noise` has 16 random bits. The result is in the lower
+  /// Rounded up with the probability (lower half of u) / 2^16. `noise` has 16 random bits. The result is in the lower
   /// half.
   template <class U>
   [[gnu::always_inline]] static U rounded(U u, U noise) {

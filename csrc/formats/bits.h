@@ -1,4 +1,5 @@
-// The bits of a float32 or of a vector of float32. Integer arithmetic gives the same bits on every instruction set.
+// The bits of a float32 or of a vector of float32, as integers. Computations with integers give the same results on
+// every instruction set.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,8 @@
 namespace fusedstep {
 namespace {
 
-/// The types that have the size of X, with unsigned integers and with floats. X is a number or a vector.
+/// X is a number or a vector. `bits` is a type of the same size with unsigned integers, and `floats` is a type of the
+/// same size with floats.
 template <class X>
 struct As {
   typedef std::uint32_t bits __attribute__((vector_size(sizeof(X))));

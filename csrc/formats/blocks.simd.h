@@ -17,15 +17,17 @@ inline std::uint32_t sum_of(const Stream& s, std::ptrdiff_t first, std::ptrdiff_
   return sum;
 }
 
-/// Calls body(block, done, count) for the blocks of [first, first + n).
+/// Calls body(block, done, count) for each block of elements [first, first + n): `block` is its index, first + done is
+/// its first element, and `count` is its number of elements.
 template <class Body>
 inline void for_scaled(std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   for (std::ptrdiff_t done = 0; done < n; done += scaled_together)
     body((first + done) / scaled_together, done, n - done < scaled_together ? n - done : scaled_together);
 }
 
-/// The low bits of a block are used if the block's sum is unchanged, which shows that the parameter is still as the
-/// last step wrote it. Otherwise zeros are used.
+/// Decodes bfloat16 items and the low 16 bits of their float32 values. The low bits of a block are used if the block's
+/// sum is unchanged, which shows that the items are still as the last step wrote them. Otherwise the low bits are taken
+/// as 0.
 void decode_low(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbers) {
   auto* const out = static_cast<float*>(numbers);
   const auto* const low = static_cast<const std::int16_t*>(s.beside) + first;

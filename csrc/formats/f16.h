@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// IEEE float16. It is rounded to nearest with ties to even, or stochastically. A nan keeps its upper bits and becomes
-/// a quiet nan, as with the CPU's conversion instruction.
+/// IEEE float16. A float32 is rounded to nearest with ties to even, or stochastically. A nan keeps its upper bits and
+/// becomes a quiet nan, as with the CPU's conversion instruction.
 struct f16 {
   using Item = std::uint16_t;
   using Number = float;

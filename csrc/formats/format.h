@@ -7,17 +7,17 @@
 
 namespace fusedstep {
 
-/// The first four formats are dtypes. `bf16_low` and `f16_master` have a second array, with the digits that do not fit
-/// into 16 bits. `u8` and `u8_positive` have one scale for each block of 256 elements. `u8_positive` is for states that
-/// are never negative.
+/// The first four formats are dtypes. `bf16_low` and `f16_master` store 16-bit items, and have a second array, so that
+/// the float32 values are not lost. `u8` and `u8_positive` have one scale for each block of 256 elements. `u8_positive`
+/// is for states that are never negative.
 enum class Format : std::uint8_t { f32, f64, bf16, f16, bf16_low, f16_master, u8, u8_positive };
 constexpr int format_count = 8;
 constexpr Format format_of(DType d) { return Format(d); }  // the format without a second array
 constexpr bool is_native(Format f) { return f == Format::f32 || f == Format::f64; }
 
-/// The number of elements in a block. In u8, the elements of a block share a scale. In bf16_low, they share a sum,
-/// which shows whether other code has written them. Blocks are counted from the first element of the tensor. Each block
-/// is processed by one thread.
+/// The number of elements in a block. In u8 and u8_positive, the elements of a block share a scale. In bf16_low, they
+/// share a sum, which shows whether other code has written the elements. Blocks are counted from the first element of
+/// the tensor. Each block is processed by one thread.
 constexpr std::ptrdiff_t scaled_together = 256;
 constexpr bool has_blocks(Format f) { return f == Format::bf16_low || f == Format::u8 || f == Format::u8_positive; }
 constexpr std::ptrdiff_t block_count(std::ptrdiff_t size) { return (size + scaled_together - 1) / scaled_together; }

@@ -16,7 +16,8 @@ struct HalfKernels {
 };
 struct HalfTable {
   HalfKernels bf16, f16;
-  void (*end_streaming)();  // makes stores that bypass the caches visible to the thread that synchronises next
+  /// Makes stores that bypass the caches visible to the next thread that synchronises with this one.
+  void (*end_streaming)();
   const HalfKernels& of(DType d) const { return d == DType::bf16 ? bf16 : f16; }
 };
 FUSEDSTEP_TABLES(HalfTable, half_kernels)

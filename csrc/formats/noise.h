@@ -16,7 +16,7 @@ inline std::uint64_t scramble(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// 16 random bits for each of two elements, in the lower half of U. U is a number or a vector.
+/// 16 random bits for each of two elements, in the lower halves of `first` and `second`. U is a number or a vector.
 template <class U>
 struct NoisePair {
   U first, second;
@@ -45,8 +45,8 @@ inline BlockKey block_key(std::uint64_t key, std::ptrdiff_t block) {
   return {std::uint32_t(mixed), std::uint32_t(mixed >> 32)};
 }
 
-/// Writes the random bits of elements [first, first + n). If i < 128, element i of a block has the bits `first` of
-/// noise_pair(i). Otherwise it has the bits `second` of noise_pair(i - 128).
+/// Writes the random bits of elements [first, first + n). For i < 128, noise_pair(i, ...) gives the random bits of
+/// elements i and i + 128 of a block.
 inline void make_noise(std::uint64_t key, std::ptrdiff_t first, std::ptrdiff_t n, std::uint32_t* out) {
   constexpr std::ptrdiff_t half = noise_block / 2;
   for (std::ptrdiff_t done = 0; done < n;) {

@@ -65,8 +65,9 @@ void decode(const Stream& s, std::ptrdiff_t first, std::ptrdiff_t n, void* numbe
                             [&](Item x, std::ptrdiff_t i) { out[done + i] = Format::decode(x); });
 }
 
-/// Calls body(done, count, noise) for successive parts of [first, first + n), which begin at first + done. If `first`
-/// is the first element of a block, every part begins with the first element of a block.
+/// Calls body(done, count, noise) for successive parts of elements [first, first + n). A part has `count` elements and
+/// begins at first + done. `noise` has the random bits of its elements. If `first` is the first element of a block,
+/// every part begins with the first element of a block.
 template <class Body>
 inline void with_noise(const Rounding& rounding, std::ptrdiff_t first, std::ptrdiff_t n, Body&& body) {
   alignas(64) std::uint32_t noise[noise_room];

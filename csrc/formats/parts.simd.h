@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::ptrdiff_t half_block = scaled_together / 2;
 /// `part` is the number of elements in a part. Two parts that are half a block apart are converted together, because
-/// elements that are half a block apart share a hash with random bits.
+/// one hash gives the random bits of two elements that are half a block apart. In each half of a block, U8Part encodes
+/// `coded_together` elements at a time.
 constexpr std::ptrdiff_t part = 2 * words, coded_together = 4 * words;
 static_assert(half_block % part == 0 && scaled_together == noise_block);
 
@@ -27,7 +28,8 @@ FUSEDSTEP_INLINE Words lanes_from(std::ptrdiff_t first) {
   return lane + std::uint32_t(first);
 }
 
-/// Loads two vectors from each address. Because nan is rare, a branch is cheaper than a selection for each element.
+/// Loads two vectors from each address, and replaces every nan by the same nan. Because nan is rare, a branch is
+/// cheaper than a selection for each element.
 FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&out)[4]) {
   const Floats x[] = {load<Floats>(a), load<Floats>(a + words), load<Floats>(b), load<Floats>(b + words)};
 #pragma GCC unroll 4
@@ -40,8 +42,8 @@ FUSEDSTEP_INLINE void load_with_one_nan(const float* a, const float* b, Words (&
 
 /// Each class for a format has these functions. begin(first) starts the block whose first element is `first`.
 /// get(i, buffer) returns the part that begins at element i of the block, and prefetches a later part. put(i, a, b)
-/// stores the parts that begin at elements i and i + half_block; get has returned both before. end() completes a block.
-/// finish() completes the last block.
+/// stores the parts that begin at elements i and i + half_block; get has returned both before. end() ends each block.
+/// finish() is called once, after the last block, and does the work that is left.
 struct NativePart {
   explicit NativePart(const Stream& s, const Rounding&) : all(reinterpret_cast<float*>(s.at.data)) {}
   void begin(std::ptrdiff_t first) { at = all + first; }
@@ -156,8 +158,8 @@ struct LowPart {
   Words sum{};
 };
 
-/// The codes of a block depend on the block's largest number. So the codes are computed while the next block is
-/// updated, where the CPU executes them during the divisions.
+/// The codes of a block depend on the block's largest number, which is known only at the end of the block. The codes
+/// are computed while the next block is updated, so that the CPU computes them during the divisions of the update rule.
 template <bool positive>
 struct U8Part {
   using Codes = u8_codes<positive>;

@@ -5,16 +5,17 @@
 namespace fusedstep {
 namespace {
 
-/// Codes of 8 bits, and one scale for each block. With e = c / 8 rounded down, code c stands for the number
+/// Codes of 8 bits, and one scale for each block. If `positive` is true, numbers are never negative, and the 8 bits are
+/// an integer c from 0 to 255. Otherwise the highest bit is the sign, and the others are an integer c from 0 to 127.
+/// With e = c / 8 rounded down, the absolute value of the number is
 ///   scale (2^e (1 + (c mod 8) / 8) - 1).
-/// The codes are linear near 0 and logarithmic for larger numbers. The scale is a power of two. It is chosen such that
-/// the largest number of the block has one of the highest codes. If `positive` is true, numbers are never negative, and
-/// the codes span 32 powers of two. A number above 0 never becomes 0, because rules divide by its root. Otherwise the
-/// codes span 16 powers of two, and the eighth bit is the sign.
+/// So the codes span 32 powers of two if `positive` is true, and otherwise 16. They are linear near 0 and logarithmic
+/// for larger numbers. The scale is a power of two. It is chosen such that the largest number of the block has one of
+/// the highest codes. If `positive` is true, a number above 0 never becomes 0, because rules divide by its root.
 template <bool positive>
 struct u8_codes {
   static constexpr std::uint32_t exponents = positive ? 32 : 16,
-                                 mantissa = 20;  // bits of a float32 that are dropped
+                                 mantissa = 20;  // number of bits of a float32 that are dropped
   static constexpr std::uint32_t one = 0x3f800000, infinite = 0x7f800000;
   // space for rounding up, and for the 1 that is added
   static constexpr std::uint32_t room = (1u << mantissa) - 1 + (1u << 10);

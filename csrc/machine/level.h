@@ -18,8 +18,8 @@ std::vector<std::string> available_isas();
 /// The name of the level in use.
 const char* isa();
 
-/// Chooses a level by name. Returns false and changes nothing if this CPU does not have the level. The change takes
-/// effect at once, because the table of kernels is looked up at each use.
+/// Chooses a level by name. Returns false and changes nothing if the level is not compiled or if this CPU does not have
+/// it. The change takes effect at once, because the table of kernels is looked up at each use.
 bool set_isa(const std::string& name);
 
 /// FUSEDSTEP_TABLES(Type, name) declares tables of pointers to kernels, one table per level. It also declares name(),

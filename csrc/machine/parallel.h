@@ -11,7 +11,7 @@ using RangeFn = void (*)(void* context, std::int64_t begin, std::int64_t end);
 
 /// A back end is OpenMP or the thread pool. `run` calls fn on disjoint ranges that cover [0, n), in at most `threads`
 /// threads. It returns when all calls are done. `limit` returns the number of threads that the back end's library would
-/// use now.
+/// use now. `in_parallel` returns true inside a parallel loop of this back end.
 struct Backend {
   const char* name;
   void (*run)(std::int64_t n, int threads, RangeFn fn, void* context);

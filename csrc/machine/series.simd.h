@@ -1,6 +1,6 @@
 // Logarithm and exponential. The functions of libm give different bits on different machines, so they are not used
-// here. The functions are computed by Taylor series, whose coefficients follow from the formula. Fitted polynomials
-// would need a source for their coefficients. There are no branches, so that the compiler can vectorise the functions.
+// here. Instead, Taylor series are used, because their coefficients follow from a formula. Fitted polynomials would
+// need a source for their coefficients. There are no branches, so that the compiler can vectorise the functions.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ inline To bits_as(From from) {
   return to;
 }
 
-/// ln u for 2^-64 < u <= 1. Let u = m 2^-e with m in [sqrt(1/2), sqrt(2)). Then ln m = 2 artanh s with
-/// s = (m - 1) / (m + 1).
+/// ln u for 2^-64 < u <= 1. Let u = m 2^-k with m in [sqrt(1/2), sqrt(2)). Then ln u = ln m - k ln 2, and
+/// ln m = 2 artanh s with s = (m - 1) / (m + 1).
 template <class T>
 inline T logarithm(T u) {
   using F = Format<T>;
@@ -55,9 +55,9 @@ inline T logarithm(T u) {
   return T(2) * s * series - exponent * T(0.693147180559945309417);
 }
 
-/// Constants of the exponential. With `terms` terms, the error of the series is at most half a unit in the last place
-/// for |r| <= ln(2) / 2. ln 2 is the sum of ln2_high and ln2_low. ln2_high has so few bits that k * ln2_high is exact
-/// for every k that occurs. If x is below `lowest`, the exponential is 0.
+/// Constants of `exponential`, which splits its argument x into k ln 2 + r with |r| <= ln(2) / 2. With `terms` terms,
+/// the error of the series of e^r is at most half a unit in the last place. ln 2 is the sum of ln2_high and ln2_low.
+/// ln2_high has so few bits that k * ln2_high is exact for every k that occurs. If x is below `lowest`, e^x is 0.
 template <class T>
 struct Exponential;
 template <>
@@ -89,8 +89,8 @@ inline T power_of_two(T k) {
   return bits_as<T>((bits_as<Bits>(k + magnet<T>) + Bits(Exponential<T>::bias)) << Format<T>::mantissa);
 }
 
-/// e^x for x <= 0. Let x = k ln 2 + r with |r| <= ln(2) / 2. Then e^x = 2^k e^r. The result is multiplied by two powers
-/// of two instead of 2^k, because 2^k may be denormal.
+/// e^x for x <= 0. Let x = k ln 2 + r with |r| <= ln(2) / 2. Then e^x = 2^k e^r. e^r is multiplied by two powers of two
+/// whose product is 2^k, because 2^k may be denormal.
 template <class T>
 inline T exponential(T x) {
   using E = Exponential<T>;

@@ -65,8 +65,8 @@ FUSEDSTEP_INLINE void stream_store(T* p, V v) {
 #endif
 }
 
-/// Prefetches the cache line of element i into the second-level cache, if element i is the first of a line. A loop over
-/// vectors thus prefetches each line once. i may be outside the array.
+/// For a loop in which i grows by `step` elements: prefetches the cache line of element i into the second-level cache,
+/// once per line. i may be outside the array.
 template <int step, class T>
 FUSEDSTEP_INLINE void prefetch(const T* p, std::ptrdiff_t i) {
   constexpr std::ptrdiff_t line = 64 / sizeof(T);
@@ -137,7 +137,8 @@ constexpr int line_bytes = 64;
 
 /// Calls visit.operator()<V>(i, k) for vectors that cover [0, n). k is the index of the vector's first coefficient: i
 /// mod `period`, or a little more, because k is reduced only after whole vectors. If `stream` is true, full vectors are
-/// used only for whole cache lines of `target`, because streaming a part of a line is slow.
+/// stored past the caches. They are then used only for whole cache lines of `target`, because it is slow to store a
+/// part of a line past the caches.
 template <bool stream, class T, class Visit>
 FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t period, const Visit& visit) {
   constexpr int W = width<T>, step = stream ? line_bytes / int(sizeof(T)) : W;
@@ -162,7 +163,8 @@ FUSEDSTEP_INLINE void walk(const T* target, std::ptrdiff_t n, std::ptrdiff_t per
   narrow(i, n, k);
 }
 
-/// The number of elements between the last vector boundary before p and p.
+/// The number of elements from the last vector boundary to p. A vector boundary is an address that is a multiple of the
+/// vector's size.
 template <class T>
 inline std::ptrdiff_t past_boundary(const T* p) {
   return std::ptrdiff_t(reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % std::uintptr_t(width<T>));

@@ -24,8 +24,8 @@ enum class Side { rows, columns };
 bool find_blas(const char* library);
 
 /// out = a b. `out` has C order without gaps, and must not overlap a or b. If `threads` is 0, as many threads are used
-/// as the limits of this package and of OpenBLAS allow. The bits do not depend on the number of threads. If NumPy's
-/// product should be used instead, this function writes nothing and returns false.
+/// as the limits of this package and of OpenBLAS allow. The bits of `out` do not depend on the number of threads. If
+/// NumPy's product should be used instead, this function writes nothing and returns false.
 bool multiply(const Matrix& a, const Matrix& b, char* out, DType dtype, Side shared, int threads);
 
 }  // namespace fusedstep

@@ -19,7 +19,7 @@ using ReluBackwardFn = void (*)(const void* dy, const void* y, void* dx, std::pt
 using SoftmaxLossFn = void (*)(const void* z, const std::int64_t* labels, void* losses, void* gradient,
                                std::ptrdiff_t rows, std::ptrdiff_t width);
 
-/// Indexed by dtype.
+/// Indexed by DType: float32, float64.
 struct NetworkKernels {
   ReluFn relu[2];
   ReluBackwardFn relu_backward[2];

@@ -8,8 +8,8 @@
 namespace fusedstep {
 namespace {
 
-// Long rows are processed in tiles of this number of elements. A tile is read three times. After the first time, it is
-// in the first-level cache.
+// Rows with fewer elements are processed together, in groups with at most this number of elements. A group is read
+// several times. After the first time, it is in the first-level cache.
 constexpr std::ptrdiff_t softmax_tile = 1024;
 
 constexpr int softmax_lanes = 16;  // number of partial sums of a long row, the same on every machine

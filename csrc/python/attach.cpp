@@ -1,4 +1,4 @@
-// Checks the arrays of a plan (parameters, states and averages), and gives them to the plan's tensors.
+// Checks the arrays of a plan (parameters, states and averages), and stores their addresses in the plan.
 #include "python/plan.h"
 
 namespace fusedstep::bind {
@@ -15,7 +15,8 @@ Held PyPlan::hold(py::handle whole, const Where& where, bool stored) const {
   return {std::move(object), std::move(memory), seen};
 }
 
-/// A state or an average: an array with the shape and memory order of its parameter, without gaps.
+/// Checks a state or an average. It must have the given dtype, the shape and the memory order of its parameter, and no
+/// gaps.
 Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
   const Parameter& p = params_[k];
   Held held = hold(object, where(argument, k), true);
@@ -23,12 +24,14 @@ Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, D
   std::vector<Strided::Dim> dims;
   if (v.dtype != dtype || !same_shape(v, p.array.seen.view()) ||
       (!describe_layout(v, layouts_[k].order, dims).contiguous && v.size() > 0))
-    refuse_value(where(argument, k), "like its parameter, " + source_->describe(p.array.object),
+    refuse_value(where(argument, k),
+                 "an array with the shape and the memory order of its parameter, " + source_->describe(p.array.object) +
+                     ", and with the expected dtype",
                  source_->describe(object));
   return held;
 }
 
-/// An array with one item for each block of elements of a parameter.
+/// Checks an array that has one item for every 256 elements of a parameter.
 Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name, DType dtype) const {
   const std::ptrdiff_t count = block_count(params_[k].array.seen.view().size());
   const Where at = where(name.c_str(), k);
@@ -40,6 +43,7 @@ Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name
   return held;
 }
 
+/// Checks an array that has one number for a parameter.
 Held PyPlan::scalar(std::size_t k, py::handle object, const char* name) const {
   Held held = hold(object, where(name, k));
   if (const View v = held.seen.view(); is_half(v.dtype) || v.size() != 1)

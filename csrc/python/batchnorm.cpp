@@ -22,8 +22,8 @@ py::array empty_like(const py::array& a) { return empty(a, dims_of(a)); }
 py::object object_or_none(const py::array& a) { return a.ptr() ? py::object(a) : py::none(); }
 py::array as_array(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
 
-/// One number per channel, in the type in which kernels compute. If the array has this type, its own memory is used.
-/// For 16-bit numbers, float32 copies are used.
+/// An array with one number per channel, for kernels, which compute in float32 or float64. An array of one of these
+/// types is used in place. The numbers of a 16-bit array are copied to float32.
 class PerChannel {
  public:
   explicit PerChannel(py::array array, bool is_read = true) : array_(std::move(array)) {
@@ -32,7 +32,7 @@ class PerChannel {
     if (is_read) half_kernels().of(dtype_of(array_)).decode(array_.data(), size(), numbers_.data());
   }
   void* data() { return numbers_.empty() ? written_or_null(array_) : numbers_.data(); }
-  /// Stores the numbers in the array and returns the array.
+  /// Returns the array. If it has 16 bits, the float32 numbers are first copied back to it.
   const py::array& written() {
     if (!numbers_.empty())
       half_kernels().of(dtype_of(array_)).encode(numbers_.data(), size(), written_or_null(array_), false);
@@ -52,7 +52,7 @@ struct Saved {
   DType dtype;
   BatchNormShape shape;
   BatchNormCoefficients coefficients;
-  std::unique_ptr<std::uint32_t[]> open;  // one bit per element, if there are both a residual and a ReLU
+  std::unique_ptr<std::uint32_t[]> open;  // 1 bit per element: set if the ReLU passed it; or null
   BatchNormMask mask;
   bool training, has_residual, overwritten;
   py::object gamma, beta;  // the dtypes of their gradients, or null
@@ -73,7 +73,8 @@ double weight(const Call& call, py::handle momentum, const Arrays& a, bool train
   if (a.num_batches.ptr()) return cumulative_momentum(*static_cast<const std::int64_t*>(a.num_batches.data()));
   if (training && a.running_mean.ptr())
     refuse_value(call.where("num_batches"),
-                 "given if momentum is None, because the average needs the number of batches", "None");
+                 "given if momentum is None, because the running statistics are then averages over all batches",
+                 "None");
   return 0;
 }
 
@@ -93,8 +94,8 @@ py::array counter(const Call& call, py::handle object) {
   return a;
 }
 
-/// Checks that an array that is written shares no memory with another array. There is one exception: `out` may have
-/// exactly the memory of x or of the residual.
+/// Checks that the arrays that are written are writeable and share no memory with any other array. There is one
+/// exception: `out` may have exactly the memory of x or of the residual.
 void check_written(const Call& call, const Arrays& a, bool training) {
   const struct {
     const char* name;
@@ -132,7 +133,9 @@ Arrays checked(const Call& call, const BatchNormShape& s, const py::array& x, py
            counter(call, num_batches),
            out.is_none() ? no_array() : call.like(out, "out", x, "x")};
   if (bool(a.running_mean.ptr()) != bool(a.running_var.ptr()))
-    refuse_value(call.where("running_var"), "given together with running_mean", describe(running_var));
+    refuse_value(call.where("running_var"),
+                 a.running_var.ptr() ? "None if running_mean is None" : "given if running_mean is given",
+                 describe(running_var));
   if (!training && !a.running_mean.ptr())
     refuse_value(call.where("running_mean"), "given if training is False", "None");
   check_written(call, a, training);
@@ -187,7 +190,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
 }
 
 struct Targets {
-  py::array dx, dz;  // dz: dresidual, if it is not dy
+  py::array dx, dz;  // dz: the array for dresidual; null if there is no dresidual or if it is dy
 };
 
 /// The x of the forward call. It is in `saved`, or it is the argument `given` if the caller keeps x.
@@ -196,7 +199,7 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
     refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "from a call whose x has not changed since then",
+      refuse_value(call.where("saved"), "from a call whose x still has the same memory, shape and dtype",
                    "a call whose x is now " + describe(saved.x));
     return saved.x;
   }
@@ -224,7 +227,7 @@ Targets targets(const Call& call, const Saved& saved, const py::array& x, const 
     return a;
   };
   Targets t{target(dx), own ? target(dz) : no_array()};
-  if (saved.has_residual && !own) call.disjoint(t.dx, "out", dy, "dy, which is dresidual too");
+  if (saved.has_residual && !own) call.disjoint(t.dx, "out", dy, "dy, which is also the result dresidual");
   call.disjoint(t.dz, "out", t.dx, "dx");
   return t;
 }

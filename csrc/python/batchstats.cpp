@@ -8,7 +8,8 @@
 namespace fusedstep::bind {
 namespace {
 
-/// The number of values, their mean and their sum of squared deviations, for each channel over all arrays so far.
+/// For each channel, over all arrays that were passed to `update`: the number of values, their mean, and the sum of
+/// their squared deviations from the mean.
 class ChannelMoments {
  public:
   void update(py::handle object, py::ssize_t axis) {
@@ -52,7 +53,8 @@ class ChannelMoments {
   static py::array copy(const std::vector<double>& v) { return py::array_t<double>(py::ssize_t(v.size()), v.data()); }
   void check(std::ptrdiff_t channels, const Where& where) const {
     if (moments_.count > 0 && channels != std::ptrdiff_t(moments_.mean.size()))
-      refuse_value(where, "of " + std::to_string(moments_.mean.size()) + " channels", std::to_string(channels));
+      refuse_value(where, "of " + std::to_string(moments_.mean.size()) + " channels, like all earlier arrays",
+                   std::to_string(channels) + " channels");
   }
   void start(std::ptrdiff_t channels) {
     moments_.mean.resize(std::size_t(channels));

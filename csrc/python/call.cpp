@@ -5,7 +5,7 @@ namespace fusedstep::bind {
 py::array Call::c_array(py::handle object, const char* argument, bool halves) const {
   py::array a = (halves ? require_number_array : require_float_array)(object, where(argument));
   if (!(a.flags() & py::array::c_style))
-    refuse_value(where(argument), "C-contiguous (channels last: an N, ..., C array with axis=-1)",
+    refuse_value(where(argument), "C-contiguous (for channels last, an array of shape (N, ..., C) and axis=-1)",
                  describe(a) + " with strides " + std::string(py::str(a.attr("strides"))));
   return a;
 }
@@ -44,7 +44,7 @@ void Call::disjoint(const py::array& written, const char* argument, const py::ar
 BatchNormShape Call::shape_of(const py::array& x, py::ssize_t axis) const {
   const py::ssize_t n = x.ndim(), at = axis < 0 ? axis + n : axis;
   if (n < 2) refuse_value(where("x"), "an array with at least 2 axes", describe(x));
-  if (at < 0 || at >= n) refuse_value(where("axis"), "an axis of x " + describe(x), std::to_string(axis));
+  if (at < 0 || at >= n) refuse_value(where("axis"), "an axis of x, " + describe(x), std::to_string(axis));
   if (x.size() == 0) refuse_value(where("x"), "an array that is not empty", describe(x));
   BatchNormShape s{1, x.shape(at), 1};
   for (py::ssize_t d = 0; d < at; ++d) s.outer *= x.shape(d);

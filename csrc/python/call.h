@@ -1,4 +1,4 @@
-// Checks the arguments of a layer's function. Each error names the function and the argument.
+// Checks the arguments of one call of a function. Each error names the function and the argument.
 #pragma once
 
 #include "batchnorm/kernel.h"
@@ -20,16 +20,18 @@ class Call {
   /// be float16 or bfloat16.
   py::array c_array(py::handle object, const char* argument, bool halves = false) const;
 
-  /// Returns the object as an array. It must have the shape and the dtype of `model`, which errors call `of`.
+  /// Returns the object as an array. It must have the shape and the dtype of `model`. `of` is the name of `model` in
+  /// errors.
   py::array like(py::handle object, const char* argument, const py::array& model, const char* of) const;
 
   /// Returns the object as an array with one number per channel, or null if the object is None. The array must have the
-  /// dtype of `model`, or float32 if `model` has 16 bits.
+  /// dtype of `model`. If `model` is float16 or bfloat16, the array may also be float32.
   py::array per_channel(py::handle object, const char* argument, const py::array& model, py::ssize_t channels) const;
 
   void writeable(const py::array& a, const char* argument) const;
 
-  /// Raises if `written` shares memory with `other`, which the error calls `name`.
+  /// Raises if `written` shares memory with `other`. In the error, `argument` is the name of `written`, and `name` is
+  /// the name of `other`.
   void disjoint(const py::array& written, const char* argument, const py::array& other, const char* name) const;
 
   /// The shape of x, whose channels are along `axis`. Raises if x is empty.

@@ -33,7 +33,8 @@ constexpr int max_axes = 64;
 
 constexpr char plain_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
 
-/// The tensor in a capsule. Only the newer kind of capsule can say whether the tensor is writeable.
+/// The tensor in a capsule, or null if the kind or the version of the capsule is unknown. A capsule of the older kind,
+/// "dltensor", does not say whether its tensor is writeable, so `writeable` is then false.
 const Tensor* tensor_of(PyObject* capsule, bool& writeable) {
   writeable = false;
   if (PyCapsule_IsValid(capsule, versioned_name)) {
@@ -95,7 +96,7 @@ bool look_at_stored(const Tensor& t, View& v) {
   if (!dtype || t.device.type != cpu) return false;
   const std::ptrdiff_t size = item_size(*dtype);
   v = {static_cast<char*>(t.data) + t.byte_offset, size, t.ndim, t.shape, t.strides, size, *dtype, true};
-  // While torch traces a program, its tensors have a size but no memory.
+  // While torch traces a program, the program's tensors have a size but no memory.
   return v.is_aligned() && (t.data || v.size() == 0);
 }
 
@@ -116,7 +117,7 @@ py::object capsule_of(py::handle object, const Where& where) {
   try {
     if (py::hasattr(object, "__dlpack_device__") &&
         object.attr("__dlpack_device__")().attr("__getitem__")(0).cast<std::int32_t>() != cpu)
-      refuse_value(where, "in the CPU's memory", bind::describe(object));
+      refuse_value(where, "in the CPU's memory", bind::describe(object) + " on another device");
     if (py::hasattr(object, "is_neg")) require_plain_numbers(object, where);
     py::object capsule = ask_for_capsule(object);
     if (PyCapsule_CheckExact(capsule.ptr())) return capsule;
@@ -145,7 +146,8 @@ std::string describe(py::handle capsule, py::handle object) {
   bool writeable = false;
   const Tensor* const t = tensor_of(capsule.ptr(), writeable);
   if (t && t->device.type == cpu && dtype_of(*t) && !t->data && !is_empty(*t)) return type + " without memory";
-  if (!look_at_capsule(capsule.ptr(), v)) return type + " of another dtype or device";
+  if (!look_at_capsule(capsule.ptr(), v))
+    return type + ", whose dtype, alignment, device or DLPack version is not supported";
   constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
   std::string shape;
   for (int d = 0; d < v.ndim; ++d) shape += (d ? ", " : "") + std::to_string(v.shape[d]);
@@ -154,7 +156,8 @@ std::string describe(py::handle capsule, py::handle object) {
 
 void require_plain_numbers(py::handle tensor, const Where& where) {
   if (tensor.attr("is_neg")().cast<bool>() || tensor.attr("is_conj")().cast<bool>())
-    refuse_value(where, "a tensor of plain numbers, as torch.Tensor.resolve_neg returns", "a negative view");
+    refuse_value(where, "a tensor of plain numbers (torch.Tensor.resolve_neg returns one)",
+                 "a view that torch negates or conjugates only when it is read");
 }
 
 std::optional<std::ptrdiff_t> lacking_storage(py::handle tensor, const View& v) {

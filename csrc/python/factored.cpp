@@ -63,8 +63,9 @@ void bind_factored(py::module_& m) {
         "Return the sum of squares of each row of the matrices in x, in float64.");
   m.def("divide_by_factors", directions, py::arg("x"), py::arg("row"), py::arg("column"), py::arg("weight"),
         py::arg("eps"),
-        "Update the running averages of squares and return (row, column, x / sqrt(row * column / mean(row))). The "
-        "results row and column are the updated averages.");
+        "Add the mean squares of the rows and columns of each matrix in x to the running averages `row` and `column`, "
+        "with the given weight. Return (row, column, x / sqrt(row * column / mean(row))), where row and column are the "
+        "updated averages. eps is a lower bound of mean(row) and of the square root.");
 }
 
 }  // namespace fusedstep::bind

@@ -27,7 +27,8 @@ struct Where {
 [[noreturn]] void refuse_type(const Where& where, const std::string& need, const std::string& got);
 [[noreturn]] void refuse_value(const Where& where, const std::string& need, const std::string& got);
 
-/// A description for errors: "float64 (128, 64)" for an array, and the name of the type for other objects.
+/// A description for errors: "float64 (128, 64)" for an array, and the name of the type for other objects. `between` is
+/// the text between the dtype and the shape.
 std::string describe(py::handle object, const char* between = " ");
 
 /// True for a NumPy scalar. Arithmetic on arrays with shape () returns such scalars.
@@ -69,18 +70,18 @@ inline void prefetch(py::handle object) {
   __builtin_prefetch(reinterpret_cast<const char*>(object.ptr()) + 64);
 }
 
-/// The type object numpy.ndarray and the dtype objects of most arrays. They are set when the module is created. The
-/// same is true for `tensors_bfloat16`.
+/// The type object numpy.ndarray, and NumPy's dtype objects for float32 and float64, which most arrays have.
 struct UsualArray {
   PyTypeObject* type;
   PyObject *single, *twice;
 };
 extern UsualArray usual_array;
+/// Sets `usual_array` and `tensors_bfloat16`. Called when the module is created.
 void find_usual_array();
 
 bool look_at_unusual_array(PyObject* object, View& view);
 
-/// Like look_at_array, but also accepts arrays of the integers in which narrow states are stored.
+/// Like look_at_array, but also accepts uint8, int16 and int32, in which some states are stored.
 bool look_at_stored_array(PyObject* object, View& view);
 
 /// Describes an array in `view`. Returns false if the object's type and dtype are not in `usual_array`, or if the array

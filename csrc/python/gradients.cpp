@@ -6,8 +6,8 @@
 
 namespace fusedstep::bind {
 
-/// Returns false if a parameter has a gradient but no state. Only gradients whose memory differs from that in the
-/// previous step are checked.
+/// Returns false if a parameter has a gradient but no state. A gradient is checked only if its address, dtype, shape or
+/// strides have changed since the previous step. If `zero` is true, raises if a gradient cannot be zeroed.
 bool PyPlan::take_gradients(bool zero) {
   bool ready = true;
   for (std::size_t k = 0; (k = source_->first_other(k, params_, inputs_.gradients)) < params_.size(); ++k) {
@@ -67,8 +67,9 @@ void PyPlan::refuse_to_zero(std::size_t k) const {
                got + " with strides (" + strides + ") bytes");
 }
 
-/// A gradient with gaps may be between the rows of another array. The address ranges then overlap, although the arrays
-/// may share no element. So the elements are compared, too.
+/// Raises if the gradient shares memory with an array that the step writes. A gradient with gaps may be between the
+/// rows of such an array. Their address ranges then overlap, although they may share no element. So, if the ranges
+/// overlap, the elements are compared.
 void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
   const Extent e = extent(gradient);
   if (e.empty()) return;
@@ -79,7 +80,7 @@ void PyPlan::check_against_owned(std::size_t k, const View& gradient) const {
       refuse_value(gradient_at(k), "in memory of its own", "memory shared with " + what(*o));
 }
 
-/// Zeroing a gradient must not change the gradient of another parameter.
+/// Raises if two gradients share memory, because zeroing one of them would change the other.
 void PyPlan::check_among_gradients() {
   std::vector<std::pair<Extent, std::size_t>> extents;
   for (std::size_t k = 0; k < params_.size(); ++k)

@@ -24,8 +24,8 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
 }
 
 /// Checks the interpreter before pybind11 runs, because up to Python 3.11 pybind11 waits forever for the GIL in a
-/// subinterpreter. Later versions of Python first call this function in the main interpreter. They then run the
-/// module's body in the interpreter that imports the module.
+/// subinterpreter. Later versions of Python always call this function in the main interpreter. They then run the code
+/// in PYBIND11_MODULE in the interpreter that imports the module, so that code checks the interpreter again.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (in_main_interpreter()) return PyInit_core();
   PyErr_SetString(PyExc_ImportError, main_only);

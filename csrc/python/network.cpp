@@ -93,8 +93,8 @@ std::optional<Matrix> matrix(const py::array& a) {
   return {};
 }
 
-/// Describes an array that BLAS can use in place. Returns nothing for an object that NumPy would convert, copy or
-/// refuse.
+/// Describes a matrix that BLAS can read in place while it writes the product to `out`. Returns nothing for any other
+/// object. NumPy then computes the product or refuses the object.
 std::optional<Matrix> factor(py::handle object, const py::array& out) {
   if (!is_plain_array(object)) return {};
   const auto a = py::reinterpret_borrow<py::array>(object);
@@ -114,7 +114,7 @@ bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int th
     refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, one for each column of a", describe(b_));
   if (a->rows != out.shape(0) || b->columns != out.shape(1))
     refuse_value(call.where("out"),
-                 "of as many rows as a, " + describe(a_) + ", and as many columns as b, " + describe(b_),
+                 "a matrix with the rows of a, " + describe(a_) + ", and the columns of b, " + describe(b_),
                  describe(out));
   const WithoutGil without_gil;
   return multiply(*a, *b, static_cast<char*>(written_or_null(out)), dtype_of(out), by_rows ? Side::rows : Side::columns,
@@ -129,9 +129,9 @@ void bind_network(py::module_& m) {
         "Write out = dy where y > 0, and 0 elsewhere.");
   m.def("softmax_loss", softmax_loss, py::arg("logits"), py::arg("labels").noconvert(), py::arg("losses"),
         py::arg("gradient"),
-        "Write -log softmax(logits)[label] of each row to losses, and the gradient of their mean to gradient. Return "
-        "-1. If a label is not in [0, k), where k is the number of columns, write nothing and return the index of the "
-        "first such label.");
+        "Write -log softmax(logits)[label] of each row to losses, and the gradient of their mean to gradient. Then "
+        "return -1. But if a label is not in [0, k), where k is the number of columns, write nothing and return the "
+        "index of the first such label.");
   m.def("sum_of_squares", squares, py::arg("x"), "Return the sum of the squares of all elements, in float64.");
   m.def("find_blas", find_blas, py::arg("library"),
         "Return True if the library or one of its dependencies is OpenBLAS.");

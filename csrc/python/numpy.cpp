@@ -1,4 +1,5 @@
-// The source for plans whose parameters are NumPy arrays. Gradients may be any objects that support DLPack.
+// The interface of plans to NumPy, for parameters that are NumPy arrays. Gradients may be any objects that support
+// DLPack.
 #include <pybind11/stl.h>
 
 #include <deque>
@@ -117,7 +118,9 @@ void NumpySource::refuse_gradient(py::handle object, py::handle parameter, const
   if (!known && !is_plain_array(object) && !PyCapsule_CheckExact(object.ptr()))
     refuse_type(where, std::string("a numpy.ndarray of ") + floats, describe(object));
   if (!known && is_plain_array(object) && dtype_of_array(py::reinterpret_borrow<py::array>(object)))
-    refuse_value(where, "aligned to " + std::to_string(p.item_size) + " bytes, the size of its items",
+    refuse_value(where,
+                 "aligned to " + std::to_string(py::reinterpret_borrow<py::array>(object).itemsize()) +
+                     " bytes, the size of its items",
                  "a misaligned " + describe(object));
   const std::string other = p.dtype == DType::f64 ? "" : p.dtype == DType::f32 ? " (or 16-bit)" : " (or float32)";
   const bool same_shapes = known && same_shape(v, p);
@@ -166,12 +169,13 @@ void NumpySource::take_dict(PyObject* gradients, const std::string& call, Inputs
     if (!given.contains(key)) missing.append(key);
   for (const auto& [key, value] : given)
     if (!keys_.contains(key)) unknown.append(key);
-  throw py::value_error(call + ": grads must have the parameters' names; missing " + std::string(py::repr(missing)) +
-                        ", unknown " + std::string(py::repr(unknown)));
+  throw py::value_error(call + ": grads must have the parameters' names as keys; missing " +
+                        std::string(py::repr(missing)) + ", unknown " + std::string(py::repr(unknown)));
 }
 
-/// Converts gradient k if it is not an array. Rows are moved to `inputs.rows`. A NumPy scalar is converted to an array,
-/// because arithmetic on arrays with shape () returns scalars. An object with `__dlpack__` is replaced by its capsule.
+/// Converts gradient k if it is not an array. A RowGradient is moved to `inputs.rows`. A NumPy scalar is converted to
+/// an array, because arithmetic on arrays with shape () returns scalars. Another object with `__dlpack__` is replaced
+/// by the capsule that this method returns.
 void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs) {
   py::object& gradient = inputs.gradients[k];
   if (py::isinstance<PyRows>(gradient)) return void(inputs.rows.emplace_back(k, std::exchange(gradient, py::none())));
@@ -184,7 +188,7 @@ void NumpySource::convert(std::size_t k, const std::string& call, Inputs& inputs
   } else if (!py::isinstance<py::array>(from) && py::hasattr(from, "__dlpack__")) {
     gradient = dlpack::capsule_of(from, where);
   } else {
-    return;  // `refuse_gradient` gives the reason
+    return;  // an array; or an unusable object, for which `refuse_gradient` raises an error later
   }
   made_.emplace_back(gradient, from);
 }

@@ -36,7 +36,7 @@ PyPlan::Claim::Claim(PyPlan& plan, const std::string& call, const char* otherwis
 PyPlan::Claim::Claim(PyPlan& plan, const std::string& call) : plan_(plan) {
   while (!take()) {
     if (plan.claimant_ == std::this_thread::get_id())
-      throw std::runtime_error(call + ": cannot end during a step, in the thread that steps the optimizer");
+      throw std::runtime_error(call + ": cannot end during a step in the thread that takes this step");
     const WithoutGil without;  // the other thread may need the GIL before it can end its claim
     std::this_thread::yield();
   }
@@ -140,7 +140,7 @@ void PyPlan::settle() {
       if (share_memory(owned_[i].seen->view(), owned_[j].seen->view()))
         throw py::value_error(label_ + ": " + what(owned_[j]) + " must not share memory with " + what(owned_[i]));
   }
-  // the gradients must be checked again, because they may share memory with the arrays that were attached now
+  // the gradients must be checked again, because they may share memory with the states that have just been attached
   for (Parameter& p : params_) p.gradient = {};
   source_->settle();
 }

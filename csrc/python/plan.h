@@ -1,8 +1,8 @@
 // fusedstep._core.Plan, which has the arrays, the groups and the kernels of an optimizer. It implements steps for NumPy
-// arrays and for torch tensors. A plan keeps a snapshot of the pointers and sizes of its arrays, and a step uses this
-// snapshot. When the last Python code of a step has run, the step compares the snapshot with the arrays. If a NumPy
-// array has changed, the step raises an error. If a tensor has changed, the step returns nothing, and the caller makes
-// a new plan.
+// arrays and for torch tensors. A plan keeps a snapshot of the pointers and sizes of its arrays, and the kernels use
+// this snapshot. At the beginning of a step, the user's Python code may run and change arrays. After this, the step
+// compares the snapshot with the arrays. If a NumPy array has changed, the step raises an error. If a tensor has
+// changed, the step returns nothing, and the caller makes a new plan.
 #pragma once
 
 #include <algorithm>
@@ -19,16 +19,17 @@ namespace fusedstep::bind {
 
 /// The options of a group, in this order: variant, hyperparameters, lr, weight_decay, l1, decay, maximize, the dtype of
 /// the states, and the rounding. lr is used in steps without the argument `rates`. If the dtype is "", states have the
-/// dtype of the parameter. If the rounding is "", it is the default of the dtype.
+/// dtype of the parameter. If the rounding is "stochastic", parameters and states are rounded stochastically. If it is
+/// "", only states are, and only if the dtype is not "".
 using Options =
     std::tuple<unsigned, std::vector<double>, double, double, double, std::string, bool, std::string, std::string>;
 
 /// The options of a plan.
 struct Choices {
   std::optional<double> ema_decay;
-  bool master_weights = false;     // 16-bit parameters keep the lower bits of float32
+  bool master_weights = false;     // the float32 value of each element of a 16-bit parameter is kept
   std::uint64_t seed = 0;          // for stochastic rounding
-  std::vector<Place> places = {};  // of each parameter in the whole optimizer; empty: whole tensors 0, 1, ...
+  std::vector<Place> places = {};  // of each parameter in the whole optimizer; empty: parameter k is all of tensor k
 };
 
 /// Calls a function at the end of the scope, also after an exception.
@@ -48,35 +49,37 @@ class PyPlan {
 
   void set_group(std::size_t k, const Options& options);
 
-  /// Sets the state of parameter k. A parameter without a state cannot be updated. `steps` is the number of steps that
-  /// were taken before. `state` is a dict; None means an empty dict. It has these items:
+  /// Sets the state of parameter k. A parameter without a state cannot be updated. `steps` is the number of steps of
+  /// this parameter so far. `state` is a dict; None means an empty dict. It has these items:
   ///   - the arrays and the scalars of the update rule
   ///   - "ema": the average of the parameter, if the plan has ema_decay
   ///   - "step": the number of steps, if it is stored in an array
   ///   - "NAME_scale": the scales of the state NAME, if this state has 8 bits
-  ///   - "low" and "low_sum", or "master": the lower bits of float32, if the parameter keeps them
+  ///   - "low" and "low_sum" for bfloat16, or "master" for float16: what is needed for the float32 values of the
+  ///     parameter, if the plan has master_weights
   void attach(std::size_t k, const std::optional<py::dict>& state, std::int64_t steps);
 
   /// Must be called after the states are attached. Raises if two arrays that a step writes share memory.
   void settle();
 
-  /// Called after the options of groups have changed. Later comparisons use the current options. Returns false if
-  /// anything other than options has changed, too.
+  /// Called after the options of groups have changed. From then on, steps compare the groups with the current options.
+  /// Returns false if anything other than options has changed, too.
   bool follow_options();
 
   /// Takes one step. If the user has replaced objects from which the plan was made, or if a parameter with a gradient
   /// has no state, the function changes nothing and returns nothing.
   std::optional<StepInfo> step(py::handle gradients, py::handle rates, StepOptions options, int threads);
 
-  /// Four results for one class of parameters, with the elements x of all their gradients: the sum of x^2, the sum of
-  /// (2^-600 x)^2, the sum of (2^600 x)^2, and whether all gradients are finite. The second or third sum is used if the
-  /// first overflows or loses digits.
+  /// Four results for the elements x of some gradients: the sum of x^2, the sum of (2^-600 x)^2, the sum of
+  /// (2^600 x)^2, and whether all elements are finite. If the first sum overflows, the second is used. If the first sum
+  /// loses digits by underflow, the third is used.
   using Squares = std::tuple<double, double, double, bool>;
 
-  /// Used if a norm is computed over several processes. Makes all checks of a step, and returns the sums of this
-  /// process for each class of parameters. classes[k] is the number of the class of parameter k. If `step` would return
-  /// nothing, this function returns nothing. No array is changed. Gradients of rows are checked, but are not part of
-  /// the sums.
+  /// Used if a norm is computed over several processes. The caller divides the parameters into classes with the numbers
+  /// 0, 1, ...: classes[k] is the class of parameter k. The function makes all checks of a step; `zero` says whether
+  /// this step would zero the gradients. It then returns the sums of this process for each class, and changes no array.
+  /// If `step` would return nothing, this function does too. Gradients of rows are checked, but are not part of the
+  /// sums.
   std::optional<std::vector<Squares>> squares(py::handle gradients, const std::vector<std::size_t>& classes, bool zero,
                                               int threads);
 
@@ -92,14 +95,14 @@ class PyPlan {
   void restore(std::int64_t steps, const std::vector<std::int64_t>& of_tensors, const py::list& pairs,
                const std::vector<Options>& groups, const py::list& updates);
 
-  /// Called when `method` of the optimizer uses the arrays. Steps raise an error until `release` is called with the
-  /// same holder.
+  /// Called at the beginning of a `method` of the optimizer that uses the arrays. Steps raise an error until `release`
+  /// is called with the same `holder`, which may be any object.
   void reserve(const std::string& method, const py::object& holder);
   /// Exchanges the values of parameters with those of other arrays of the same layout, until `release` is called. If
   /// others[k] is None, parameter k does not change.
   void swap(const py::list& others);
-  /// Undoes `reserve` and `swap`. If the holder is not the one of `reserve`, does nothing. If a parameter cannot be
-  /// restored, later steps still raise an error.
+  /// Undoes `reserve` and `swap`. If `reserve` was called with another holder, does nothing. If a parameter cannot be
+  /// restored, raises an error, and later steps still raise an error.
   void release(const py::object& holder);
   const std::string& reserved_by() const { return reserved_by_; }
 
@@ -131,9 +134,9 @@ class PyPlan {
   /// While this object exists, no other thread can change or step the plan.
   class Claim {
    public:
-    /// Raises an error with the text `otherwise` if such an object of another thread exists.
+    /// Raises an error with the text `otherwise` if a Claim of the plan already exists.
     Claim(PyPlan& plan, const std::string& call, const char* otherwise);
-    /// Waits until no such object of another thread exists. Raises an error if such an object of this thread exists.
+    /// Waits until no other thread has a Claim of the plan. Raises an error if this thread has one.
     Claim(PyPlan& plan, const std::string& call);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
@@ -191,7 +194,7 @@ class PyPlan {
   std::vector<Layout> layouts_;    // of each parameter
   bool has_scalars_ = false;       // at least one parameter has scalars, or a count of steps in an array
   Inputs inputs_;                  // of the current step
-  bool disjoint_ = false;          // the current gradients are known to share no memory
+  bool disjoint_ = false;          // the current gradients are known to share no memory with each other
   std::string reserved_by_;        // the method during which steps raise an error; usually empty
   py::object holder_;              // the holder that `reserve` was called with
   std::vector<Held> swapped_;      // arrays with the parameters' own values during a swap; usually empty

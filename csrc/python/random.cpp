@@ -19,7 +19,8 @@ py::array new_like(const py::array& x) { return {x.dtype(), shape_of(x)}; }
 
 void copy_to(const py::array& to, const py::array& from) { py::module_::import("numpy").attr("copyto")(to, from); }
 
-/// The broadcast of a mask of the shape `wish` over x. Raises if this shape does not broadcast against that of x.
+/// The broadcast of a mask over x. The mask has the shape `wish`, or the shape of x if `wish` is empty. Raises if the
+/// shapes do not broadcast.
 Broadcast lay_mask(const std::string& call, const char* argument, const py::array& x,
                    const std::optional<Shape>& wish) {
   if (!wish) return {1, x.size(), 1, {}};
@@ -36,7 +37,8 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
 
 const std::string no_name;
 
-/// Checks `out`, and calls run(from, to) with memory in C order. If an array does not have C order, a copy is used.
+/// Checks `out`, or makes a new array if it is None. Calls run(from, to), which writes the result to this array, and
+/// returns the array. If an array does not have C order, `run` gets a copy in C order instead.
 template <class Run>
 py::array apply(const std::string& call, const char* argument, const py::array& from, py::handle out, Run&& run) {
   py::array to = out.is_none() ? new_like(from) : require_output(out, from, argument, {call, "out", -1, no_name});
@@ -132,7 +134,8 @@ void bind_random(py::module_& m) {
       "philox_block", block, py::arg("seed"), py::arg("stream"), py::arg("index"),
       "Return the four 32-bit words that Philox4x32-10 computes from the key `seed` and the counter (index, stream).");
   m.def("philox_words", words, py::arg("seed"), py::arg("stream"), py::arg("first"), py::arg("n"),
-        "Return words first, ..., first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i // 4.");
+        "Return words first, ..., first + n - 1 of a stream. Word i of the stream is word "
+        "i mod 4 of philox_block(seed, stream, i // 4).");
 }
 
 }  // namespace fusedstep::bind

@@ -31,7 +31,7 @@ void choose_isa(const std::string& name) {
 void choose_backend(const std::string& name) {
   if (!use_backend(name.c_str()))
     throw py::value_error(
-        "set_backend: name must be \"threads\", or \"openmp\" where libgomp.so.1 can be loaded; "
+        "set_backend: name must be \"threads\", or \"openmp\" if libgomp.so.1 can be loaded; "
         "got \"" +
         name + "\"");
 }
@@ -61,7 +61,7 @@ void roofline(const std::vector<py::array>& read_write, const py::array& read, i
     const Where where{call, "read_write", std::ptrdiff_t(k), none};
     py::array a = require_parameter(read_write[k], where);
     if (a.size() != g.size() || dtype_of(a) != dtype_of(g))
-      refuse_value(where, "of the size and the dtype of read", describe(a));
+      refuse_value(where, "an array with as many elements as `read`, and with its dtype", describe(a));
     written.push_back(a.mutable_data());
   }
   if (written.empty() || written.size() > 5)
@@ -94,17 +94,17 @@ void bind_runtime(py::module_& m) {
         "Use exactly n threads and ignore all limits. With n = 0, the limits apply again.");
   m.def("rules", rules,
         "Return a dict that describes each update rule. The keys are the names of the rules. The values are (names of "
-        "the variant bits, names of the hyperparameters, [(state, the variant bits for which it exists)], [(scalar, "
-        "initial value)]).");
+        "the variant bits, names of the hyperparameters, [(state, the variant bits for which it exists, whether it is "
+        "never negative)], [(scalar, initial value)]).");
   m.def(
       "ask_for_huge_pages",
       [](std::uintptr_t address, std::size_t bytes) { ask_for_huge_pages(reinterpret_cast<void*>(address), bytes); },
       py::arg("address"), py::arg("bytes"),
-      "Ask the system to use huge pages for this memory. Call it before the memory is written for the first time. The "
-      "system may ignore it.");
+      "Ask the system to use huge pages for this memory. Call this function before the memory is written for the first "
+      "time. The system may ignore the request.");
   m.def("roofline", roofline, py::arg("read_write"), py::arg("read"), py::arg("num_threads") = 0,
-        "Add `read` to every array of `read_write`. This reads and writes the same bytes as an optimizer step, without "
-        "the arithmetic of the step.");
+        "Add `read` to every array of `read_write`. This moves as many bytes as an optimizer step whose gradient is "
+        "`read` and whose parameter and states are `read_write`, without the step's other arithmetic.");
 }
 
 }  // namespace fusedstep::bind

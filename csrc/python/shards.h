@@ -14,7 +14,7 @@ class Shards {
   explicit Shards(py::object type) : type_(type.is_none() ? py::object() : std::move(type)) {}
 
   /// The part of an object that is in this process's memory. For a DTensor this is its local tensor, for another object
-  /// the object itself. `unchanged` compares DTensors with the local tensors at this call.
+  /// the object itself. `unchanged` later checks whether the DTensor still has this local tensor.
   py::object part(py::handle object);
 
   /// True if no DTensor has been passed to `part`.
@@ -24,11 +24,11 @@ class Shards {
   /// parameter.
   py::object part_of_gradient(const py::object& gradient, py::handle parameter, const Where& where) const;
 
-  /// False if a DTensor now has another local tensor.
+  /// False if a DTensor no longer has the local tensor that `part` returned for it.
   bool unchanged() const;
 
-  /// Adds the DTensors to a list of their parts, because torch has separate version counters for a DTensor and its
-  /// part.
+  /// Appends to a list of parts the DTensors of these parts, because torch has separate version counters for a DTensor
+  /// and its part.
   void add_wholes(const py::list& parts) const;
 
   int traverse(visitproc visit, void* arg) const;

@@ -12,9 +12,9 @@ namespace fusedstep::bind {
 
 /// The arguments of a step, kept alive until its end.
 struct Inputs {
-  std::vector<py::object> gradients;  // one for each parameter; None: the parameter is not updated
+  std::vector<py::object> gradients;  // one for each parameter; None: there is no gradient, or it is in `rows`
   std::vector<double> rates;          // learning rates, one for each group; empty: the lr of each group is used
-  std::vector<std::pair<std::size_t, py::object>> rows;  // (k, RowGradient of parameter k); gradients[k] is None
+  std::vector<std::pair<std::size_t, py::object>> rows;  // (k, RowGradient of parameter k)
 };
 
 /// An array that a plan uses, and the object that keeps its memory alive.
@@ -41,7 +41,7 @@ class Source {
   /// Describes the memory of an object; returns false if kernels cannot use it. Runs no user code.
   virtual bool look(PyObject* object, View& view) const = 0;
 
-  /// Like `look`, but also accepts the integers in which narrow states are stored.
+  /// Like `look`, but also accepts uint8, int16 and int32, in which some states are stored.
   virtual bool look_at_stored(PyObject* object, View& view) const = 0;
 
   enum class Look { same, other, unusable };
@@ -76,11 +76,13 @@ class Source {
   /// A description of an object for errors, for example "float32 (3, 4)".
   virtual std::string describe(py::handle object) const = 0;
 
-  /// True if the user may replace states and parameters at any time, and if a parameter may have gaps.
+  /// True for torch: the user may replace states and parameters at any time, and a parameter may have gaps. False for
+  /// NumPy, where neither is allowed.
   virtual bool user_may_replace() const = 0;
 
-  /// Fetches the gradients and the learning rates of a step. For tensors, `gradients` has objects that are used instead
-  /// of the tensors' gradients. This function may run user code, which may change any array.
+  /// Fetches the gradients and the learning rates of a step into `inputs`. For NumPy, they are the arguments. For
+  /// torch, they are read from the tensors and groups, and `gradients` is None or has objects that are used instead of
+  /// some of the tensors' gradients. This function may run user code, which may change any array.
   virtual void collect(py::handle gradients, py::handle rates, const std::string& call, Inputs& inputs) = 0;
 
   /// Returns false if the user has replaced groups or states from which the plan was made.
@@ -89,7 +91,7 @@ class Source {
   /// Records the dict of a state with its current items. `unchanged` compares the dict with this record.
   virtual void rely_on(const py::dict&) {}
 
-  /// Records the container of these dicts. `unchanged` compares the container with this record.
+  /// Records the dict that contains the states of all parameters. `unchanged` compares this dict with the record.
   virtual void settle() {}
 
   /// Called after the options of groups have changed. `unchanged` then compares with the current options. Returns false
@@ -102,8 +104,8 @@ class Source {
   virtual int traverse(visitproc, void*) const { return 0; }
 };
 
-/// The loops of the source S over arrays. The check of S is inlined into the loops, because each step checks hundreds
-/// of arrays.
+/// The loops over arrays for a source S. S's functions that check one array are inlined into these loops, because each
+/// step checks hundreds of arrays.
 template <class S>
 class Loops : public Source {
  public:

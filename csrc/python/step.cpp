@@ -17,8 +17,9 @@ namespace {
 constexpr char one_thread[] = "one thread at a time may step an optimizer; another thread is stepping it";
 }
 
-/// Fetches and checks all inputs of a step. Returns false if the user's arrays have changed since the plan was made.
-/// After this function returns, no user code runs until the step is done.
+/// Fetches and checks all inputs of a step. If the user's arrays have changed since the plan was made, returns false
+/// for tensors and raises for NumPy arrays. Also returns false if a parameter with a gradient has no state. After this
+/// function returns, no user code runs until the step is done.
 bool PyPlan::take_inputs(py::handle gradients, py::handle rates, bool zero) {
   require_free(step_label_);
   source_->collect(gradients, rates, step_label_, inputs_);
@@ -75,8 +76,8 @@ std::optional<std::vector<PyPlan::Squares>> PyPlan::squares(py::handle gradients
 
 namespace {
 
-// Counts of steps and scalars are arrays of float32 or float64. From 2^24 on, a count in float32 is rounded. The plan's
-// own count is an exact integer.
+// The scalars of a rule are arrays of float32 or float64. So are the counts of steps that the user can read. From 2^24
+// on, a float32 count is rounded. The plan's own counts are exact integers.
 double read(const Snapshot& seen) {
   const View v = seen.view();
   return v.dtype == DType::f32 ? double(*reinterpret_cast<float*>(v.data)) : *reinterpret_cast<double*>(v.data);
@@ -105,7 +106,8 @@ void PyPlan::take_scalars() {
     const double count = read(of.count.seen);
     if (count == as_counted(of.count.seen, t.steps)) continue;
     if (!(count >= 0 && count < 9e15))
-      refuse_value({step_label_, "step", std::ptrdiff_t(k), names_[k]}, "a count of steps", std::to_string(count));
+      refuse_value({step_label_, "step", std::ptrdiff_t(k), names_[k]}, "at least 0 and below 9e15",
+                   std::to_string(count));
     t.steps = std::int64_t(count);
   }
 }

@@ -1,4 +1,5 @@
-// The methods of Plan that replace the values of arrays: they exchange parameters, and load a saved state.
+// The methods of Plan that replace the values of arrays: they exchange the values of parameters with those of other
+// arrays, and load a saved state.
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -38,7 +39,8 @@ py::list PyPlan::exchange() {
   return written;
 }
 
-/// A parameter that was made read-only after `swap` is restored, too. A parameter that was resized cannot be restored.
+/// A parameter that was made read-only after `swap` is restored nevertheless. A parameter that was resized after `swap`
+/// cannot be restored.
 void PyPlan::release(const py::object& holder) {
   if (!holder.is(holder_)) return;
   const Claim claim(*this, call(reserved_by_));
@@ -47,7 +49,7 @@ void PyPlan::release(const py::object& holder) {
   const auto kept = std::exchange(swapped_, {});
   holder_ = py::object();
   reserved_by_.clear();
-  source_->wrote(written);  // a signal handler may raise here (Ctrl-C)
+  source_->wrote(written);  // last, because a signal handler may raise here (Ctrl-C)
 }
 
 std::vector<std::int64_t> PyPlan::tensor_steps() const {

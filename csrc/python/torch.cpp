@@ -135,7 +135,8 @@ void TorchSource::take_given(const py::list& given, Inputs& inputs) const {
   }
 }
 
-/// Calls torch's C function directly, because a call through Python takes longer than the function itself.
+/// Returns torch's is_neg(tensor). Calls torch's C function directly, because a call through Python takes longer than
+/// the function itself.
 bool TorchSource::is_negative(py::handle tensor) const {
   PyObject* const negative =
       is_neg_function_ ? is_neg_function_(tensor.ptr(), nullptr) : PyObject_CallOneArg(is_neg_.ptr(), tensor.ptr());
@@ -144,9 +145,9 @@ bool TorchSource::is_negative(py::handle tensor) const {
   return negative != Py_False;
 }
 
-/// Raises if the gradient is negated lazily, or if its storage is too small. DLPack's description of the tensor does
-/// not show this. These checks take as long as a step of a small tensor. So they are made only if the gradient has a
-/// new address. The first check is also made if the gradient may be a part of a complex tensor.
+/// Raises if the gradient is negated lazily, or if its storage is too small. DLPack's description of the tensor shows
+/// neither. These two checks take as long as a step of a small tensor. So they are made only if the gradient has a new
+/// address or more bytes. The check for lazy negation is also made if the gradient may be a part of a complex tensor.
 void TorchSource::check_gradient(std::size_t k, const py::object& gradient, const std::string& call) {
   static const std::string none;
   const Where where{call, "grads", std::ptrdiff_t(k), none};
@@ -215,7 +216,8 @@ int TorchSource::traverse(visitproc visit, void* arg) const {
 
 namespace {
 
-/// Converts pairs (number of the tensor, index of the block where this process's part of the tensor begins).
+/// Converts pairs to Places. A pair is (number of the tensor, index of the block of 256 elements where this process's
+/// part of the tensor begins).
 std::vector<Place> places_of(const std::vector<std::pair<std::uint32_t, std::uint64_t>>& numbers) {
   std::vector<Place> places;
   for (const auto& [number, first_block] : numbers) places.push_back({number, first_block});

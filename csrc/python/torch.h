@@ -1,5 +1,5 @@
-// The source for plans whose parameters are torch tensors. The user may replace the groups, the state and the tensors
-// at any time. The plan's `step` then returns nothing, and Python code makes a new plan.
+// The interface of plans to torch, for parameters that are tensors. The user may replace the groups, the state and the
+// tensors at any time. The plan's `step` then returns nothing, and Python code makes a new plan.
 #pragma once
 
 #include "python/dlpack.h"
@@ -20,8 +20,9 @@ class TorchSource final : public Loops<TorchSource> {
  public:
   /// `tensor_type` is torch.Tensor, and `shard_type` is DTensor or None. `increment_version` is called with the tensors
   /// that a step has written. `owner` is the optimizer's __dict__, and `members` has the groups of the plan. The plan
-  /// updates `params`. `idle` has the parameters without a gradient. `unchanged` returns false if one of these gets a
-  /// gradient. If `some` is false, `unchanged` also returns false if a group has a parameter that is in neither list.
+  /// updates `params`. `idle` has the parameters without a gradient; if one of them gets a gradient, `unchanged`
+  /// returns false. If `some` is false, every parameter of the groups must be in `params` or `idle`; otherwise
+  /// `unchanged` returns false.
   TorchSource(const std::string& label, const py::object& tensor_type, py::object shard_type,
               py::object increment_version, const py::dict& owner, const py::list& members, const py::list& params,
               const py::list& idle, bool some);

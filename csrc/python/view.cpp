@@ -40,7 +40,7 @@ bool is_in_order(const View& v) {
 namespace {
 
 /// Finds out whether the equation sum(step[i] * x[i]) = target has a solution in integers with 0 <= x[i] <= most[i].
-/// Each step[i] is at least 0.
+/// Each step[i] is at least 0. If the search takes more than 20,000 iterations, the answer is true.
 class Equation {
  public:
   void add(std::ptrdiff_t step, std::ptrdiff_t most) {
@@ -91,8 +91,8 @@ bool has_whole_strides(const View& v) {
   return true;
 }
 
-/// True if each stride is at least the extent of all inner axes together. Then no elements overlap. The check is fast,
-/// and true for nearly all arrays.
+/// True if each stride is at least the extent of all axes with smaller strides together. Then no two elements overlap.
+/// This check is fast, and its result is true for nearly all arrays.
 bool nests(const View& v) {
   std::ptrdiff_t span = v.item_size;
   const std::vector<int> order = memory_order(v);
@@ -106,9 +106,10 @@ bool nests(const View& v) {
 
 }  // namespace
 
-/// Let `lead` be the first axis in which the indices of two elements differ. The distance of the elements in bytes is
-/// stride(lead) * x plus terms for the later axes, with x >= 1. The elements share memory if this distance is less than
-/// the size of an item. If all strides are multiples of the size of an item, the elements share memory only if it is 0.
+/// Let `lead` be the first axis in which the indices of two elements differ, and x >= 1 the difference of these
+/// indices. The address of one element minus that of the other is stride(lead) * x plus terms for the later axes. The
+/// elements share memory if the absolute value of this difference is less than the size of an item. If all strides are
+/// multiples of this size, they share memory only if the difference is 0.
 bool is_disjoint(const View& v) {
   if (v.size() == 0 || nests(v)) return true;
   const std::ptrdiff_t slack = has_whole_strides(v) ? 0 : v.item_size - 1;

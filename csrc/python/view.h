@@ -32,8 +32,8 @@ struct View {
   bool is_aligned() const { return (reinterpret_cast<std::uintptr_t>(data) & std::uintptr_t(item_size - 1)) == 0; }
 };
 
-// Loops over hundreds of arrays are limited by memory. So they prefetch the description of the array that is this
-// number of arrays ahead.
+// Loops over hundreds of arrays are limited by memory. So they prefetch data of the array that comes this many arrays
+// later.
 constexpr std::size_t ahead = 8;
 
 bool same_shape(const View& a, const View& b);
@@ -71,8 +71,8 @@ inline Extent extent(const View& v) {
 /// iterations, which is the case for strides that libraries produce. Otherwise the answer is true.
 bool share_memory(const View& a, const View& b);
 
-/// Describes a view that has the shape of a parameter, with its elements in the memory order of the parameter. `order`
-/// is the parameter's memory_order. The result points to `dims`.
+/// Describes a view that has the shape of a parameter. `order` is the parameter's memory_order, and the description has
+/// the axes in this order. The result points to `dims`.
 Strided describe_layout(const View& view, const std::vector<int>& order, std::vector<Strided::Dim>& dims);
 
 /// A copy of a view that was checked. If a later view matches the copy, it is not checked again.

@@ -1,6 +1,7 @@
-// Records of the user's dicts and lists, from which a plan was made. Before each step, the dicts and lists are compared
-// with the records. The records keep the recorded objects alive. They report these objects to the garbage collector,
-// because a tensor's hooks may refer to the plan, which is a reference cycle.
+// Records of the user's dicts and lists. A plan (the prepared step of an optimizer) is made from these dicts and lists.
+// Before each step, they are compared with the records. The records keep the recorded objects alive. They also report
+// these objects to the garbage collector, because there may be a reference cycle: a hook of a recorded tensor may refer
+// to the plan, which owns the records.
 #pragma once
 
 #include <utility>
@@ -12,7 +13,7 @@ namespace fusedstep::bind {
 
 namespace py = pybind11;
 
-/// A dict, and a record of its keys and values. They are compared by identity.
+/// A dict, and a record of its keys and values. The keys and values are compared by identity.
 class WatchedDict {
  public:
   WatchedDict() = default;
@@ -32,7 +33,7 @@ class WatchedDict {
   std::size_t free_ = std::size_t(-1);
 };
 
-/// A list, and a record of its members. They are compared by identity.
+/// A list, and a record of its members. The members are compared by identity.
 class WatchedList {
  public:
   WatchedList() = default;

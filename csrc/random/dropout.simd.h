@@ -7,13 +7,15 @@
 namespace fusedstep {
 namespace {
 
-/// Sets numbers to 0 or multiplies them by `scale`. The argument is one number or a vector of numbers.
+/// Sets a number to 0 if its 16-bit half of a random word is below the threshold, otherwise multiplies it by `scale`.
+/// The argument is one number or a vector of numbers.
 template <class V, class H>
 inline V drop(V x, H half, H threshold, V scale) {
   return half < threshold ? V{} : x * scale;
 }
 
-// The 16-bit halves that belong to a number or a vector, as integers of its width.
+// Each number has one 16-bit half of a random word. Converts the half of a number, or the halves of a vector's numbers,
+// to integers as wide as the numbers.
 inline std::int32_t widen(const std::uint16_t* h, float) { return *h; }
 inline std::int64_t widen(const std::uint16_t* h, double) { return *h; }
 
@@ -39,8 +41,8 @@ inline void drop_halves(const T* x, T* y, const std::uint16_t* halves, std::ptrd
 }
 
 /// Used if every element has its own index. The 16-bit halves are computed one tile at a time. The last few halves of a
-/// tile are kept for the next tile, so that only the first and the last vector of y may be incomplete. While a tile is
-/// computed, the next elements are prefetched.
+/// tile are used together with those of the next tile, so that only the first and the last vector of y may be
+/// incomplete. If `past_cache` is true, the next elements are prefetched while a tile is computed.
 template <bool past_cache, class T>
 void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Drop& d) {
   constexpr std::ptrdiff_t length = width<T>;
@@ -63,7 +65,7 @@ void drop_each(const T* x, T* y, std::ptrdiff_t n, std::uint64_t first, const Dr
   if constexpr (past_cache) end_streaming();
 }
 
-/// Used if each `d.run` neighbouring elements share an index. Element `begin` is x[0].
+/// Used if every d.run neighbouring elements share an index. Element `begin` is x[0].
 template <class T>
 void drop_runs(const T* x, T* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop& d) {
   std::uint16_t halves[tile_halves];

@@ -25,23 +25,26 @@ struct Drop {
   double scale;
 };
 
-/// Element i of a Gaussian field uses word i mod 4 of block i / 4.
+/// The element with index i uses word i mod 4 of block i / 4 and a neighbouring word: the next word if i is even, the
+/// word before if i is odd.
 struct Noise {
   RandomStream random;
-  std::uint64_t first;
-  double scale;
+  std::uint64_t first;  // the index of element 0
+  double scale;         // the standard deviation
 };
 
-/// Computes y from elements [begin, end) of an array. Element `begin` is x[0]. y must be x, or must not overlap x. If
-/// `past_cache` is true, stores bypass the caches.
+/// Applies dropout to elements [begin, end) of an array. Element `begin` is x[0], and its result is y[0]. y must be x,
+/// or must not overlap x. If `past_cache` is true, stores bypass the caches.
 using DropFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&, bool past_cache);
 
 /// y = x + scale * normal for elements [begin, end) of x and y; if x is null, y = scale * normal.
 using NoiseFn = void (*)(const void* x, void* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Noise&);
 
+/// `block` writes the four words of one block. `words` writes words first, ..., first + n - 1 of a stream. `kept`
+/// writes the mask of dropout.
 struct RandomKernels {
-  void (*block)(const RandomStream&, std::uint64_t index, std::uint32_t* words);                    // 4 words
-  void (*words)(const RandomStream&, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words);  // 4 per block
+  void (*block)(const RandomStream&, std::uint64_t index, std::uint32_t* words);
+  void (*words)(const RandomStream&, std::uint64_t first, std::ptrdiff_t n, std::uint32_t* words);
   void (*kept)(std::uint8_t* y, std::ptrdiff_t begin, std::ptrdiff_t end, const Drop&);
   DropFn drop[2];  // drop and noise are indexed by dtype
   NoiseFn noise[2];

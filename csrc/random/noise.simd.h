@@ -29,8 +29,8 @@ inline Point<T> on_circle(std::uint32_t word) {
   return {(quadrant + 1) & 2 ? -a : a, quadrant & 2 ? -b : b};
 }
 
-/// Computes normal numbers 2j and 2j + 1 from words 2j and 2j + 1. They are sqrt(-2 ln u) times the cosine and the sine
-/// of the angle of one word. The other word gives u = (word + 1/2) / 2^32.
+/// Computes two normal numbers from each two words. The first word gives u = (word + 1/2) / 2^32, and the second word
+/// gives an angle. The two numbers are sqrt(-2 ln u) times the cosine and the sine of this angle.
 template <class T>
 inline void normals(const std::uint32_t* words, T* z) {
   for (int j = 0; j < tile_words; j += 2) {

@@ -12,8 +12,8 @@
 namespace fusedstep {
 
 /// How a mask is broadcast over an array of another shape, in C order. The array is divided into `rows` rows of `row`
-/// elements. The first element of row r uses the mask's element base(r). The index in the mask increases by one after
-/// every `run` elements.
+/// elements. The first element of row r uses the mask's element base(r). Within a row, the index in the mask increases
+/// by one after every `run` elements.
 struct Broadcast {
   std::int64_t rows = 1, row = 1, run = 1;
   std::uint64_t base(std::int64_t r) const {
@@ -28,7 +28,8 @@ struct Broadcast {
   std::vector<Dim> outer;  // the dims over which rows are counted, the outermost first
 };
 
-/// `mask` is the shape of the mask. It must have as many dims as `shape`, each of the same size or of size 1.
+/// `shape` is the shape of the array, and `mask` is the shape of the mask. `mask` must have as many dims as `shape`,
+/// each of the same size or of size 1.
 Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std::int64_t>& mask);
 
 /// Dropout of all elements of x; the results are written to y. y must be x, or must not overlap x. `d.run` is ignored,

@@ -6,8 +6,8 @@ namespace fusedstep {
 namespace {
 
 /// The last part of Adafactor (Shazeer and Stern 2018), as in torch. The argument g must be the direction, which is the
-/// gradient divided by sqrt(v). The root mean square of the direction is limited to `d`. The learning rate is
-/// proportional to the root mean square of the parameter.
+/// gradient divided by the square root of the second moment. The root mean square of the direction is limited to `d`.
+/// The learning rate is proportional to the root mean square of the parameter, or to eps2 if that is larger.
 struct adafactor {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eps2", "d", "weight_decay"};

@@ -5,8 +5,7 @@
 namespace fusedstep {
 namespace {
 
-/// Adagrad (Duchi et al. 2011). Eps is outside the square root as in torch, or inside the square root as in the lecture
-/// notes.
+/// Adagrad (Duchi et al. 2011). Eps is outside the square root as in torch, or inside the square root.
 struct adagrad {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"lr_decay", "eps_inside", "eps_outside"};

@@ -5,9 +5,10 @@
 namespace fusedstep {
 namespace {
 
-/// Adam (Kingma and Ba 2015, algorithm 1). AMSGrad (Reddi et al. 2018) takes the maximum over the second moment before
-/// bias correction, as torch does. Eps has three variants: outside the square root as in algorithm 1, inside the square
-/// root as in the lecture notes, or eps^ as in section 2 of the paper. The bias correction also divides eps^.
+/// Adam (Kingma and Ba 2015, algorithm 1). AMSGrad (Reddi et al. 2018) divides by the root of the largest second moment
+/// of all steps. As in torch, second moments are compared before the bias correction. Eps has three variants.
+/// eps_outside is added outside the square root, as in algorithm 1. eps_inside is added inside the square root. eps_hat
+/// (section 2 of Kingma and Ba) is added outside the square root, but before the bias correction.
 struct adam {
   enum : unsigned { amsgrad = 1 };
   static constexpr const char* variants[] = {"amsgrad"};

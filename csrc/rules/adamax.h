@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adamax (Kingma and Ba 2015, algorithm 2): Adam with the infinity norm of the past gradients. Eps is used as in
-/// torch.
+/// Adamax (Kingma and Ba 2015, algorithm 2): Adam with the infinity norm of the past gradients. As in torch, eps is
+/// added to the absolute value of each gradient.
 struct adamax {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps"};

@@ -5,8 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// Averaged gradient descent (Polyak and Juditsky 1992), as in torch. The stored values of `eta` and `mu` are for the
-/// next step. They are rounded to float32, because torch stores them as float32.
+/// Averaged gradient descent (Polyak and Juditsky 1992), as in torch. `eta` is the learning rate of a step, and `mu` is
+/// the weight of the updated parameter in the average. The stored values of both are for the next step. They are
+/// rounded to float32, because torch stores them as float32.
 struct asgd {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"lambd", "alpha", "t0"};

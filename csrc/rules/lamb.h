@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// LAMB (You et al. 2020, algorithm 2). The direction is that of Adam plus weight_decay * p. It is scaled to the norm
-/// of the parameter.
+/// LAMB (You et al. 2020, algorithm 2). The direction is that of Adam plus weight_decay times the parameter. The
+/// direction is scaled to the norm of the parameter.
 struct lamb {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"beta1", "beta2", "eps", "weight_decay", "adapt"};

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// LARS (You et al. 2017, algorithm 1): gradient descent with momentum. The learning rate is proportional to the norm
-/// of the parameter divided by the sum of the norm of the gradient and weight_decay times the norm of the parameter.
+/// LARS (You et al. 2017, algorithm 1): gradient descent with momentum. The learning rate is proportional to
+/// |p| / (|g| + weight_decay |p|), where |p| and |g| are the norms of the parameter and of its gradient.
 struct lars {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"momentum", "weight_decay", "trust_coefficient", "adapt"};

@@ -5,9 +5,10 @@
 namespace fusedstep {
 namespace {
 
-/// RMSprop (Tieleman and Hinton 2012). The variant `centered` follows Graves (2013). Rounding can make the centered
-/// variance negative by a unit in the last place. The variance is then set to 0, although torch's result is nan. If the
-/// average of squares overflows, the square of the average is not subtracted from it.
+/// RMSprop (Tieleman and Hinton 2012). The variant `centered` (Graves 2013) divides by the root of a variance: the
+/// average of the squared gradients minus the square of the average gradient. Rounding can make the variance negative
+/// by a unit in the last place. The variance is then set to 0, although torch's result is nan. If the average of the
+/// squared gradients overflows, nothing is subtracted from it.
 struct rmsprop {
   enum : unsigned { momentum = 1, centered = 2 };
   static constexpr const char* variants[] = {"momentum", "centered"};

@@ -1,4 +1,4 @@
-"""Early stopping with the best weights."""
+"""Early stopping, which keeps the best weights."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class EarlyStopping:
         The weights to keep and to restore. A model is an object with the methods ``state_dict`` and
         ``load_state_dict``. Arrays must be writeable, and float32 or float64.
     patience : int or None
-        The training should stop after this number of metrics in a row without improvement. It is at least 1. With None,
-        the training is never stopped, but the best weights are still kept.
+        The training should stop after this number of metrics in a row without improvement, >= 1. With None, the
+        training is never stopped, but the best weights are still kept.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     tol : float
-        A metric is an improvement only if it is better than `best` by more than this number, >= 0.
+        A number >= 0. A metric is an improvement only if it is better than the previous `best` by more than `tol`.
 
     Attributes
     ----------
@@ -50,8 +50,10 @@ class EarlyStopping:
 
     Notes
     -----
-    Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2. `patience` and `tol` correspond to
-    ``n_iter_no_change`` and ``tol`` of scikit-learn. With the same values, scikit-learn stops one epoch later.
+    Sources: Prechelt (1998), "Early stopping - but when?"; Bengio (2012), section 3.1.2.
+
+    `patience` and `tol` correspond to ``n_iter_no_change`` and ``tol`` of scikit-learn. With the same values,
+    scikit-learn stops one epoch later.
 
     Examples
     --------
@@ -77,9 +79,8 @@ class EarlyStopping:
             raise ValueError(f'{name}: mode must be "min" or "max"; got {mode!r}')
         self._weights, self.patience, self.mode = weights, patience, mode
         self.tol = non_negative(f"{name}: tol", tol)
-        self._kept: Any = copies(
-            name, weights
-        )  # copied now, so that unsuitable weights are refused before the training
+        # the first copy is made here, so that unsuitable weights are refused before the training
+        self._kept: Any = copies(name, weights)
         self.best: float | None = None
         self.best_at = self.observations = 0
         self._waited = 0
@@ -123,7 +124,10 @@ class EarlyStopping:
         self._waited = 0
 
     def restore(self) -> None:
-        """Write the best weights back, in place. Before the first best metric, write the weights from the start."""
+        """Write the best weights back, in place.
+
+        If no metric was the best so far, these are the weights that were copied when this object was made.
+        """
         put_back("EarlyStopping.restore", self._weights, self._kept)
 
     @property
@@ -153,7 +157,7 @@ class EarlyStopping:
         Raises
         ------
         TypeError, ValueError
-            If an entry is missing or not a number.
+            If a counter is missing or not an integer >= 0, or if the best metric is neither None nor a number.
         """
         name = "EarlyStopping.load_state_dict"
         counts = [

@@ -130,7 +130,7 @@ def cut_blocks(rank: int, size: int) -> None:
     mesh = init_device_mesh("cpu", (size,))
     for shape, placements in [((5, 3), [Shard(0)]), ((4, 256), [Shard(1)]), ((6, 128), [Shard(0)])]:
         p = parameter(numbers(shape, 1), mesh, placements)
-        need = r"must be cut along its first axis at multiples of 256 elements .*got a DTensor of \(Shard"
+        need = r"must be cut along its first axis at multiples of 256 elements .*got a DTensor with placements \(Shard"
         with pytest.raises(ValueError, match=rf"AdamW: param_groups\[0\]: params\[0\] {need}"):
             ft.AdamW([p], state_dtype="uint8")
         optimizer = ft.AdamW([p], lr=0.1)
@@ -212,7 +212,7 @@ def refusals(rank: int, size: int) -> None:
     saved = ft.AdamW([torch.nn.Parameter(numbers((4, 2), 1))], lr=0.1)
     saved.param_groups[0]["params"][0].grad = numbers((4, 2), 1)
     saved.step()
-    need = r"must have the placements of its parameter, a DTensor of \(Shard\(dim=0\),\)"
+    need = r"must have the same placements as its parameter, which is a DTensor with placements \(Shard\(dim=0\),\)"
     with pytest.raises(ValueError, match=need):
         optimizer.load_state_dict(saved.state_dict())
     assert bits(p) == before

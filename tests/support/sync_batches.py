@@ -103,13 +103,14 @@ def conversions(rank: int, size: int) -> None:
 def refusals(rank: int, size: int) -> None:
     """Assert that all ranks raise an error for an unsuitable input."""
     made = ft.SyncBatchNorm(3)
-    with pytest.raises(ValueError, match=r"input must have at least 2 axes, the second of 3 channels; got \(2, 4\)"):
+    message = r"input must have at least 2 axes, with 3 channels in the second axis; got shape \(2, 4\)"
+    with pytest.raises(ValueError, match=message):
         made(torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"residual must have the input's shape \(2, 3\); got \(3, 2\)"):
         made(torch.ones(2, 3), torch.ones(3, 2))
     with pytest.raises(
         TypeError,
-        match=r"input, weights and buffers must be float32 or float64 on the CPU; got input torch\.bfloat16 on cpu",
+        match=r"must be on the CPU, and must be all float32 or all float64; got torch\.bfloat16 on cpu, torch\.float32",
     ):
         made(torch.ones(2, 3, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training; got 1"):

@@ -1,4 +1,7 @@
-"""Batch normalisation in NumPy: the formulas in float64, and functions with the same bits as the kernel."""
+"""Batch normalisation in NumPy: the formulas, and functions whose results have the same bits as the kernel's results.
+
+Most functions take an array v of shape (C, n), which has one row with the n values of each of the C channels.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,23 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+#: The kernel divides a channel into blocks of 1,024 values, and adds the values of a block in 32 partial sums (lanes).
 LANES, BLOCK = 32, 1024
 
 
 def channels_first(x: Array, axis: int) -> Array:
-    """Return the values as (C, n). The n values of a channel are in C order of the other axes."""
+    """Return x as an array of shape (C, n), where C is the size of `axis`. The other axes keep their order."""
     return np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
 
 
 def like(values: Array, x: Array, axis: int) -> Array:
-    """Return (C, n) values in the layout of x. This function is the inverse of `channels_first`."""
+    """Return values of shape (C, n) as a C-contiguous array with x's shape. It is the inverse of `channels_first`."""
     moved = np.moveaxis(x, axis, 0).shape
     return np.ascontiguousarray(np.moveaxis(values.reshape(moved), 0, axis))
 
 
 def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float) -> Array:
-    """Return the normalised values of (C, n), without residual and ReLU."""
+    """Return the batch normalisation of v, without residual and ReLU."""
     y: Array = gamma[:, None] * (v - mean[:, None]) / np.sqrt(var[:, None] + eps) + beta[:, None]
     return y
 
@@ -30,7 +34,10 @@ def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float
 def backward(
     v: Array, dz: Array, gamma: Any, mean: Array, var: Array, eps: float, frozen: bool
 ) -> tuple[Array, Array, Array]:
-    """Return dx, dgamma, dbeta of (C, n) values. If `frozen`, mean and var are constants (the running statistics)."""
+    """Return the gradients with respect to v, gamma and beta. dz is the gradient with respect to `forward`'s output.
+
+    If `frozen` is True, mean and var are constants (the running statistics). Otherwise they are the statistics of v.
+    """
     invstd = 1 / np.sqrt(var + eps)
     xhat, n = (v - mean[:, None]) * invstd[:, None], v.shape[1]
     dbeta, dgamma = dz.sum(1), (dz * xhat).sum(1)
@@ -39,14 +46,14 @@ def backward(
 
 
 def add_lanes(lanes: Array) -> Array:
-    """Add lane k + w to lane k for w = 16, 8, 4, 2, 1."""
+    """Return the sum of each row's 32 lanes. Add the second half of the lanes to the first until one lane is left."""
     for w in (16, 8, 4, 2, 1):
         lanes = lanes[:, :w] + lanes[:, w : 2 * w]
     return lanes[:, 0]
 
 
 def lane_sums(v: Array) -> Array:
-    """Sum (C, n) values in their own dtype. Lane j mod 32 adds value j."""
+    """Return the sum of each row of v in v's dtype. Value j of a row is added to lane j mod 32."""
     lanes = np.zeros((v.shape[0], LANES), v.dtype)
     for start in range(0, v.shape[1], LANES):
         group = v[:, start : start + LANES]
@@ -55,14 +62,14 @@ def lane_sums(v: Array) -> Array:
 
 
 def block_moments(v: Array) -> tuple[Array, Array]:
-    """Return mean and sum of squared deviations, in float64, of a block of (C, n) values with n <= 1024."""
+    """Return mean and sum of squared deviations of each row of v, in float64. A row has at most 1,024 values."""
     n = v.shape[1]
     shift = lane_sums(v[:, :LANES]) / v.dtype.type(min(n, LANES))
     d = v - shift[:, None]
     s, q = lane_sums(d).astype(np.float64), lane_sums(d * d).astype(np.float64)
     mean, m2 = shift + s / n, np.maximum(q - s * s / n, 0)
     if v.dtype == np.float32:
-        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # the squares are denormal numbers
+        for c in np.flatnonzero(q < BLOCK * np.finfo(np.float32).tiny):  # the squares may be denormal
             wide = v[c].astype(np.float64)
             constant = (wide == wide[0]).all()
             mean[c] = wide[0] if constant else np.add.accumulate(wide)[-1] / n
@@ -71,7 +78,7 @@ def block_moments(v: Array) -> tuple[Array, Array]:
 
 
 def moments(v: Array) -> tuple[Array, Array]:
-    """Return mean and sum of squared deviations of (C, n) values. The blocks are merged in order."""
+    """Return the mean and the sum of squared deviations of each row of v. The blocks are merged from first to last."""
     mean, m2 = block_moments(v[:, :BLOCK])
     for start in range(BLOCK, v.shape[1], BLOCK):
         block = v[:, start : start + BLOCK]
@@ -83,7 +90,10 @@ def moments(v: Array) -> tuple[Array, Array]:
 
 
 def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
-    """Sum dz and dz * d of (C, n) values block by block. If the sum of a block overflows, sum it in float64."""
+    """Return the sums of dz and of dz * d for each row, in float64. Each block is summed in the dtype of dz.
+
+    If one of the two sums of a block overflows, both are computed again in float64.
+    """
     total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
     for start in range(0, dz.shape[1], BLOCK):
         z, e = dz[:, start : start + BLOCK], d[:, start : start + BLOCK]
@@ -97,8 +107,8 @@ def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
 
 
 def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) -> Array:
-    """Return the y of the kernel, without residual and ReLU. `centre` is the mean, rounded to the dtype of v."""
-    centre, scale = mean.astype(v.dtype), gamma * invstd
+    """Return the result of `forward` with the bits of the kernel. invstd is 1 / sqrt(var + eps)."""
+    centre, scale = mean.astype(v.dtype), gamma * invstd  # centre: the mean, rounded to the dtype of v
     offset = (beta - (mean - centre) * scale).astype(v.dtype)
     y: Array = (v - centre[:, None]) * scale.astype(v.dtype)[:, None] + offset[:, None]
     return y
@@ -107,7 +117,7 @@ def forward_bits(v: Array, gamma: Any, beta: Any, mean: Array, invstd: Array) ->
 def backward_bits(
     v: Array, dz: Array, gamma: Any, mean: Array, invstd: Array, frozen: bool
 ) -> tuple[Array, Array, Array]:
-    """Return dx, dgamma, dbeta as the kernel computes them."""
+    """Return the result of `backward` with the bits of the kernel. invstd is 1 / sqrt(var + eps)."""
     n, dtype = v.shape[1], v.dtype
     centre, scale = mean.astype(dtype), (gamma * invstd).astype(dtype)[:, None]
     d = v - centre[:, None]

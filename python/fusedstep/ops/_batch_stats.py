@@ -15,21 +15,22 @@ Array = np.ndarray[Any, Any]
 class BatchStats:
     r"""Count, mean and sum of squared deviations per channel over several arrays.
 
+    M2 is the sum of squared deviations from the mean. Two sets a and b with n_a and n_b values are merged as follows:
+
     ::
 
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    a and b are two sets of values. n_a and n_b are the numbers of their values. M2 is the sum of squared deviations
-    from the mean. Use this class for the statistics of several mini-batches (gradient accumulation), or of a
-    memory-mapped file that is larger than the memory. Objects of this class can be pickled. So you can also merge the
-    statistics of several processes.
+    Use this class for the statistics of several mini-batches (gradient accumulation), or of a memory-mapped file that
+    is larger than the memory. Objects of this class can be pickled. So you can also merge the statistics of several
+    processes.
 
     Notes
     -----
     Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979). The
-    results equal the results for one array with all values, up to rounding in float64. They have the same bits if each
-    array except the last has a multiple of 1,024 values per channel.
+    results equal the results for one array with all values, up to rounding in float64. If each array except the last
+    has a multiple of 1,024 values per channel, even the bits are equal.
 
     Examples
     --------

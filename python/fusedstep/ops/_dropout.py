@@ -1,4 +1,4 @@
-"""Dropout without a stored mask. Whether element i is dropped depends only on (seed, stream, i)."""
+"""Dropout without a stored mask. The probability, the key (seed, stream) and i decide whether element i is dropped."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ def dropout(
 ) -> Array:
     r"""Set each element to zero with probability p.
 
+    A Philox block is 128 random bits: four words of 32 bits, or eight halves of 16 bits.
+
     ::
 
         T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i // 8
-        y_i = 0                     if h_i < T
+        y_i = 0                     if h_i < T          (training)
         y_i = x_i * 65536 / (65536 - T)  otherwise      (mode="inverted", training)
         y_i = x_i                        otherwise      (mode="vanilla", training)
         y_i = x_i                                       (mode="inverted", not training)
         y_i = x_i * (65536 - T) / 65536                 (mode="vanilla", not training)
 
-    A Philox block is 128 random bits: four words of 32 bits, or eight halves of 16 bits. The key and the index i decide
-    whether element i is dropped. So no mask is stored.
+    The key and the index i decide whether element i is dropped. So no mask is stored.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def dropout(
         The input, of any shape. It does not change, except if `out` is x. If x is not in C order, it is copied first.
     p : float
         Probability of dropping an element, from 0 to 1. It is rounded to a multiple of 1/65536: 1/2 is exact, and 0.1
-        becomes 6554/65536. The scale is computed from the rounded p, so that the expected value is exact.
+        becomes 6554/65536. The factors above use the rounded p, with which the elements are really dropped.
     key : Key
         The key of the random numbers. Use a new key for every call: create ``rng = Philox(seed)`` once, and pass
         ``rng.key()``. `dropout_backward` needs the same key, offset and shape.
@@ -54,8 +55,8 @@ def dropout(
         Srivastava et al. (2014).
     offset : int
         Index i of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the mask's
-        shape, for any layout in memory. So you can process a long array in parts. A call with ``x[k:]`` of a flat array
-        and ``offset=k`` drops the same elements of this part as a call with x.
+        shape, for any layout in memory. With `offset`, you can process a long array in parts: if x is flat, a call with
+        ``x[k:]`` and ``offset=k`` drops the same elements of this part as a call with x.
     out : array, optional
         The array for the result, with x's shape and dtype. It must be x itself (in place), or share no memory with x.
         By default, the result is a new array in C order.
@@ -79,8 +80,9 @@ def dropout(
 
     Notes
     -----
-    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The random numbers are those of Philox4x32-10, with
-    the key's seed as Philox's key and the counter (block, stream). The first half of a block is the low half of word 0.
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The generator is Philox4x32-10. Its key is
+    ``key.seed``. Its counter is the pair of the block's number and ``key.stream``. The first half of a block is the low
+    half of word 0.
     The results have the same bits for every instruction set and number of threads. 16-bit numbers are multiplied in
     float32, and the products are rounded to nearest even. bfloat16 is the dtype of the package ml_dtypes.
 
@@ -117,7 +119,8 @@ def dropout_backward(
 
     ::
 
-        dx_i = 0 if h_i < T, else dy_i * scale          (h, T and the scale are those of `dropout`)
+        dx_i = 0            if `dropout` drops element i
+        dx_i = c * dy_i     otherwise, where y_i = c * x_i in `dropout`
 
     Parameters
     ----------
@@ -160,6 +163,8 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
 
         mask_i = h_i >= round(65536 p)
 
+    h_i is the 16-bit random number of element i, as in `dropout`.
+
     Parameters
     ----------
     shape : int or tuple of int
@@ -178,8 +183,7 @@ def dropout_mask(shape: int | tuple[int, ...], p: float, key: Key, offset: int =
 
     Notes
     -----
-    h_i is the 16-bit random number of element i, as in `dropout`. Use the mask for inspection and tests. Training does
-    not need the mask. torch and JAX have no such function.
+    Use the mask for inspection and tests. Training does not need the mask. torch and JAX have no such function.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The random numbers of the kernels in NumPy, with the same bits. The tests compare the kernels with them."""
+"""Random numbers and dropout in NumPy, with the same bits as the kernels. The tests compare the kernels with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ U32, U64 = np.uint32, np.uint64
 
 
 def philox4x32(counter: Array, key: Array) -> Array:
-    """Return Philox4x32-10 of counters (..., 4) and keys (..., 2), uint32."""
+    """Return the blocks of Philox4x32-10 as uint32 of shape (..., 4).
+
+    A counter is four 32-bit words, so `counter` has the shape (..., 4). A key is two words, so `key` has (..., 2).
+    """
     c, k = np.array(counter, U64), np.array(key, U64)
     low, wide = U64(0xFFFFFFFF), U64(32)
     for _ in range(10):
@@ -34,9 +37,9 @@ def words(seed: int, stream: int, first: int, n: int) -> Array:
 
 
 def mask(seed: int, stream: int, first: int, n: int, p: float) -> Array:
-    """Return the mask of elements first ... first + n - 1.
+    """Return the dropout mask of elements first ... first + n - 1. True means that the element is kept.
 
-    Element i uses word i // 2: the low half if i is even, the high half if i is odd.
+    The random number of element i is a half of word i // 2: the low half if i is even, the high half if i is odd.
     """
     w = words(seed, stream, first // 2, n // 2 + 1)
     halves = np.stack([w & U32(0xFFFF), w >> U32(16)], axis=-1).reshape(-1)
@@ -44,14 +47,14 @@ def mask(seed: int, stream: int, first: int, n: int, p: float) -> Array:
 
 
 def dropout(x: Array, kept: Array, p: float) -> Array:
-    """Return the result of inverted dropout with the mask `kept`."""
+    """Return the result of inverted dropout with the mask `kept`. p is the probability of dropping an element."""
     left = 65536 - round(65536 * p)
     scale = x.dtype.type(65536 / left if left else 1)
     return np.where(kept, x * scale, x.dtype.type(0))
 
 
 def normals(seed: int, stream: int, first: int, n: int, dtype: Any) -> Array:
-    """Return the normal random numbers first ... first + n - 1 of a stream."""
+    """Return the standard normal random numbers first ... first + n - 1 of a stream."""
     w = words(seed, stream, first // 2 * 2, (first + n + 1) // 2 * 2 - first // 2 * 2)
     t = np.dtype(dtype).type
     u = (t(65536) * (w[0::2] >> U32(16)).astype(t) + (w[0::2] & U32(0xFFFF)).astype(t) + t(0.5)) * t(2.0**-32)
@@ -63,10 +66,11 @@ def normals(seed: int, stream: int, first: int, n: int, dtype: Any) -> Array:
 def logarithm(u: Array) -> Array:
     """Return ln u for 0 < u <= 1.
 
-    u = m 2^-e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh((m - 1) / (m + 1)), which is computed as a series.
+    Let u = m 2^-e with m in [sqrt(1/2), sqrt(2)). Then ln u = ln m - e ln 2. ln m = 2 artanh((m - 1) / (m + 1)) is
+    computed as a series.
     """
     t, terms, root_half = u.dtype.type, {4: 5, 8: 11}[u.itemsize], np.sqrt(u.dtype.type(0.5))
-    m, exponent = np.frexp(u)  # m in [1/2, 1)
+    m, exponent = np.frexp(u)  # here m is in [1/2, 1)
     small = m < root_half
     m, exponent = np.where(small, 2 * m, m), exponent - small
     s = (m - t(1)) / (m + t(1))
@@ -77,7 +81,7 @@ def logarithm(u: Array) -> Array:
 
 
 def on_circle(w: Array, t: Any) -> tuple[Array, Array]:
-    """Return cosine and sine of the angle 2 pi w / 2^32."""
+    """Return cosine and sine of the angles 2 pi w / 2^32 for uint32 numbers w. t is the type of the results."""
     terms = {4: 5, 8: 9}[np.dtype(t).itemsize]
     quadrant = (w + U32(1 << 29)) >> U32(30)
     x = (w - (quadrant << U32(30))).view(np.int32).astype(t) * t(6.283185307179586476925 / 4294967296.0)

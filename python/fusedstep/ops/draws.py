@@ -1,4 +1,4 @@
-"""Uniform numbers, permutations and beta variates. Every number is a function of the key and the index."""
+"""Random permutations, and random numbers with uniform and beta distributions. They depend only on key and index."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from .philox import Key
 
 Array = NDArray[Any]
 
-LONGEST = 2**31  # elements of one draw
-_GAMMA_ROUNDS = 64  # a round accepts an element with probability > 0.95; all 64 reject it with probability < 1e-83
+LONGEST = 2**31  # one call draws fewer numbers than this
+#: A round accepts a proposed number with probability > 0.95. So the probability that all 64 rounds reject is < 1e-83.
+_GAMMA_ROUNDS = 64
 
 
 def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[np.float64]:
     r"""Return uniform random numbers in the open interval (0, 1), float64.
 
+    A Philox block is four random words of 32 bits.
+
     ::
 
         u_i = (w_i + 1/2) / 2^32,    w_i = word (i mod 4) of Philox block i // 4
-
-    A Philox block is four random words of 32 bits.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     """
     call = "uniform"
     shape, key, offset = shape_of(call, shape), key_of(call, key), offset_of(call, offset)
-    return _uniform(key, offset, whole_number(f"{call}: size", math.prod(shape), LONGEST)).reshape(shape)
+    n = whole_number(f"{call}: the product of shape", math.prod(shape), LONGEST)
+    return _uniform(key, offset, n).reshape(shape)
 
 
 def _uniform(key: Key, first: int, n: int) -> NDArray[np.float64]:
@@ -68,7 +70,7 @@ def _uniform(key: Key, first: int, n: int) -> NDArray[np.float64]:
 def permutation(n: int, key: Key) -> NDArray[np.intp]:
     """Return the numbers 0 ... n - 1 in random order.
 
-    n random 64-bit numbers are drawn. The result is the order that sorts them.
+    The function draws n random 64-bit numbers, and returns the indices that sort them.
 
     Parameters
     ----------
@@ -99,13 +101,13 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
 
 
 def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.float64]:
-    r"""Return n random numbers with the distribution Beta(a, b), float64.
+    r"""Return n random numbers x with the distribution Beta(a, b), float64.
+
+    G_s is a random number with the gamma distribution of shape s.
 
     ::
 
         x = G_a / (G_a + G_b)
-
-    G_s is a random number with the gamma distribution of shape s.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
     key : Key
         The same key gives the same numbers.
     offset : int
-        Index of the first number, at least 0 and below 2**62.
+        Index of the first number in the key's sequence of numbers, at least 0 and below 2**62.
 
     Returns
     -------
@@ -151,10 +153,11 @@ def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.fl
 
 
 def _log_gamma_variates(shape: Array, key: Key, first: int) -> NDArray[np.float64]:
-    """Return logarithms of gamma variates G_s.
+    """Return ln G_s for each s in `shape`. G_s is a random number with the gamma distribution of shape s.
 
-    For a shape s >= 1, G_s = d v with d = s - 1/3 and v = (1 + z / sqrt(9 d))^3, where z is normal. For s < 1,
-    G_s = G_(s+1) U^(1/s), where U is uniform.
+    For s >= 1, G_s = d v with d = s - 1/3 and v = (1 + z / sqrt(9 d))^3, where z is a normal random number. If a test
+    with a uniform random number rejects z, the next round draws both again. For s < 1, G_s = G_(s+1) U^(1/s), where U
+    is uniform.
     """
     n, small = len(shape), shape < 1.0
     d = shape + small - 1.0 / 3.0

@@ -15,14 +15,14 @@ from .philox import Key
 
 
 class Moments(NamedTuple):
-    """Mean and variance over random draws.
+    """Mean and variance of several outputs, for example of a network with different dropout masks.
 
     Attributes
     ----------
     mean, variance : ndarray of float64
         Mean and variance of each element of the output.
     draws : int
-        Number of draws.
+        Number of outputs.
     """
 
     mean: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Moments(NamedTuple):
 
 
 def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0) -> Moments:
-    r"""Run a network with k dropout masks, and return the mean and the variance of each output.
+    r"""Run a network with k dropout masks, and return the mean and the variance of each element of its output.
 
     ::
 
@@ -63,9 +63,9 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
     Notes
     -----
-    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation", without the constant noise term. The variance is
-    computed with the method of Welford (1962). It is precise even if the variance is much smaller than the mean. torch
-    has no such function.
+    Gal and Ghahramani (2016), "Dropout as a Bayesian approximation". The variance does not include the constant noise
+    term of this paper. It is computed with the method of Welford (1962), which is precise even if the variance is much
+    smaller than the mean. torch has no such function.
 
     Examples
     --------
@@ -88,9 +88,9 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
 
 def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of the arrays `draws`, and the sum of squared deviations from it. Iterate only once.
+    """Return the mean of the arrays `draws`, and the sum of squared deviations from it.
 
-    There must be at least one array.
+    `draws` may be an iterator, and must give at least one array. `what` names the source of the arrays in messages.
     """
     mean = squares = np.empty(0)
     for j, draw in enumerate(draws):
@@ -99,7 +99,7 @@ def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], ND
             mean, squares = np.array(y, np.float64), np.zeros(y.shape)
             continue
         if y.shape != mean.shape:
-            raise ValueError(f"{what} must return shape {mean.shape} each time; got {y.shape} at draw {j}")
+            raise ValueError(f"{what} must return shape {mean.shape} every time; got {y.shape} at index {j}")
         delta = y - mean
         mean += delta / (j + 1)
         squares += delta * (y - mean)

@@ -24,15 +24,15 @@ def gaussian_noise(
     *,
     dtype: DTypeLike = np.float32,
 ) -> Array:
-    r"""Add normal noise with mean 0 to an array, or return an array of noise.
+    r"""Add normal noise with mean 0 to an array x. If x is a shape, return an array of noise.
+
+    A Philox block is four random words of 32 bits. j is 0, 1, 2 and so on. If x is a shape, the term x_i is left out.
 
     ::
 
         y_i = x_i + std * z_i
         z_2j = sqrt(-2 ln u) cos v,    z_2j+1 = sqrt(-2 ln u) sin v
         u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i // 4
-
-    A Philox block is four random words of 32 bits. If x is a shape, y_i = std * z_i.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def gaussian_noise(
     Notes
     -----
     Box and Muller (1958). This package computes the logarithm, sine and cosine by its own series, so that the bits are
-    the same on every machine. u has 32 random bits for both dtypes. So the largest absolute value of z is 6.8, and the
-    float64 noise of a key is its float32 noise with more digits. Each number is a function of the key and the index. So
-    you can draw a part of a longer array. ``torch.randn`` cannot do this.
+    the same on every machine. u has 32 random bits for both dtypes. So the largest absolute value of z is 6.8, and a
+    key gives the same noise in float64 as in float32, with more digits. Each number is a function of the key and the
+    index. So you can draw a part of a longer array. ``torch.randn`` cannot do this.
 
     Examples
     --------

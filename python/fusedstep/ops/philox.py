@@ -73,7 +73,7 @@ class Philox:
             return {"seed": self._seed, "stream": self._next}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restore the state of a saved generator. The next key is then the next key of that generator.
+        """Restore the state of a saved generator. Then `key` continues with the key that comes next in that generator.
 
         Parameters
         ----------
@@ -86,18 +86,18 @@ class Philox:
             If `state` is not a result of `state_dict`. If an error is raised, this object has not changed.
         """
         if not isinstance(state, Mapping) or set(state) != {"seed", "stream"}:
-            raise ValueError(f'Philox.load_state_dict: state must have "seed" and "stream"; got {state!r}')
+            raise ValueError(f'Philox.load_state_dict: state must be a dict of "seed" and "stream" only; got {state!r}')
         seed = whole_number("Philox.load_state_dict: seed", state["seed"], LIMIT)
         stream = whole_number(
             "Philox.load_state_dict: stream", state["stream"], LIMIT + 1
-        )  # at the limit no stream is left
+        )  # LIMIT itself means that no stream is left
         with self._lock:
             self._seed, self._next = seed, stream
 
     def __repr__(self) -> str:
         return f"<Philox seed={self._seed}, next stream {self._next}>"
 
-    # A lock cannot be copied. The copy continues from the same stream.
+    # The state is without the lock, because a lock cannot be copied or pickled. A copy makes its own lock.
     def __getstate__(self) -> dict[str, int]:
         return self.state_dict()
 

@@ -34,10 +34,10 @@ def collect(opt: Any) -> dict[str, Any]:
 
 
 def _copy(a: Any) -> Any:
-    """Return a copy in C order, because safetensors misreads other orders.
+    """Return a copy of a state. Most copies are in C order, because safetensors misreads other orders.
 
-    8-bit states and the low bits of parameters keep their memory order, because their blocks of 256 elements follow
-    this order.
+    8-bit states have a scale for each block of 256 elements in memory order. The low bits of bfloat16 parameters
+    (see `_narrow.kept_bits`) come with a checksum for each such block. So both keep their memory order.
     """
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
@@ -73,7 +73,7 @@ def _restore(opt: Any, saved: Mapping[str, Any], label: str) -> None:
 
 
 def _copy_like(target: Any, source: Any) -> Any:
-    """Return a copy of the source in the target's memory order. It is a copy, because a source may also be a target."""
+    """Return a copy of the source in the target's memory order. A later write into another target cannot change it."""
     copy = np.empty_like(target)
     copy[...] = source
     return copy
@@ -81,9 +81,10 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of schedules. If the loading or the ``with`` block raises an error, restore the old states.
+    """Load the states of learning rate schedules. If this or the ``with`` block raises an error, restore the old ones.
 
-    The block fills `restored` when it has loaded the rest of the state. After that, an interrupt restores nothing.
+    The block puts an item into the dict `restored` when it has loaded the rest of the optimizer's state. If the block
+    is interrupted after that, the schedules keep their new states.
     """
     import copy
 
@@ -105,7 +106,7 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
         raise TypeError(f"{label}: state must be a dict; got {type(saved).__name__}")
     missing = [s for s in _SECTIONS if s not in saved]
     if missing:
-        raise ValueError(f"{label}: state must have {', '.join(_SECTIONS)}; missing {', '.join(missing)}")
+        raise ValueError(f"{label}: state must have the keys {', '.join(_SECTIONS)}; missing {', '.join(missing)}")
     if saved["format"] != _VERSION:
         raise ValueError(f"{label}: format must be {_VERSION}; got {saved['format']!r}")
     if saved["optimizer"] != type(opt).__name__:
@@ -135,8 +136,9 @@ def _array_pairs(opt: Any, saved: Mapping[str, Any], label: str) -> list[tuple[A
         for name, target in arrays.items():
             pairs.append((f"state[{key!r}][{name!r}]", target, entry[name]))
     if (opt._ema is None) != (saved["ema"] is None):
-        need, got = ("None", "averages") if opt._ema is None else ("averages", "None")
-        raise ValueError(f"{label}: ema must be {need} as in this optimizer; got {got}")
+        if opt._ema is None:
+            raise ValueError(f"{label}: ema must be None, because this optimizer has no ema_decay; got averages")
+        raise ValueError(f"{label}: ema must be averages, because this optimizer has ema_decay; got None")
     if opt._ema is not None:
         averages = dict(zip(opt._keys, opt._ema, strict=True))
         _same_keys(f"{label}: ema", averages, saved["ema"])
@@ -164,13 +166,14 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
         raise ValueError(
-            f"{label}: groups[{k}] must not have lr_state, because this optimizer's lr has no state; got lr_state"
+            f"{label}: groups[{k}] must not have lr_state, because the lr of this optimizer's group cannot load it; "
+            f"got {lr_state!r}"
         )
     if callable(group["lr"]):
         values.pop("lr", None)  # the optimizer keeps its schedule
     for name, value in values.items():
         if name not in group or name == "params":
-            raise ValueError(f"{label}: groups[{k}] has the unknown option {name!r}")
+            raise ValueError(f"{label}: groups[{k}] must have only options of {type(opt).__name__}; got {name!r}")
         values[name] = opt._all_checks()[name](f"{label}: groups[{k}][{name!r}]", value)
     values["state_dtype"] = group["state_dtype"]  # the loaded states are converted to this dtype
     values.setdefault("rounding", group["rounding"])  # files of older versions do not contain it
@@ -180,7 +183,8 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
         raise ValueError(
-            f"{label}: groups[{k}] must select the same variant of the update formula as this optimizer; got {values}"
+            f"{label}: groups[{k}] must turn on the same of the options {', '.join(RULES[opt.rule].variants)} as this "
+            f"optimizer; got {values}"
         )
     return values, lr_state
 
@@ -198,14 +202,14 @@ def write(opt: Any, path: str | os.PathLike[str]) -> None:
             f"got the names {names}"
         )
     tensors = {f"state.{name}.{key}": a for key, arrays in saved.pop("state").items() for name, a in arrays.items()}
-    # safetensors misreads arrays that are not in C order.
+    # safetensors misreads arrays that are not in C order. So such an array is saved with its axes in memory order.
     saved["axes"] = {n: axes_of(a) for n, a in tensors.items() if not a.flags.c_contiguous}
     for name, axes in saved["axes"].items():
         tensors[name] = np.ascontiguousarray(tensors[name].transpose(axes))
     ema = saved.pop("ema")
     saved["ema"] = ema is not None
     tensors |= {f"ema.{key}": a for key, a in (ema or {}).items()}
-    import json  # imported here, because only saving needs it
+    import json  # imported here, because only saving and loading need it
 
     # The metadata have only one entry, because safetensors does not keep the order of several entries.
     metadata = {"fusedstep": json.dumps(saved, sort_keys=True)}
@@ -250,12 +254,17 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
         elif section == "ema" and saved["ema"] is not None:
             saved["ema"][by_text.get(rest, rest)] = array
         else:
-            raise ValueError(f"{label}: every tensor must belong to a parameter; got {name!r}")
+            raise ValueError(
+                f"{label}: every tensor in the file must belong to a parameter of this optimizer; got {name!r}"
+            )
     return saved
 
 
 def _laid(what: str, stored: Any, axes: Any) -> Any:
-    """Return a stored array with its axes in the order before saving. `axes` is the order of these axes in memory."""
+    """Return a stored array with its axes in the order before saving.
+
+    `axes` has the original number of each stored axis. It is None if saving has not changed the order.
+    """
     if axes is None:
         return stored
     if not isinstance(axes, list) or sorted(map(repr, axes)) != sorted(map(repr, range(stored.ndim))):

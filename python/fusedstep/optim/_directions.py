@@ -1,7 +1,8 @@
 """Steps of optimizers that replace a gradient by a direction.
 
-A direction has the shape of the gradient. Each element of the direction depends on several elements of the gradient,
-for example on the mean square of a row.
+A direction has the shape of the gradient. Each of its elements depends on several elements of the gradient. For
+example, each row of the gradient is divided by a number that is computed from the whole row. The kernel updates each
+element on its own. So it cannot compute directions, and gets them in place of the gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ._rows import Rows, check_can_be_zeroed, coalesced
 
 
 class Moved(NamedTuple):
-    """A new value for ``state[where]``. It is written after the step, if the step is not skipped."""
+    """A new value for ``state[where]``. It is written after the step, unless `skip_nonfinite` skips the step."""
 
     state: Array
     where: Any
@@ -31,7 +32,7 @@ class Moved(NamedTuple):
 class Directed(Optimizer):
     """Base class of optimizers whose kernel gets directions in place of gradients.
 
-    The argument g of `reference` is a direction.
+    In the method `reference` of these optimizers, the argument g is a direction.
     """
 
     element_wise = False
@@ -45,7 +46,7 @@ class Directed(Optimizer):
         return True
 
     def _direction(self, k: int, g: Array, t: int, rows: Array | None) -> tuple[list[Moved], Array]:
-        """Return the changes of states and the direction of parameter k at step t.
+        """Return the changed states and the direction of parameter k at step t. g is the gradient.
 
         If `rows` is not None, g is the gradient of only these rows of the parameter.
         """
@@ -57,9 +58,10 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Call the method `fused`, which takes a step, with directions in place of gradients.
+    """Take a step: call the method `fused` with directions in place of gradients.
 
-    `fused` multiplies everything that it gets by `factor`. So the directions are divided by `factor` first.
+    `fused` multiplies its gradients by a factor (for `grad_scale` and `clip_norm`). A direction is computed from the
+    gradient times this factor. Then it is divided by the factor, because `fused` multiplies it again.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -91,7 +93,9 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
 
 
 def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> tuple[Array, Array, Array]:
-    """Return the next factors of the second moment, and the gradient divided by the root of the second moment.
+    """Return the next `row` and `column`, and the gradient divided by the root of the second moment.
+
+    The second moment of element (i, j) is ``row[i] * column[j] / mean(row)``.
 
     Parameters
     ----------
@@ -112,7 +116,11 @@ def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> 
 
 
 def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Array, Array]:
-    """Return the next second moment of a gradient with fewer than two axes, and the gradient divided by its root."""
+    """Return the next `variance`, and the gradient g divided by the root of this next `variance`.
+
+    `variance` is the running average of g * g. `weight` is the weight of the new g * g. `eps` is a lower limit of the
+    root.
+    """
     c = g.dtype.type
     variance = variance + c(weight) * (g * g - variance)
     least = max(eps * eps, float(np.finfo(c).smallest_normal)) if eps > 0 else 0.0
@@ -120,7 +128,10 @@ def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Arr
 
 
 def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Array]:
-    """Return the next sums of the mean squares of rows, and the direction ``rate * g / (sqrt(sum) + eps)``."""
+    """Return the next `total`, and the direction ``rate * g / (sqrt(total) + eps)`` with this next `total`.
+
+    `total` contains a number for each row of the parameter: the sum of the row's mean squares in all steps.
+    """
     if g.size == 0:
         return total, g
     c, matrix = g.dtype.type, np.ascontiguousarray(g).reshape(total.size, -1)
@@ -175,7 +186,10 @@ def _unscaled(direction: Array, factor: float) -> Array:
 
 
 def _factor(opt: Any, raw: Mapping[int, Any], options: dict[str, Any]) -> float:
-    """Return the factor of the gradients in the fused step, and add the norm of the gradients to the options."""
+    """Return the factor by which the fused step multiplies the gradients (for `grad_scale` and `clip_norm`).
+
+    If the step needs the norm of the gradients, also write it to ``options["grad_norm"]``.
+    """
     scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
     clip = options.get("clip_norm")
     if options.get("grad_norm") is None and (clip is not None or options.get("skip_nonfinite")):

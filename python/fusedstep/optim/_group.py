@@ -26,7 +26,7 @@ class Group(MutableMapping[str, Any]):
         changed: Callable[[Group], None],
     ) -> None:
         self._where, self._checks = where, checks
-        self._changed = weakref.WeakMethod(changed)  # a reference cycle would delay freeing the memory
+        self._changed = weakref.WeakMethod(changed)  # weak, as a cycle of references would delay freeing the memory
         self._only_at_first = only_at_first
         self._params = params
         for name in values:

@@ -1,6 +1,7 @@
-"""Creates and converts states narrower than float32, and the low bits of 16-bit parameters.
+"""Functions that create and convert states narrower than float32, and the low bits of bfloat16 parameters.
 
-With ``master_weights=True``, the low bits are the bits of a float32 weight that a 16-bit parameter cannot store.
+With ``master_weights=True``, the optimizer keeps a float32 weight for each element of a bfloat16 parameter. The low
+bits are the 16 bits of this weight that the parameter cannot store.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Arrays = Mapping[str, Array]
 
 #: Dtypes of states. Each can be converted into any other.
 WIDTHS = ("float32", "bfloat16", "float16", "uint8")
+#: The scales of the 8-bit state `name` have the name ``name + SCALE``.
 SCALE = "_scale"
 
 
@@ -32,10 +34,10 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 
 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
-    """Add an array of zeros to the states of a parameter, with its scales, and write its initial value.
+    """Add `array` with the initial values to the states of a parameter, and scales if it is an 8-bit state.
 
-    If the initial value is 0, nothing is written. Then the first step writes the array for the first time, and the
-    operating system places each page of memory near the core that writes it.
+    `array` contains zeros. So nothing is written here if `initial` is 0. Then the first step is the first to write the
+    array, and the operating system places each page of memory near the core that writes it.
     """
     state[name] = array
     if array.dtype == np.uint8:
@@ -45,7 +47,7 @@ def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: 
 
 
 def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
-    """Write numbers into a state. `numbers` is a flat array in the state's memory order."""
+    """Write numbers into the state `name`, and its scales. `numbers` is a flat array in the state's memory order."""
     target = arrays[name]
     if target.dtype == np.uint8:
         numbers, arrays[name + SCALE][...] = formats.encode_u8(numbers, rule.is_positive(name))
@@ -53,10 +55,11 @@ def fill(arrays: Arrays, name: str, numbers: Array, rule: Rule) -> None:
 
 
 def kept_bits(p: Array) -> dict[str, Array]:
-    """Return the states of a 16-bit parameter that `master_weights` needs, before the first step.
+    """Return the states that `master_weights` adds to a 16-bit parameter, with their values before the first step.
 
-    No value has been rounded yet. So the low bits of a bfloat16 parameter are zeros. A float16 parameter has a float32
-    copy in place of low bits.
+    A bfloat16 parameter gets ``"low"``, the low bits of its float32 weights, and ``"low_sum"``, checksums of the
+    parameter's blocks. No weight has been rounded yet, so the low bits are zeros. A float16 parameter gets
+    ``"master"``, a float32 copy.
     """
     if p.dtype == np.float16:
         return {"master": copies_of([p], [np.dtype(np.float32)])[0]}
@@ -65,10 +68,11 @@ def kept_bits(p: Array) -> dict[str, Array]:
 
 
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
-    """Return the saved states of a parameter, converted to the dtypes and the memory order of its states `own`.
+    """Return the states `saved`, converted to the dtypes of `own`, which are the optimizer's states of the parameter p.
 
-    Unsuitable states are not converted, and later checks refuse them. If `own` has low bits and `saved` has none, new
-    low bits are made for the parameter `p`.
+    Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
+    If `own` has the states of `kept_bits` and `saved` has none of them, they begin as before the first step. Unsuitable
+    states are not converted, and later checks refuse them.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:
@@ -110,7 +114,7 @@ def _has_scales(arrays: Arrays, name: str) -> bool:
 
 
 def _lies_otherwise(a: Any, p: Array) -> bool:
-    """Return True if `a` has the shape of `p` and another order of the axes in memory."""
+    """Return True if `a` has the shape of `p`, but another order of the axes in memory."""
     return isinstance(a, np.ndarray) and a.shape == p.shape and axes_of(a) != axes_of(p)
 
 

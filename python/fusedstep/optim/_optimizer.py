@@ -26,10 +26,10 @@ Rate = float | Callable[[int], float]
 Gradients = Sequence[Array | None] | Mapping[str, Array | None]
 
 
-_ONE = 1.0  # the default value of two arguments of `step`; an argument that `is _ONE` needs no check
+_ONE = 1.0  # the default value of grad_scale and decay_scale in `step`; an argument that `is _ONE` needs no check
 
 
-# Attributes of torch's optimizers that this class does not have. The values are hints for the error message.
+# Attributes of torch's optimizers that this class does not have, each with a hint for the error message.
 IN_TORCH = {"param_groups": "it is called groups", "zero_grad": "pass zero_grads=True to step"}
 
 
@@ -39,30 +39,30 @@ class Optimizer:
     One step computes the following lines for every element of the parameters, in one pass over memory::
 
         g = gradient / grad_scale * clip_coef        (negated if maximize is True)
-        g = min(max(g, -clip_value), clip_value)
+        g = min(max(g, -clip_value), clip_value)     (if clip_value is given)
         decay="l2":         g += weight_decay * p + l1 * sign(p)
         decay="decoupled":  p = (p - lr * l1 * sign(p)) * (1 - lr * weight_decay)
         p = rule(p, g, state)                        (the formula of the optimizer)
         decay="proximal":   p = sign(p) * max(abs(p) - lr * l1, 0) / (1 + lr * weight_decay)
-        ema = ema_decay * ema + (1 - ema_decay) * p
+        ema = ema_decay * ema + (1 - ema_decay) * p  (if ema_decay is given)
 
     p is the parameter, and g its gradient. `state` contains the arrays that the optimizer keeps for the parameter, such
-    as a momentum. ema is the average of the parameter, if `ema_decay` is given. A line that begins with ``decay=`` is
-    computed only if the option `decay` has this value. grad_scale, clip_value and decay_scale are arguments of `step`.
-    decay_scale is a factor of `weight_decay` and `l1`. clip_coef is the factor that `step` computes from its argument
-    clip_norm.
+    as a momentum. ema is the average of the parameter. A line that begins with ``decay=`` is computed only if the
+    option `decay` has this value. grad_scale and clip_value are arguments of `step`. clip_coef is a factor that `step`
+    computes from its argument clip_norm. If `step` gets the argument decay_scale, it uses decay_scale * weight_decay
+    and decay_scale * l1 in place of weight_decay and l1.
 
     Parameters
     ----------
     params : list of arrays, {name: array}, or list of groups
         Arrays of float32, float64, float16 or the bfloat16 of ml_dtypes. They are updated in place. Every array must be
         writeable, in native byte order and dense: its elements fill its memory without gaps, in any order of the axes.
-        The arrays must not share memory. A group is a dict with "params" and options for these parameters. Groups can
-        have all options below except `ema_decay`, `num_threads`, `master_weights` and `seed`. An option of a group
-        replaces the optimizer's option of the same name.
+        The arrays must not share memory. A group is a dict with the arrays under the key "params", and with options for
+        these arrays. Groups can have all options below except `ema_decay`, `num_threads`, `master_weights` and `seed`.
+        An option of a group replaces the optimizer's option of the same name.
     lr : float or function of the step
-        Learning rate. If it is a function, every step calls the function with the number of the step, from 1. See
-        `fusedstep.schedules`.
+        Learning rate. If it is a function, every step calls the function with the number of the step: 1, 2, and so on.
+        See `fusedstep.schedules`.
     weight_decay : float
         Strength of the weight decay. The option `decay` chooses the form of the weight decay.
     {options}
@@ -79,17 +79,17 @@ class Optimizer:
     options: ClassVar[Mapping[str, Option]]
     #: Names of the hyperparameters that every optimizer has.
     common: ClassVar[tuple[str, ...]]
-    #: Checks of the hyperparameters that only some optimizers have.
+    #: Checks of all hyperparameters by name, without those in `common` and without lr.
     checks: ClassVar[dict[str, Check]]
-    #: Options that decide the dtype or the initial values of the state. They cannot be changed later.
+    #: Names of the options that decide the dtype or the initial values of the state. They cannot be changed later.
     only_at_first: ClassVar[frozenset[str]]
-    #: True if torch.optim has the same optimizer under this name.
+    #: True if torch.optim has the same optimizer under the name of this class.
     in_torch: ClassVar[bool] = True
-    #: True if gradients may be `Rows`.
+    #: True if gradients may be `Rows`, which are gradients of some rows of a parameter.
     takes_rows: ClassVar[bool] = False
     #: True if the update of an element does not depend on other elements.
     element_wise: ClassVar[bool] = True
-    #: Options for networks with a few thousand weights. These networks train better with them than with the defaults.
+    #: Options with which networks of a few thousand weights train better than with the default options.
     for_small_networks: ClassVar[dict[str, float]] = {}
 
     l1 = Option(
@@ -101,7 +101,7 @@ class Optimizer:
     decay = Option(
         "l2",
         _checks.decay_form,
-        "Form of `weight_decay` and `l1`; see the formulas above. With proximal L1, elements can become exactly 0.",
+        'Form of `weight_decay` and `l1`; see the formulas above. With "proximal", `l1` can make elements exactly 0.',
         True,
     )
     maximize = Option(False, _checks.flag, "True maximises the objective instead of minimising it.", True)
@@ -132,9 +132,8 @@ class Optimizer:
         None,
         _checks.rounding,
         "Rounding of parameters and states that are narrower than float32. Stochastic rounding goes up or down at "
-        "random, so that the expected value is exact. With None, parameters are rounded to nearest. States are also "
-        "rounded to nearest, except if `state_dtype` makes them narrower than float32. Such states are rounded "
-        "stochastically.",
+        "random, so that the expected value is exact. With None, parameters are rounded to nearest. With None, states "
+        "are rounded stochastically if `state_dtype` makes them narrower than float32, and to nearest otherwise.",
         by_name=True,
     )
     master_weights = Option(
@@ -142,7 +141,7 @@ class Optimizer:
         _checks.flag,
         "True gives 16-bit parameters the precision of float32, so that small updates are not lost. An additional "
         "state stores the 16 bits that a bfloat16 parameter cannot store, or a float32 copy of a float16 parameter. "
-        "If `state_dtype` is None, the other states of 16-bit parameters are then float32.",
+        "With True, all other states of 16-bit parameters are float32 if `state_dtype` is None.",
         by_name=True,
         of_groups=False,
     )
@@ -205,7 +204,11 @@ class Optimizer:
     def _regrouped(
         cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
     ) -> list[_params.Entry]:
-        """Return the parameters with their groups. Subclasses whose updates depend on shapes may add groups here."""
+        """Return `entries`, the parameters with the numbers of their groups.
+
+        A subclass may add groups to `groups` here, and move parameters to these groups. `values` contains the
+        optimizer's options.
+        """
         return entries
 
     @classmethod
@@ -244,14 +247,17 @@ class Optimizer:
 
     @classmethod
     def _own_states(cls, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the states that `_directed` needs, by name. The kernel does not use these states."""
+        """Return the names and shapes of the states that only `_directed` uses, for a parameter of this shape."""
         return {}
 
     @classmethod
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next states, and the direction that replaces the gradient g. `dtype` is the parameter's dtype."""
+        """Return the next states by name, and the array that the C++ kernel gets in place of the gradient g.
+
+        t is the number of the step, and `dtype` the name of the parameter's dtype.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -263,7 +269,7 @@ class Optimizer:
         require_width(where, group, is_double, self.element_wise)
 
     def _push(self, group: Group) -> None:
-        """Pass a group's options to the core."""
+        """Pass a group's options to the C++ core."""
         rule = RULES[self.rule]
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
@@ -281,7 +287,7 @@ class Optimizer:
 
     @classmethod
     def _options(cls, group: Mapping[str, Any]) -> _core.GroupOptions:
-        """Return a group's options as the tuple that the core needs."""
+        """Return a group's options as the tuple that the C++ core needs."""
         lr = 0.0 if callable(group["lr"]) else group["lr"]
         return (
             cls._variant(group),
@@ -304,8 +310,8 @@ class Optimizer:
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
         """The averages of the parameters, as a dict or a tuple like `params`. None if `ema_decay` was not given.
 
-        Inside a ``with`` block of `averaged`, the parameters contain the averages. So `ema` contains the arrays of the
-        parameters inside the block. The averages of 16-bit parameters are always separate float32 arrays.
+        Inside a ``with`` block of `averaged`, the parameters contain the averages. So inside the block, `ema` contains
+        the arrays of the parameters. Only for 16-bit parameters, it still contains separate float32 arrays.
         """
         if self._ema is None:
             return None
@@ -365,7 +371,7 @@ class Optimizer:
             and the average of this parameter do not change. If a parameter has no axes, its gradient can be a NumPy
             scalar. Some optimizers also allow `Rows`, which are gradients of some rows of a parameter.
         lr : float, optional
-            Learning rate of all groups in this step. By default, each group uses its own.
+            Learning rate of all groups in this step. By default, each group uses its own learning rate.
         clip_norm : float, optional
             All gradients are multiplied by clip_coef = min(1, clip_norm / (norm + 1e-6)). The norm is the Euclidean
             norm of all gradients together, after their division by `grad_scale`.
@@ -382,19 +388,19 @@ class Optimizer:
         zero_grads : bool
             If this argument is True, the step also sets the gradients to zero, in the same pass over memory.
         decay_scale : float
-            Factor of `weight_decay` and `l1` in this step. For example, use B / T for a batch of B examples from a data
-            set of T examples.
+            Factor of `weight_decay` and `l1` in this step. For example, if every step uses B / T for a batch of B
+            examples from a data set of T examples, the factors of one epoch add up to 1.
         grad_norm : float, optional
-            The Euclidean norm of all gradients after their division by `grad_scale`, if you have already computed it.
-            For example, compute it over the gradients of all processes. The step uses this number for `clip_norm`, and
-            does not compute a norm. With `skip_nonfinite`, the step then checks only this number, and not the
-            gradients. If the number is inf or nan, the step is skipped.
+            The Euclidean norm of all gradients after their division by `grad_scale`, if you have already computed it,
+            for example over the gradients of all processes. The step uses this number for `clip_norm`, and does not
+            compute a norm. If `grad_norm` is given and `skip_nonfinite` is True, the step checks only `grad_norm`, and
+            not the gradients. If `grad_norm` is inf or nan, the step is skipped.
 
         Returns
         -------
         StepInfo
             ``step`` is the number of steps so far. ``grad_norm`` is the norm if it was given or computed, else None.
-            ``clip_coef`` is the factor of `clip_norm`. ``skipped`` is True if the step was skipped.
+            ``clip_coef`` is the factor that `clip_norm` describes. ``skipped`` is True if the step was skipped.
 
         Raises
         ------
@@ -420,13 +426,13 @@ class Optimizer:
                 zero_grads is not False and _checks.flag(self._what("zero_grads"), zero_grads),
                 threads,
             )
-        except TypeError:  # the core refuses `Rows` objects; `_rows.step` converts them
+        except TypeError:  # the C++ core refuses `Rows` objects; `_rows.step` converts them
             options = (decay_scale, clip_norm, clip_value, grad_scale, grad_norm, skip_nonfinite, zero_grads)
             with_rows = _rows.step(self, grads, rates, options)
             if with_rows is None:
                 raise
             return with_rows
-        assert info is not None  # it is None only in fusedstep.torch, where users can replace states
+        assert info is not None  # info can be None only in fusedstep.torch, where users can replace states
         return info
 
     def _option(self, check: Check, name: str, value: Any) -> Any:
@@ -457,12 +463,13 @@ class Optimizer:
 
     @contextmanager
     def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
-        """Refuse steps inside the ``with`` block. If `values` is given, swap its arrays with the parameters.
+        """Refuse steps inside the ``with`` block, with an error message that names `method`.
 
-        At the end of the block, the arrays are swapped back. If a parameter was resized inside the block, this is
-        impossible. Then the optimizer refuses all later steps, because they would start from the wrong values. Ctrl-C
-        may interrupt this method between any two lines.
+        If `values` is given, the arrays that it returns are swapped with the parameters. At the end of the block, they
+        are swapped back. This is impossible if a parameter was resized inside the block. In this case, the optimizer
+        refuses all later steps, because they would start from the wrong values.
         """
+        # Ctrl-C may raise KeyboardInterrupt at any line. `release` does nothing if `reserve` has not stored `holder`.
         holder = object()
         try:
             self._plan.reserve(method, holder)
@@ -570,10 +577,10 @@ class Optimizer:
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters and update `state`, in NumPy. The results have the same bits as the kernel's.
+        """Return the new parameters and update `state`, in NumPy. The results have the same bits as the C++ kernel's.
 
         The tests compare the kernel with this function. p is the parameter, g its gradient after clipping and L2 decay,
-        t the number of the step, and group the options.
+        t the number of the step, lr the learning rate, and group the options.
         """
         raise NotImplementedError
 

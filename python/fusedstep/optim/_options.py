@@ -18,7 +18,7 @@ from .._base.checks import Check
 
 Group = Mapping[str, Any]
 
-#: The type in the docstring and the type annotation, by check. Options with other checks are floats.
+#: For the check of an option: its type in the docstring, and its type annotation. Options with other checks are floats.
 KINDS: dict[Check, tuple[str, str]] = {
     checks.rate: ("float or function of the step", "Rate"),
     checks.flag: ("bool", "bool"),
@@ -46,9 +46,10 @@ TypeError, ValueError
 
 
 def under_its_name(name: str, group: Group) -> dict[str, Any]:
-    """Return the kernel's arguments for an option: a number under its name, and ``betas`` as ``beta1``, ``beta2``...
+    """Return the arguments that the C++ kernel gets for an option, as a dict.
 
-    A flag gives no argument, because it selects a variant of the kernel.
+    A number is one argument with the option's name. A tuple such as ``betas`` becomes one argument for each of its
+    numbers: ``beta1``, ``beta2`` and so on. A flag becomes no argument, because it selects a variant of the kernel.
     """
     value = group[name]
     if isinstance(value, bool):
@@ -59,38 +60,38 @@ def under_its_name(name: str, group: Group) -> dict[str, Any]:
 
 
 def as_number(name: str, group: Group) -> dict[str, Any]:
-    """Return a flag as an argument of the kernel, 1 or 0."""
+    """Return the argument that the C++ kernel gets for a flag: 1.0 for True, and 0.0 for False."""
     return {name: float(group[name])}
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return a function for `Option.in_kernel`. It names the kernel's argument after the first flag that is True.
+    """Return a function for `Option.in_kernel`, which gives the C++ kernel the option's value as one argument.
 
-    If all flags are False, the name is `otherwise`.
+    The name of this argument is the first name in `flags` whose option is True, or `otherwise` if all are False.
     """
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 
 
 @dataclass(frozen=True)
 class Option:
-    """A hyperparameter, declared in an optimizer's class: ``rho = Option(0.9, checks.fraction, "Decay of both.")``.
+    """A hyperparameter, declared in an optimizer's class: ``lr = Option(0.01, checks.rate, "Learning rate.")``.
 
     Parameters
     ----------
     default : object
         The default value. If it is None, users can also pass None.
     check : function (what, value) -> value
-        Returns the value as a plain Python type, or raises an error.
+        Returns the value as a plain Python type, or raises an error. `what` is the name in the error message.
     text : str
         The description in the docstring.
     by_name : bool
         True if the argument is keyword-only.
     of_groups : bool
-        True if groups can have their own values.
+        True if each group of parameters can have its own value.
     begins_state : bool
-        True if the option decides the dtype or the initial values of the state. Then it cannot be changed later.
+        True if the option decides the dtype or the initial values of the state. Such an option cannot be changed later.
     in_kernel : function (name, group) -> {name: value}
-        Returns the arguments of the kernel.
+        Gets the option's name and all options of a group. Returns the C++ kernel's arguments for the option.
     """
 
     default: Any
@@ -102,7 +103,7 @@ class Option:
     in_kernel: Callable[[str, Group], dict[str, Any]] = under_its_name
 
     def checked(self, what: str, value: Any) -> Any:
-        """Return the value as a plain Python type."""
+        """Return the value as a plain Python type. An error message begins with `what`."""
         return None if value is None and self.default is None else self.check(what, value)
 
     def kind(self) -> str:
@@ -128,7 +129,7 @@ def declare(cls: Any) -> None:
     cls.only_at_first = frozenset(name for name, o in found.items() if o.begins_state)
     if "__init__" not in vars(cls):
         cls.__init__ = _constructor(cls)
-    if cls.common == tuple(own):  # the base
+    if cls.common == tuple(own):  # cls is the base class `Optimizer`
         cls.__init__.__signature__ = signature(cls)
     if own and cls.__doc__:
         cls.__doc__ = _documented(cls, own)
@@ -140,8 +141,8 @@ def taken(cls: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[s
     places = [name for name, option in options.items() if not option.by_name]
     if len(arguments) > len(places):
         raise TypeError(
-            f"{label}: arguments by position must be at most params and {', '.join(places)}; "
-            f"got params and {len(arguments)} other arguments by position"
+            f"{label}: at most {len(places) + 1} arguments can be given by position (params, {', '.join(places)}); "
+            f"got {len(arguments) + 1}"
         )
     given = dict(zip(places, arguments, strict=False))
     for name in named:
@@ -173,7 +174,10 @@ def signature(cls: Any) -> inspect.Signature:
 
 
 def _documented(cls: Any, own: dict[str, Option]) -> str:
-    """Insert the descriptions of the options into a docstring: at "{options}", or in a section before the notes."""
+    """Return the docstring of `cls` with the descriptions of its options.
+
+    They replace the text "{options}". Without this text, they become a section before the notes.
+    """
     text = inspect.cleandoc(cls.__doc__)
     if "{options}" in text:
         return text.replace("{options}", _lines(own))

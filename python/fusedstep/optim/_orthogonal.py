@@ -1,4 +1,4 @@
-"""Muon's matrix products in NumPy. The orthogonalised momentum of a matrix replaces its gradient."""
+"""Muon's matrix products in NumPy. Muon's C++ kernel gets the orthogonalised momentum in place of the gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ._params import Array, Entry
 def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: float) -> Array:
     """Return an approximation of U V^T for a matrix with the singular value decomposition x = U S V^T.
 
-    The Newton-Schulz iterations are computed in the dtype of x.
+    First, x is divided by max(norm(x), eps). Then `steps` Newton-Schulz iterations follow: x = a x + (b A + c A^2) x,
+    where A = x x^T, and (a, b, c) are the coefficients. They are computed in the dtype of x.
     """
     a, b, c = (x.dtype.type(value) for value in coefficients)
     tall = x.shape[0] > x.shape[1]
@@ -34,9 +35,10 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
 
 
 def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return the next momentum buffer, and the direction: the orthogonalised momentum times `adjustment`.
+    """Return the next momentum buffer, and the orthogonalised momentum times the factor of `rules.adjustment`.
 
-    All axes after the first are merged. So the kernel of a convolution is a matrix with one row per output channel.
+    The momentum is orthogonalised as a matrix: all axes after the first are merged. For example, the weights of a
+    convolution become a matrix with one row per output channel.
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)
@@ -51,10 +53,11 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
 
 
 def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]], adamw: bool) -> list[Entry]:
-    """Return the parameters with their groups, so that AdamW updates all vectors.
+    """Return the parameters with the numbers of their groups, so that AdamW updates all vectors.
 
-    Here a vector is a parameter with fewer than two axes. If a group does not set ``adamw``, its vectors are moved to a
-    new group with ``adamw=True``. If such a group has only vectors, ``adamw=True`` is set in the group itself.
+    Here a vector is a parameter with fewer than two axes. `adamw` is the value for groups without the option ``adamw``.
+    If it is False, the vectors of each of these groups are moved to a new group with ``adamw=True``, which is added to
+    `groups`. But if a group has only vectors, the group itself gets ``adamw=True``.
 
     Raises
     ------

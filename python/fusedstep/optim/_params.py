@@ -14,7 +14,7 @@ ParamKey = str | int
 
 
 class Entry(NamedTuple):
-    """One parameter: its key (its name, or its position if it has no name), its array and its group."""
+    """One parameter: its key (its name, or its position if it has no name), its array and the number of its group."""
 
     key: ParamKey
     array: Array
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
-    """Return the parameters in order and the options of every group.
+    """Return a list of all parameters in their order, and a list with the options of every group.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
     options: list[dict[str, Any]] = []
     for k, group in enumerate(groups):
         if "params" not in group:
-            raise ValueError(f'{label}: groups[{k}] must have "params"; got {sorted(map(str, group))}')
+            raise ValueError(f'{label}: groups[{k}] must have "params" as key; got the keys {sorted(map(str, group))}')
         for name, array in _items(label, group["params"]):
             key: ParamKey = len(entries) if name is None else name
             entries.append(Entry(key, array, k))
@@ -57,7 +57,8 @@ def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
         base: Any = array
         while isinstance(base, np.ndarray):
             base = base.base
-        with contextlib.suppress(TypeError, BufferError):  # the array owns its memory, or its owner has no buffer
+        # `memoryview` raises an error if the array owns its memory (base is None), or if base is not a buffer.
+        with contextlib.suppress(TypeError, BufferError):
             found[id(base)] = memoryview(base)
     return list(found.values())
 
@@ -88,7 +89,7 @@ def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:
     if isinstance(params, Mapping):
         for name in params:
             if not isinstance(name, str) or not name or not _is_text(name):
-                raise TypeError(f"{label}: names of params must be non-empty strings; got {name!r}")
+                raise TypeError(f"{label}: names of params must be non-empty strings of valid Unicode; got {name!r}")
         return list(params.items())
     if isinstance(params, np.ndarray):
         return [(None, params)]
@@ -100,7 +101,7 @@ def _items(label: str, params: Any) -> list[tuple[str | None, Any]]:
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # the name contains half of a surrogate pair
         return False
     return True
 

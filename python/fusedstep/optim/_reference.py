@@ -1,4 +1,7 @@
-"""A step in NumPy, with the same bits as the kernels. The tests compare the kernels with it."""
+"""A step of an optimizer in NumPy. Its results have the same bits as the C++ kernels' results.
+
+The tests compare the kernels with this step.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ LANES, CHUNK = 16, 4096
 
 
 def power(x: float, t: int) -> float:
-    """Return x to the t-th power by repeated squaring. Unlike ``x**t``, it has the same bits on every machine."""
+    """Return x^t by repeated squaring. The result has the same bits on every machine, unlike ``x**t``."""
     result = 1.0
     while t > 0:
         if t & 1:
@@ -31,9 +34,10 @@ def term(weight: Any, x: Array) -> Array:
 
 
 def average(ema: Array, x: Array, beta: float) -> Array:
-    """Return beta * ema + (1 - beta) * x. The sum starts from the term with the larger weight.
+    """Return beta * ema + (1 - beta) * x.
 
-    So the result is exact for beta = 0 and beta = 1.
+    It is computed as x - beta * (x - ema) if beta <= 0.5, and as ema + (1 - beta) * (x - ema) otherwise. So the result
+    is exact for beta = 0 and beta = 1.
     """
     c = x.dtype.type
     if 1.0 - beta >= 0.5:
@@ -42,14 +46,14 @@ def average(ema: Array, x: Array, beta: float) -> Array:
 
 
 def square_ema(average: Array, x: Array, beta: float) -> Array:
-    """Return beta * average + (1 - beta) * x^2. The result can be finite even if x^2 overflows."""
+    """Return beta * average + (1 - beta) * x^2. The last term is ((1 - beta) * x) * x, because x^2 may overflow."""
     c = x.dtype.type
     return np.asarray(term(c(beta), average) + (c(1.0 - beta) * x) * x)
 
 
 def scaled(g: Array, factor: float) -> Array:
-    """Return g * factor. It is computed in float64 if the factor is not a normal number of g's dtype."""
-    if g.dtype.kind != "f":  # for example exact fractions, which have no largest and no smallest value
+    """Return g * factor. If the factor overflows or is subnormal in g's dtype, the product is computed in float64."""
+    if g.dtype.kind != "f":  # for example objects of `Fraction`, which have no largest and no smallest value
         return g * factor
     kind, size = np.finfo(g.dtype), abs(factor)
     if size == 0 or float(kind.tiny) <= size <= float(kind.max):
@@ -58,7 +62,7 @@ def scaled(g: Array, factor: float) -> Array:
 
 
 def log(x: float) -> float:
-    """Return the logarithm by its series. Unlike libm's, it has the same bits on every machine."""
+    """Return the natural logarithm from a series. The result has the same bits on every machine, unlike libm's."""
     m, exponent = math.frexp(x)
     if m < math.sqrt(0.5):
         m, exponent = 2 * m, exponent - 1
@@ -70,7 +74,7 @@ def log(x: float) -> float:
 
 
 def exp(x: float) -> float:
-    """Return the exponential by its series. It has the same bits on every machine."""
+    """Return e^x from a series. The result has the same bits on every machine."""
     x = min(max(x, -1000.0), 1000.0)
     k = math.floor(x / math.log(2) + 0.5)
     rest = x - k * float.fromhex("0x1.62e42feep-1") - k * float.fromhex("0x1.a39ef35793c76p-33")  # ln 2 in two parts
@@ -93,7 +97,10 @@ def scalar(state: Mapping[str, Array], name: str) -> float:
 
 
 def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Array]) -> float:
-    """Return the weight of z in the t-th average of a schedule-free optimizer, and update its scalar states."""
+    """Return the weight of the point z of step t in the average x of a schedule-free optimizer.
+
+    The function also updates the states ``lr_max`` and ``weight_sum``.
+    """
     lr_max = max(lr, scalar(state, "lr_max"))
     weight = real_power(t, group["r"]) * real_power(lr_max, group["weight_lr_power"])
     total = scalar(state, "weight_sum") + weight
@@ -102,16 +109,20 @@ def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Arr
 
 
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the two numbers that are added inside and outside the root: eps and 0, or 0 and eps."""
+    """Return the number that is added inside the root, and the number that is added outside. c is their type.
+
+    They are (eps, 0) if the option `eps_inside` is True, and (0, eps) otherwise.
+    """
     eps = (c(group["eps"]), c(0))
     return eps if group["eps_inside"] else eps[::-1]
 
 
 def norm(grads: list[Array | None], sizes: list[int]) -> float:
-    """Return the norm of all gradients together, with the kernels' order of additions.
+    """Return the Euclidean norm of all gradients together. The order of additions is the same as in the C++ kernels.
 
-    The squares of a chunk of 4,096 elements are added in 16 lanes. The sums of the lanes are added, and then the sums
-    of the chunks.
+    The gradients are joined to one array and cut into chunks of 4,096 elements. In each chunk, 16 sums are computed:
+    sum i contains the squares of the elements i, i + 16, i + 32 and so on. The 16 sums of a chunk are then added, and
+    at last the sums of the chunks.
 
     Parameters
     ----------
@@ -135,8 +146,8 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
             width //= 2
         total += float(lanes[0])
     for power, needed in (
-        (2.0**-600, np.isinf(total) and np.isfinite(values).all()),  # squares that overflowed
-        (2.0**600, total < 2.0**-970 and values.any()),  # or lost digits
+        (2.0**-600, np.isinf(total) and np.isfinite(values).all()),  # squares or their sum overflowed
+        (2.0**600, total < 2.0**-970 and values.any()),  # squares may be subnormal, with fewer digits
     ):
         if needed:  # add the squares of scaled values, one after the other
             return float(np.sqrt(np.add.accumulate((values * power) ** 2)[-1])) / power
@@ -156,7 +167,10 @@ def step(
     clip_value: float | None = None,
     decay_scale: float = 1.0,
 ) -> Array:
-    """Return the new parameters, and update `state`. `factor` is clip_coef / grad_scale; see `Optimizer`."""
+    """Return the parameters p after step t of the optimizer class `cls`, and update `state`. g is the gradient.
+
+    `factor` is clip_coef / grad_scale, and `group` contains the options; see `Optimizer`.
+    """
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]
     decay = group["decay"]
@@ -184,5 +198,5 @@ def step(
 
 
 def sign(x: Array) -> Array:
-    """Return the sign of each element: -1, 0 or 1. It is 0 for nan."""
+    """Return the sign of each element: -1, 0 or 1. The sign of nan is 0."""
     return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)

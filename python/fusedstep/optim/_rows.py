@@ -17,9 +17,9 @@ from ._params import Array
 class Rows:
     """The gradient of some rows of a parameter. A step reads and writes only these rows of the parameter.
 
-    A row is one index of the first axis. `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept
-    `Rows` in place of an array. The parameter must be float32 or float64, and in C order. The options `weight_decay`
-    and `l1` must be 0, and `ema_decay` and `state_dtype` must be None.
+    Row i of a parameter p is p[i]. `SGD` without momentum, `Adagrad`, `RowwiseAdagrad` and `SparseAdam` accept `Rows`
+    in place of an array. The parameter must be float32 or float64, and in C order. The options `weight_decay` and `l1`
+    must be 0, and `ema_decay` and `state_dtype` must be None.
 
     Parameters
     ----------
@@ -27,12 +27,14 @@ class Rows:
         The indices of n rows, in any order. If an index occurs more than once, the gradient of its row is the sum of
         all values with this index.
     values : array of shape (n, ...)
-        The gradient of each row. The dtype, and the shape without the first axis, must be those of the parameter.
+        ``values[j]`` is the gradient of row ``indices[j]``. `values` must have the dtype of the parameter and, apart
+        from the first axis, the shape of the parameter.
 
     Raises
     ------
     TypeError, ValueError
-        If `indices` does not contain integers along one axis, or `values` does not have one row for each index.
+        If `indices` is not a list or an array of integers with one axis, or if `values` is not an array with one row
+        for each index.
 
     Examples
     --------
@@ -47,7 +49,7 @@ class Rows:
     def __init__(self, indices: Any, values: Array) -> None:
         self.indices, self.values = np.asarray(indices), values
         if self.indices.ndim != 1 or (self.indices.dtype.kind not in "iu" and self.indices.size):
-            got = f"{self.indices.dtype} {self.indices.shape}"
+            got = f"{self.indices.dtype} of shape {self.indices.shape}"
             raise TypeError(f"Rows: indices must be a list or an array of integers with one axis; got {got}")
         if not isinstance(values, np.ndarray) or values.ndim < 1 or len(values) != self.indices.size:
             got = f"shape {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
@@ -60,18 +62,19 @@ class Rows:
 
 
 def prepared(opt: Any, k: int, rows: Rows) -> Any:
-    """Check a gradient of rows of parameter k, and return it as the core's `RowGradient`."""
+    """Check `rows`, the gradient of some rows of parameter k, and return it as a `RowGradient` of the C++ core."""
     what, p, values = opt._what(f"grads[{k}]"), opt._arrays[k], rows.values
     check_rows(what, opt.takes_rows, opt._groups[opt._group_of[k]], opt._ema is not None)
     if values.shape != (rows.indices.size, *p.shape[1:]) or values.dtype != p.dtype or p.ndim < 1:
         need = f"{p.dtype} with {rows.indices.size} rows of shape {p.shape[1:]}"
+        need = need if p.ndim else "an array, because its parameter has no rows"
         raise ValueError(
             f"{what} must be {need}; got {values.dtype} with {len(values)} rows of shape {values.shape[1:]}"
         )
     if p.dtype not in (np.float32, np.float64) or not p.flags.c_contiguous:
         raise ValueError(
-            f"{what} must be an array, not Rows: Rows need a parameter of float32 or float64 in C order; got {rows!r} "
-            f"for a parameter of {p.dtype} with strides {p.strides}"
+            f"{what} must be an array, because Rows need a parameter of float32 or float64 in C order; got Rows for a "
+            f"parameter of {p.dtype} with shape {p.shape} and strides {p.strides}"
         )
     try:
         return _core.RowGradient(rows.indices.astype(np.int64, copy=False), np.ascontiguousarray(values), len(p))
@@ -80,7 +83,10 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
 
 
 def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
-    """Return a gradient of rows of parameter k with sorted indices, where each index occurs once."""
+    """Return `rows`, the gradient of some rows of parameter k, with sorted indices.
+
+    The values of equal indices are added, so that each index occurs once.
+    """
     index, values = prepared(opt, k, rows).coalesced()
     return Rows(index, values.reshape(len(index), *opt._arrays[k].shape[1:]))
 
@@ -88,7 +94,7 @@ def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
 def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ...]) -> StepInfo | None:
     """Take a step if at least one of the gradients is a `Rows` object. Otherwise return None.
 
-    The core gets all gradients in one call. It refuses unsuitable gradients before it writes anything.
+    The C++ core gets all gradients in one call. It refuses unsuitable gradients before it writes anything.
     """
     keys = opt._keys if isinstance(grads, dict) else range(len(opt._keys))
     found = {k: grads[key] for k, key in enumerate(keys) if _at(grads, key)}
@@ -115,7 +121,7 @@ def step(opt: Any, grads: Any, rates: list[float] | None, options: tuple[Any, ..
 
 
 def norm_of(arrays: Any, rows: Any) -> float:
-    """Return the Euclidean norm of all arrays and all gradients of rows together."""
+    """Return the Euclidean norm of all arrays and of all `RowGradient` objects in `rows` together."""
     total = sum(float(np.square(np.asarray(g), dtype=np.float64).sum()) for g in arrays)
     return math.sqrt(total + sum(gradient.squared_norm() for gradient in rows))
 
@@ -131,5 +137,8 @@ def _at(grads: Any, key: Any) -> bool:
 def check_can_be_zeroed(what: str, rows: Rows) -> None:
     flags = rows.values.flags
     if not flags.writeable or not flags.c_contiguous:
-        got = "read-only" if not flags.writeable else f"with strides {rows.values.strides}"
-        raise ValueError(f"{what} must be writeable and in C order if zero_grads is True; got {rows!r}, {got}")
+        got = "a read-only array" if not flags.writeable else f"strides {rows.values.strides}"
+        shape = rows.values.shape
+        raise ValueError(
+            f"{what}.values must be writeable and in C order if zero_grads is True; got {got} and shape {shape}"
+        )

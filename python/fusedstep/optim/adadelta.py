@@ -28,7 +28,8 @@ class Adadelta(Optimizer):
 
     Notes
     -----
-    Zeiler (2012), where lr is 1. Same as ``torch.optim.Adadelta``. States: ``square_avg``, ``acc_delta``.
+    The algorithm of Zeiler (2012) has no lr, which is the same as lr = 1. Same as ``torch.optim.Adadelta``. States:
+    ``square_avg``, ``acc_delta``.
 
     Examples
     --------
@@ -43,11 +44,11 @@ class Adadelta(Optimizer):
     rule = "adadelta"
 
     lr = Option(1.0, checks.rate, "Learning rate.")
-    rho = Option(0.9, checks.fraction, "Decay of both averages, at least 0 and below 1.")
+    rho = Option(0.9, checks.fraction, "Decay of square_avg and acc_delta, at least 0 and below 1.")
     eps = Option(
         1e-06, checks.non_negative, "Added inside both roots, as in torch. It decides the size of the first step."
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -22,7 +22,7 @@ def _second(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
     return {"eps2": group[name][1]}
 
 
-_power = lru_cache(16)(real_power)  # computed once in a step, for all parameters
+_power = lru_cache(16)(real_power)  # with this cache, a step computes the power once for all parameters
 
 
 class Adafactor(Directed):
@@ -38,8 +38,9 @@ class Adafactor(Directed):
         p = p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
     p is the parameter, g its gradient and t the number of the step, from 1. The last two axes are the rows and columns.
-    rms(x) is sqrt(mean(x^2)), and rms(p) is computed before the decay. For an n x m matrix, the states have n + m
-    numbers. Sums have the same bits for any number of threads.
+    The array "row" has one number for each row, and the array "column" has one for each column. So for an n x m matrix,
+    the states have n + m numbers. rms(x) is sqrt(mean(x^2)), and rms(p) is computed before the decay. The results have
+    the same bits for any number of threads.
 
     Notes
     -----
@@ -64,13 +65,17 @@ class Adafactor(Directed):
     lr = Option(
         0.01,
         checks.rate,
-        "Learning rate. It limits the step relative to rms(p); see the formula. The weight decay uses lr itself.",
+        "Learning rate. It limits the step relative to rms(p); see the formula. The weight decay uses lr, and not "
+        "min(lr, 1 / sqrt(t)).",
     )
-    beta2_decay = Option(-0.8, checks.at_most_zero, "Exponent in w, the weight of the newest squares.")
+    beta2_decay = Option(
+        -0.8, checks.at_most_zero, "Exponent of w = t^beta2_decay, the weight of the newest squares. At most 0."
+    )
     eps = Option(
         (None, 0.001),
         checks.eps_pair,
-        "eps1 and eps2. If eps1 is None, it is the distance from 1 to the next larger number of the parameter's dtype.",
+        "The pair (eps1, eps2). If eps1 is None, the step uses the distance from 1 to the next larger number of the "
+        "parameter's dtype.",
         in_kernel=_second,
     )
     d = Option(1.0, checks.at_least_one, "If rms(u) is larger than d, u is scaled so that rms(u) is d.")
@@ -87,7 +92,7 @@ class Adafactor(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next states and the direction u."""
+        """Return the next states, and u of the class's formula."""
         weight, eps = _power(t, group["beta2_decay"]), group["eps"][0]
         eps = SPACING[dtype] if eps is None else eps
         if "variance" in state:
@@ -98,7 +103,7 @@ class Adafactor(Directed):
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters, where g is the direction u; see `Optimizer.reference`."""
+        """Return the new parameters; see `Optimizer.reference`. Here g is u of the class's formula."""
         c = p.dtype.type
         rms_of_p, rms_of_u = (norm([x], [x.size]) / np.sqrt(float(x.size)) for x in (p, g))
         rate = max(group["eps"][1], rms_of_p) * min(lr, 1.0 / np.sqrt(float(t))) / max(1.0, rms_of_u / group["d"])

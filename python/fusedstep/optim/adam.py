@@ -29,7 +29,8 @@ class Adam(Optimizer):
     Notes
     -----
     Kingma and Ba (2015). `amsgrad` is from Reddi, Kale, Kumar (2018). v_max is the maximum of v before v is divided by
-    1 - beta2^t. Same as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), ``max_exp_avg_sq`` (v_max).
+    1 - beta2^t. Same as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and with `amsgrad` also
+    ``max_exp_avg_sq`` (v_max).
 
     Examples
     --------
@@ -52,7 +53,7 @@ class Adam(Optimizer):
         "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", "eps_hat", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
     amsgrad = Option(False, checks.flag, "True divides by the root of v_max, the largest v so far.")
     eps_inside = Option(
         False,

@@ -19,22 +19,23 @@ class AdEMAMix(Optimizer):
 
     ::
 
-        alpha_t = alpha * min(t / alpha_warmup, 1)
-        beta3_t = exp(1 / ((1 - s) / log(beta1) + s / log(beta3))),  s = min(t / beta3_warmup, 1)
+        alpha_t = alpha * min(t / alpha_warmup, 1)                        (alpha if alpha_warmup is 0)
+        s = min(t / beta3_warmup, 1)                                      (1 if beta3_warmup is 0)
+        beta3_t = exp(1 / ((1 - s) / log(beta1) + s / log(beta3)))
         m1 = m1 + (1 - beta1) * (g - m1)
         m2 = m2 + (1 - beta3_t) * (g - m2)
         v = beta2 * v + (1 - beta2) * g^2
         p = p * (1 - lr * weight_decay)
         p = p - lr * (m1 / (1 - beta1^t) + alpha_t * m2) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    p is the parameter, g its gradient and t the number of the step, from 1.
+    p is the parameter, g its gradient and t the number of the step, from 1. m1 is the fast average, m2 the slow one.
 
     Notes
     -----
     Pagliardini, Ablin, Grangier, "The AdEMAMix optimizer: better, faster, older" (2024). Set both `alpha_warmup` and
-    `beta3_warmup` to the number of steps of the training. 0 means no warm-up. While beta3_t grows to beta3, the
-    half-life of the slow average m2 grows linearly. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1),
-    ``exp_avg_slow`` (m2), ``exp_avg_sq`` (v).
+    `beta3_warmup` to the number of steps of the training. While beta3_t grows to beta3, the half-life of the slow
+    average m2 grows linearly. torch has no optimizer of this name. States: ``exp_avg_fast`` (m1), ``exp_avg_slow``
+    (m2), ``exp_avg_sq`` (v).
 
     Examples
     --------

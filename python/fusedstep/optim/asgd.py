@@ -19,18 +19,19 @@ class ASGD(Optimizer):
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (if t > 1, lr is the rate of step t - 1)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (if t > 1, with the lr of step t - 1)
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. ax is the mean of the parameters.
+    p is the parameter, g its gradient and t the number of the step, from 1. From step t0 + 2 on, ax is the mean of the
+    values that p has had since that step.
 
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not return ax, but the averages
-    that `ema_decay` switches on. States: ``ax``, and two numbers for the next step, which are rounded to float32 as in
-    torch. They are ``eta`` and ``mu``, where mu = 1 / max(1, t - t0) after step t.
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax. It uses the averages of
+    `ema_decay`. States: ``ax``, ``eta``, and ``mu``, which is the factor 1 / max(1, t - 1 - t0). After each step,
+    ``eta`` and ``mu`` already have the values for the next step, rounded to float32 as in torch.
 
     Examples
     --------
@@ -47,10 +48,10 @@ class ASGD(Optimizer):
     for_small_networks = {"lr": 0.1}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters. It also decides how fast the rate falls.")
+    lambd = Option(0.0001, checks.non_negative, "Decay of the parameters. It also decides how fast eta falls.")
     alpha = Option(0.75, checks.non_negative, "Exponent in the formula of eta.")
     t0 = Option(1000000.0, checks.non_negative, "The mean begins with step t0 + 2.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

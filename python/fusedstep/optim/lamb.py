@@ -22,17 +22,18 @@ class LAMB(Optimizer):
         m = m + (1 - beta1) * (g - m)
         v = beta2 * v + (1 - beta2) * g^2
         u = m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * p
-        p = p - lr * norm(p) / norm(u) * u           (p - lr * u if a norm is 0 or adapt=False)
+        p = p - lr * norm(p) / norm(u) * u
+        p = p - lr * u                               (instead, if norm(p) or norm(u) is 0, or if adapt=False)
 
     p is the parameter, g its gradient and t the number of the step, from 1. The norms are over all elements of a
     parameter. They have the same bits for any number of threads.
 
     Notes
     -----
-    You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2, without
-    limits of norm(p). Biases and gains usually need no scaling by norms and no decay. Put them into a group with
-    ``adapt=False, weight_decay=0``. Decoupled L1 is applied before the norms are computed. torch has no optimizer of
-    this name. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2. But
+    here norm(p) has no lower or upper limit. Biases, and the gains of normalisation layers, usually need no scaling by
+    norms and no decay. Put them into a group with ``adapt=False, weight_decay=0``. Decoupled L1 is applied before the
+    norms are computed. torch has no optimizer of this name. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------

@@ -13,23 +13,25 @@ from ._reference import norm
 
 
 class LARS(Optimizer):
-    r"""LARS: gradient descent with momentum for large batches. Its rate depends on the norms of p and g.
+    r"""LARS: gradient descent with momentum, for large batches. Norms of parameter and gradient decide its rate.
 
     ::
 
         rate = lr * trust_coefficient * norm(p) / (norm(g) + weight_decay * norm(p))
+        rate = lr                                    (instead, if norm(p) or norm(g) is 0, or if adapt=False)
         buf = momentum * buf + rate * (g + weight_decay * p)
-        p = p - buf                                  (rate = lr if a norm is 0 or adapt=False)
+        p = p - buf
 
     p is the parameter and g its gradient. The norms are over all elements of a parameter. They have the same bits for
     any number of threads.
 
     Notes
     -----
-    You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases and gains
-    usually need no scaling by norms and no decay. Put them into a group with ``adapt=False, weight_decay=0`` and a
-    smaller lr, because `trust_coefficient` is not a factor of their rate. Decoupled L1 is applied before the norms are
-    computed. torch has no optimizer of this name. States: ``momentum_buffer`` (buf).
+    You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases, and the
+    gains of normalisation layers, usually need no scaling by norms and no decay. Put them into a group with
+    ``adapt=False, weight_decay=0`` and a smaller lr, because `trust_coefficient` is not a factor of their rate.
+    Decoupled L1 is applied before the norms are computed. torch has no optimizer of this name. States:
+    ``momentum_buffer`` (buf).
 
     Examples
     --------

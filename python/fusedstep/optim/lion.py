@@ -13,7 +13,7 @@ from ._reference import sign, term
 
 
 class Lion(Optimizer):
-    r"""Lion: every element changes by lr, upwards or downwards. The sign of a momentum decides the direction.
+    r"""Lion: every element changes by lr, up or down. The sign of a mean of momentum and gradient decides which.
 
     ::
 
@@ -26,8 +26,8 @@ class Lion(Optimizer):
     Notes
     -----
     Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2. torch has no optimizer of this
-    name. If the argument of the sign is nan, the element does not change, and its momentum stays nan. States:
-    ``exp_avg`` (m).
+    name. sign(nan) is 0. So if an element of g is nan, the second line does not change the same element of p. Its
+    momentum becomes nan. States: ``exp_avg`` (m).
 
     Examples
     --------

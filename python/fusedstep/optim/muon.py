@@ -23,17 +23,20 @@ class Muon(Directed):
 
         buf = buf + (1 - momentum) * (g - buf)
         x = g + momentum * (buf - g)  if nesterov else  buf              (a matrix: all axes after the first are merged)
-        x = x / max(norm(x), eps);  ns_steps times:  x = a * x + (b * x x^T + c * (x x^T)^2) x
+        x = x / max(norm(x), eps)
+        x = a * x + (b * x x^T + c * (x x^T)^2) x                        (this line is computed ns_steps times)
         p = p * (1 - lr * weight_decay)
         p = p - lr * sqrt(max(1, rows / columns)) * x                    (adjust_lr_fn=None or "original")
         p = p - lr * 0.2 * sqrt(max(rows, columns)) * x                  (adjust_lr_fn="match_rms_adamw")
 
-    p is the parameter, g its gradient, and x a matrix with the shape (rows, columns).
+    p is the parameter, g its gradient, and x a matrix with the shape (rows, columns). a, b and c are `ns_coefficients`.
+    norm(x) is the root of the sum of all squared elements, x^T is the transpose, and x x^T is a product of matrices.
 
     Use Muon for the matrices of hidden layers, including the kernels of convolutions. Put embeddings, output layers,
-    biases and gains into a group with ``adamw=True``. AdamW updates the parameters of such a group, with `betas` and
-    `adamw_eps`. If a group does not set `adamw`, its parameters with fewer than two axes are moved to a new group with
-    ``adamw=True``, at the end of `groups`.
+    biases, and the gains of normalisation layers into a group with ``adamw=True``. AdamW updates the parameters of such
+    a group, with `betas` and `adamw_eps`. If a group does not set `adamw`, AdamW updates its parameters with fewer than
+    two axes. If this group also has matrices, these parameters are moved to a new group with ``adamw=True``, at the end
+    of `groups`.
 
     Notes
     -----
@@ -41,8 +44,8 @@ class Muon(Directed):
     LLM training" (2025), for "match_rms_adamw". The algorithm is that of ``torch.optim.Muon``, except that torch
     iterates in bfloat16. Here NumPy computes the products in the dtype of the parameter, or in float32 for 16-bit
     parameters. The bits of NumPy's products may differ between machines. Clipping and `grad_scale` change g before x is
-    computed. L1, `maximize` and averages are applied after x is computed. States: ``momentum_buffer`` (buf). With
-    AdamW, ``momentum_buffer`` is the first moment, and ``exp_avg_sq`` the second moment.
+    computed. L1 and `maximize` are applied after x is computed. States: ``momentum_buffer`` (buf). With AdamW,
+    ``momentum_buffer`` is the first moment, and ``exp_avg_sq`` the second moment.
 
     Examples
     --------
@@ -63,9 +66,9 @@ class Muon(Directed):
     weight_decay = Option(0.1, checks.non_negative, "Strength of the weight decay.")
     momentum = Option(0.95, checks.fraction, "Decay of buf, at least 0 and below 1.")
     nesterov = Option(True, checks.flag, "True uses Nesterov's momentum.")
-    ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c of the iterations.")
+    ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c in the formulas above.")
     eps = Option(1e-07, checks.non_negative, "Lower limit of the norm by which x is divided.")
-    ns_steps = Option(5, checks.iterations, "Number of iterations, below 100.")
+    ns_steps = Option(5, checks.iterations, "Number of iterations of the formula with a, b and c, below 100.")
     adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate depends on the shape; see the formulas above.")
     adamw = Option(False, checks.flag, "True updates the parameters with AdamW.", by_name=True)
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2 of AdamW.", by_name=True)
@@ -86,7 +89,10 @@ class Muon(Directed):
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters; see `Optimizer.reference`."""
+        """Return the new parameters; see `Optimizer.reference`.
+
+        Without AdamW, g is the orthogonalised momentum, multiplied by the factor that `adjust_lr_fn` chooses.
+        """
         c = p.dtype.type
         if "exp_avg_sq" not in state:
             return p - c(lr) * g

@@ -20,18 +20,19 @@ class NAdam(Optimizer):
     ::
 
         mu_t = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay))
+        product_t = mu_1 * mu_2 * ... * mu_t
         m = m + (1 - beta1) * (g - m)
         v = beta2 * v + (1 - beta2) * g^2
-        d = (1 - mu_t) / (1 - mu_1 ... mu_t) * g + mu_(t+1) / (1 - mu_1 ... mu_(t+1)) * m
+        d = (1 - mu_t) / (1 - product_t) * g + mu_(t+1) / (1 - product_(t+1)) * m
         p = p - lr * d / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. mu_1 ... mu_t is a product.
+    p is the parameter, g its gradient and t the number of the step, from 1.
 
     Notes
     -----
     Dozat, "Incorporating Nesterov momentum into Adam" (2016). Same as ``torch.optim.NAdam``. torch's option
     ``decoupled_weight_decay=True`` is ``decay="decoupled"`` here. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and
-    ``mu_product`` (mu_1 ... mu_t), which is rounded to float32 as in torch.
+    ``mu_product`` (product_t), which is rounded to float32 as in torch.
 
     Examples
     --------
@@ -49,7 +50,7 @@ class NAdam(Optimizer):
     lr = Option(0.002, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
     momentum_decay = Option(0.004, checks.non_negative, "How fast mu_t grows from beta1 / 2 to beta1.")
 
     @staticmethod

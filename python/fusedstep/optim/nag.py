@@ -17,15 +17,15 @@ from ._reference import term
 
 
 class NAG(Optimizer):
-    r"""Nesterov's accelerated gradient: the gradient is computed at the look-ahead point p - lr * momentum * buf.
+    r"""Nesterov's accelerated gradient: gradients are computed at the point to which the momentum alone would lead.
 
     ::
 
-        g = gradient at p - lr * momentum * buf           (compute the gradient inside `lookahead`)
+        g = gradient at p - lr * momentum * buf           (compute it inside a ``with`` block of `lookahead`)
         buf = momentum * buf + g
         p = p - lr * buf
 
-    p is the parameter, and g is the gradient at the look-ahead point.
+    p is the parameter, and p - lr * momentum * buf is its look-ahead point.
 
     Notes
     -----
@@ -51,15 +51,16 @@ class NAG(Optimizer):
 
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.9, checks.open_fraction, "Decay of buf, above 0 and below 1.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
 
-    _ahead: list[Array] | None = None  # the look-ahead points; inside the block of `lookahead`, the parameters' values
+    _ahead: list[Array] | None = None  # the look-ahead points; inside a block of `lookahead`, the old parameters
 
     @contextmanager
     def lookahead(self) -> Iterator[None]:
         """Swap the parameters with their look-ahead points, in place, inside a ``with`` block.
 
-        Compute the gradients inside the block. At its end, the parameters get their old values back, bit for bit.
+        The look-ahead point of a parameter p is ``p - lr * momentum * momentum_buffer``. Compute the gradients inside
+        the block. At its end, the parameters get their old values back, bit for bit.
 
         Raises
         ------

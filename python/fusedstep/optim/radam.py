@@ -15,7 +15,7 @@ from ._reference import average, power, real_power, square_ema
 
 
 class RAdam(Optimizer):
-    r"""RAdam: Adam with shorter steps at the start, when v is the average of only a few squared gradients.
+    r"""RAdam: Adam with a correction for the first steps, when the average of squared gradients has only a few terms.
 
     ::
 
@@ -27,7 +27,8 @@ class RAdam(Optimizer):
         p = p - lr * r * m / (1 - beta1^t) / ((sqrt(v) + eps) / sqrt(1 - beta2^t))     (if length > 5)
         p = p - lr * m / (1 - beta1^t)                                                 (otherwise)
 
-    p is the parameter, g its gradient and t the number of the step, from 1.
+    p is the parameter, g its gradient and t the number of the step, from 1. length is about the number of squared
+    gradients that v averages. It grows from step to step, towards longest.
 
     Notes
     -----
@@ -51,7 +52,7 @@ class RAdam(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -20,19 +20,21 @@ class RMSprop(Optimizer):
     ::
 
         square_avg = alpha * square_avg + (1 - alpha) * g^2
-        grad_avg   = grad_avg + (1 - alpha) * (g - grad_avg)                (with centered)
+        grad_avg   = grad_avg + (1 - alpha) * (g - grad_avg)                (if centered)
         variance   = max(square_avg - grad_avg^2, 0)  if centered else  square_avg
         d          = g / (sqrt(variance) + eps)
-        buf        = momentum * buf + d                                     (if momentum > 0; then d = buf)
+        buf        = momentum * buf + d                                     (if momentum > 0)
+        d          = buf                                                    (if momentum > 0)
         p          = p - lr * d
 
     p is the parameter and g its gradient.
 
     Notes
     -----
-    Tieleman and Hinton (2012). The option `centered` is from Graves (2013). Same as ``torch.optim.RMSprop``, except
-    that here the variance is at least 0. In torch, rounding can make the variance negative. Its root is then nan, and
-    the parameter becomes nan. States: ``square_avg``, ``grad_avg`` and ``momentum_buffer`` (buf).
+    Tieleman and Hinton (2012). The option `centered` is from Graves (2013). RMSprop is the same as
+    ``torch.optim.RMSprop``, except that here the variance is at least 0. In torch, rounding can make the variance
+    negative. Its root is then nan, and the parameter becomes nan. States: ``square_avg``, ``grad_avg`` (if centered)
+    and ``momentum_buffer`` (buf, if momentum > 0).
 
     Examples
     --------
@@ -48,14 +50,14 @@ class RMSprop(Optimizer):
     for_small_networks = {"lr": 1e-3}
 
     lr = Option(0.01, checks.rate, "Learning rate.")
-    alpha = Option(0.99, checks.fraction, "Decay of the averages, at least 0 and below 1.")
+    alpha = Option(0.99, checks.fraction, "Decay of square_avg and grad_avg, at least 0 and below 1.")
     eps = Option(
         1e-08,
         checks.non_negative,
         "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
     momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0, there is no buf.")
     centered = Option(
         False, checks.flag, "True divides g by its running standard deviation instead of its root mean square."

@@ -12,7 +12,7 @@ from ._options import Option
 
 
 class RowwiseAdagrad(Directed):
-    r"""Adagrad with one sum for each row, for large embeddings.
+    r"""Adagrad with one sum of squared gradients for each row, instead of each element, for large embeddings.
 
     ::
 
@@ -20,16 +20,17 @@ class RowwiseAdagrad(Directed):
             sum = sum + mean(g^2 over the row)
             p   = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. A row is one index of the first axis. The
-    state ``sum`` has one number for each row.
+    p is the parameter, g its gradient and t the number of the step, from 1. Row i of the parameter is p[i]. The state
+    ``sum`` has one number for each row.
 
     Notes
     -----
     Naumov et al., "Deep learning recommendation model for personalization and recommendation systems" (2019). The code
-    of this paper uses the formulas above for its embeddings. Gradients are `Rows` or arrays. An array is a gradient of
-    all rows. If each row has only one element, the formulas are those of `Adagrad`. Clipping and `grad_scale` change g
-    before the formulas are computed. Weight decay, L1 and averages are applied after the division by the root. They
-    need gradients that are arrays, not `Rows`. torch has no optimizer of this name. States: ``sum``.
+    of this paper uses the formulas above for its embeddings. A gradient is an array, which contains all rows, or a
+    `Rows` object, which contains only some rows. If each row has only one element, the formulas are those of `Adagrad`.
+    Clipping and `grad_scale` change g before the formulas are computed. Weight decay and L1 are applied after the
+    division by the root. If weight decay, L1 or `ema_decay` is used, all gradients must be arrays. torch has no
+    optimizer of this name. States: ``sum``.
 
     Examples
     --------
@@ -64,11 +65,11 @@ class RowwiseAdagrad(Directed):
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next sums and the direction."""
+        """Return the next sums, and the direction: the array that a step multiplies by lr and subtracts."""
         total, direction = by_rows(g, state["sum"], 1.0 / (1.0 + (t - 1) * group["lr_decay"]), group["eps"])
         return {"sum": total}, direction
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters, where g is a direction; see `Optimizer.reference`."""
+        """Return the new parameters; see `Optimizer.reference`. Here g is the direction that `_directed` returns."""
         return p - p.dtype.type(lr) * g

@@ -19,13 +19,15 @@ class Rprop(Optimizer):
 
     ::
 
-        step_size = step_size * etas[1]  if g * prev > 0,  step_size * etas[0]  if g * prev < 0     (first step: lr)
+        step_size = step_size * etas[1]                               (if g * prev > 0)
+        step_size = step_size * etas[0]                               (if g * prev < 0)
         step_size = min(max(step_size, step_sizes[0]), step_sizes[1])
         prev = 0  if g * prev < 0  else  g
         p = p - step_size * sign(prev)
 
-    p is the parameter and g its gradient. A step size grows if the sign of the gradient stays the same, and shrinks if
-    the sign changes. So compute each gradient over the whole data set. With mini-batches, the signs would be random.
+    p is the parameter and g its gradient. Before the first step, step_size is lr and prev is 0. A step size grows if
+    the sign of the gradient stays the same, and shrinks if the sign changes. So compute each gradient over the whole
+    data set. With mini-batches, the signs would be random.
 
     Notes
     -----
@@ -50,9 +52,13 @@ class Rprop(Optimizer):
         checks.rate,
         "Initial step_size of every element. After the first step, a change of lr has no effect.",
     )
-    etas = Option((0.5, 1.2), checks.factors_around_one, "etas[0] is used if the sign of g changes, etas[1] if not.")
+    etas = Option(
+        (0.5, 1.2),
+        checks.factors_around_one,
+        "Factors of the step size: etas[0] if the sign of g changes, etas[1] if it stays the same.",
+    )
     step_sizes = Option((1e-06, 50.0), checks.bounds, "The smallest and the largest step_size.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

@@ -45,7 +45,7 @@ class SGD(Optimizer):
     lr = Option(0.001, checks.rate, "Learning rate.")
     momentum = Option(0.0, checks.fraction, "Decay of buf, at least 0 and below 1. With 0, there is no buf.")
     dampening = Option(0.0, checks.up_to_one, "A number from 0 to 1. The weight of g in buf is 1 - dampening.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is `decay`, by default L2.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
     nesterov = Option(
         False,
         checks.flag,

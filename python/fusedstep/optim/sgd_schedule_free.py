@@ -1,4 +1,4 @@
-"""Gradient descent without a schedule."""
+"""Gradient descent without a learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from ._schedule_free import ScheduleFree
 
 
 class SGDScheduleFree(ScheduleFree):
-    r"""Gradient descent without a learning-rate schedule: the model is evaluated at the average x of the points z.
+    r"""Gradient descent that averages its points instead of using a learning-rate schedule.
 
     ::
 
-        lr_t = lr * min(t / warmup_steps, 1)
-        w_t  = t^r * max(lr_1 ... lr_t)^weight_lr_power
+        lr_t = lr * min(t / warmup_steps, 1)                         (lr if warmup_steps is 0)
+        w_t  = t^r * max(lr_1, ..., lr_t)^weight_lr_power
         z = z - lr_t * (g + weight_decay * y)
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step x, y, z are the same)
         y = momentum * x + (1 - momentum) * z                        (the parameters)
 
-    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. Evaluate the model inside a
-    ``with`` block of `averaged`. In this block, the parameters are x. The running statistics of batch normalisation are
-    those of a model with the parameters y. So measure them again in the block, with `fusedstep.nn.measure_batch_norm`.
+    The parameters are y, g is the gradient at y, and t is the number of the step, from 1. x is a weighted average of z.
+    Evaluate the model inside a ``with`` block of `averaged`. In this block, the parameters are x. The running
+    statistics of batch normalisation are those of a model with the parameters y. So measure them again in the block,
+    with `fusedstep.nn.measure_batch_norm`.
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024), algorithm 1. Same as the authors' ``SGDScheduleFree``. L2 decay
-    and decoupled decay give the same formulas. Decoupled L1 and the proximal form change only y. torch has no optimizer
-    of this name. States: ``z``, ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest rate). x is computed from
-    y and z.
+    Defazio et al., "The road less scheduled" (2024), algorithm 1. Same as the authors' ``SGDScheduleFree``. The forms
+    "l2" and "decoupled" of the option `decay` give the same weight decay. L1 of the form "decoupled" is applied only to
+    y, and so are weight decay and L1 of the form "proximal". torch has no optimizer of this name. States: ``z``,
+    ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest rate). x is computed from y and z.
 
     Examples
     --------

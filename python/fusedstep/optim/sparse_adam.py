@@ -1,4 +1,4 @@
-"""Adam for rows."""
+"""Adam that updates only the rows with a gradient."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class SparseAdam(Optimizer):
             v = beta2 * v + (1 - beta2) * g^2
             p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. t is the same for all rows. A row is one
-    index of the first axis. Rows without a gradient do not change, and their moments m and v do not change. `Adam` with
+    p is the parameter, g its gradient and t the number of the step, from 1. t is the same for all rows. Row i of the
+    parameter is p[i]. Rows without a gradient do not change, and their moments m and v do not change. `Adam` with
     gradients of 0 for these rows would change them.
 
     Notes
     -----
-    Kingma and Ba (2015), section 2, applied to rows. Same as ``torch.optim.SparseAdam``. Gradients are `Rows` or
-    arrays. An array is a gradient of all rows. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    Kingma and Ba (2015), section 2, applied to rows. Same as ``torch.optim.SparseAdam``. A gradient is an array, which
+    contains all rows, or a `Rows` object, which contains only some rows. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
 
     Examples
     --------

@@ -1,7 +1,9 @@
-"""Learning-rate schedules. A schedule is a function of the number t of the step, which starts at 1.
+"""Learning-rate schedules. A schedule is a function that returns the learning rate of step t, where t starts at 1.
 
 Each function of this module checks its arguments and returns a schedule: an object that you can call with t, print,
 compare and pickle. Pass a schedule as ``lr`` to any optimizer. You can also pass any other function of t.
+
+In the following formulas, eta(t) is the learning rate of step t, and T is the argument total_steps.
 
 ::
 
@@ -11,12 +13,10 @@ compare and pickle. Pass a schedule as ``lr`` to any optimizer. You can also pas
     inverse_time      eta(t) = lr / (1 + decay * (t - 1))
     bengio            eta(t) = lr * tau / max(t, tau)
     cosine            eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))
-    cosine_restarts   cycles that can grow; in each cycle, the rate falls from lr towards min_lr as a cosine
-    warmup            a linear increase before another schedule
+    cosine_restarts   in each cycle of steps, the rate falls from lr towards min_lr as a cosine; cycles can get longer
+    warmup            a linear increase of the rate before another schedule
     ReduceOnPlateau   lowers the rate if a metric, such as the validation loss, no longer improves
-    named             one of these schedules by its name, for a given number of steps
-
-eta(t) is the learning rate of step t, and T is the argument total_steps.
+    named             returns one of these schedules, except warmup, by its name and for a given number of steps
 """
 
 from typing import TYPE_CHECKING

@@ -25,7 +25,8 @@ def _check_floor(schedule: str, lr: float, min_lr: float) -> None:
 class Cosine:
     """The schedule that `cosine` returns. Call it with the number t of a step to get the rate of the step.
 
-    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is ``total_steps``.
+    Steps are counted from 1. With T = ``total_steps``, the rate of step t is
+    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``.
     """
 
     lr: float
@@ -63,8 +64,8 @@ class Cycle(NamedTuple):
 class CosineRestarts:
     """The schedule that `cosine_restarts` returns. Call it with the number t of a step to get the rate of the step.
 
-    In each cycle, the rate falls from ``lr`` to ``min_lr`` as a cosine. Cycle i has ``cycle_steps * multiplier ** i``
-    steps. The first cycle is cycle 0.
+    In each cycle, the rate falls from ``lr`` towards ``min_lr`` along half a period of a cosine. The cycles are counted
+    from 0. Cycle i has ``cycle_steps * multiplier ** i`` steps.
     """
 
     lr: float
@@ -78,7 +79,10 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Return the cycle of step t and the position of step t in the cycle. The integers are exact for every t."""
+        """Return the number of step t's cycle, the position of step t in this cycle, and the length of the cycle.
+
+        All three are exact, even for very large t.
+        """
         position, length, number = step_number(t) - 1, self.cycle_steps, 0
         if self.multiplier == 1:
             number, position = divmod(position, length)
@@ -120,12 +124,12 @@ class Warmup:
 
 
 def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
-    """Return a schedule whose rate falls from ``lr`` to ``min_lr`` as half a cosine and then stays at ``min_lr``.
+    """Return a schedule whose rate falls from ``lr`` to ``min_lr`` along half a cosine period, and then stays there.
 
-    The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``, where T is
-    ``total_steps`` (Loshchilov and Hutter 2017, SGDR, eq. 5, one cycle). In step T, the rate is still above ``min_lr``.
-    In all later steps, it is ``min_lr``. Up to step T + 1, torch's ``CosineAnnealingLR`` has the same rates, but its
-    rate rises again afterwards.
+    Steps are counted from 1. With T = ``total_steps``, the rate of step t is
+    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * min(t - 1, T) / T))``. This is one cycle of SGDR (Loshchilov
+    and Hutter 2017, eq. 5). In step T, the rate is still above ``min_lr``. In all later steps, it is ``min_lr``. Up to
+    step T + 1, torch's ``CosineAnnealingLR`` has the same rates, but its rate rises again afterwards.
 
     Parameters
     ----------
@@ -151,11 +155,11 @@ def cosine(lr: float, total_steps: int, min_lr: float = 0.0) -> Cosine:
 
 
 def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: float = 0.0) -> CosineRestarts:
-    """Return a schedule with cycles. In each cycle, the rate falls as a cosine. The next cycle starts at ``lr`` again.
+    """Return a schedule with cycles. In each cycle, the rate falls from ``lr`` towards ``min_lr``.
 
-    The rate of step t is ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))``. Here i is the number of the
-    cycle, counted from 0. T_i is the length of the cycle, ``cycle_steps * multiplier ** i``. p is the number of earlier
-    steps in this cycle. The source is Loshchilov and Hutter (2017), SGDR.
+    The cycles are counted from 0, and cycle i has ``T_i = cycle_steps * multiplier ** i`` steps. If step t is in cycle
+    i, and p steps of this cycle come before step t, then the rate of step t is
+    ``eta(t) = min_lr + (lr - min_lr) / 2 * (1 + cos(pi * p / T_i))``. The source is Loshchilov and Hutter (2017), SGDR.
 
     The schedule has two methods. ``ends_cycle(t)`` returns True if step t is the last step of its cycle. ``cycle(t)``
     returns the number of the cycle, the position of step t in the cycle, and the length of the cycle. Snapshot
@@ -168,7 +172,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     cycle_steps : int
         Length of the first cycle in steps, >= 1.
     multiplier : int
-        Factor of the length from one cycle to the next, >= 1.
+        Each cycle has this number times as many steps as the cycle before it, >= 1.
     min_lr : float
         Lower limit of the rate, in [0, lr]. The last rate of a cycle is slightly above this limit.
 
@@ -192,12 +196,12 @@ def warmup(schedule: Callable[[int], float], steps: int) -> Warmup:
     """Return a schedule whose rate rises linearly to the first rate of ``schedule``, and then follows ``schedule``.
 
     The rate of step t is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards. So
-    the rate of step 1 is above 0, and step ``steps + 1`` is the first with the full rate (Goyal et al. 2017).
+    step ``steps + 1`` is the first step with the rate ``schedule(1)`` (Goyal et al. 2017).
 
     Parameters
     ----------
     schedule : callable
-        Any function of the number of the step.
+        Any function that takes the number of a step, counted from 1, and returns the rate of this step.
     steps : int
         Number of steps in which the rate rises, >= 0. With 0, the result has the same rates as ``schedule``.
 

@@ -118,7 +118,7 @@ def step(lr: float, step_size: int, gamma: float = 0.1) -> Step:
         Number of optimizer steps between two changes of the rate, >= 1. torch's ``StepLR`` counts the calls of its
         method ``step`` instead.
     gamma : float
-        Factor of the rate, in (0, 1].
+        The rate is multiplied by this number, in (0, 1].
 
     Raises
     ------
@@ -142,7 +142,7 @@ def exponential(lr: float, gamma: float) -> Exponential:
     lr : float
         Rate of step 1, >= 0.
     gamma : float
-        Factor per step, in (0, 1].
+        The rate is multiplied by this number after every step, in (0, 1].
 
     Raises
     ------

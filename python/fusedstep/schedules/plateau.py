@@ -15,11 +15,12 @@ class ReduceOnPlateau:
     This schedule has a state. The training loop passes the validation metric to `observe`, usually once per epoch. The
     optimizer calls the schedule in every step and gets the current rate.
 
-    With mode "min", a metric is an improvement if it is below ``best - threshold * |best|``. With mode "max", it is an
-    improvement if it is above ``best + threshold * |best|``. Here, best is the metric of the last improvement. Before
-    the first improvement, every finite metric is an improvement. nan is never an improvement.
+    In the following, best is the metric of the last improvement. With mode "min", a metric is an improvement if it is
+    below ``best - threshold * |best|``. With mode "max", it is an improvement if it is above
+    ``best + threshold * |best|``. Before the first improvement, every finite metric is an improvement. nan is never an
+    improvement.
 
-    For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau`` and a relative threshold. For
+    For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau(threshold_mode="rel")``. For
     negative metrics, such as a log-likelihood, the rates differ: torch's class also counts slightly worse metrics as
     improvements, and may never lower the rate.
 
@@ -37,7 +38,7 @@ class ReduceOnPlateau:
     threshold : float
         The relative change that an improvement must exceed, >= 0.
     cooldown : int
-        Number of metrics after a change of the rate that are not counted for `patience`, >= 0.
+        After a change of the rate, this number of metrics is not counted for ``patience``, >= 0.
     min_lr : float
         Lower limit of the rate, in [0, lr].
 
@@ -111,11 +112,15 @@ class ReduceOnPlateau:
         return self.lr
 
     def _improves(self, metric: float) -> bool:
-        margin = 0.0 if math.isinf(self.best) else self.threshold * abs(self.best)  # never inf - inf
+        margin = 0.0 if math.isinf(self.best) else self.threshold * abs(self.best)  # inf - inf would be nan
         return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
 
     def state_dict(self) -> dict[str, float]:
-        """Return the rate, the best metric and the two counters as a dict."""
+        """Return a dict with four entries.
+
+        "lr" is the rate, and "best" is the metric of the last improvement. "bad" is the number of metrics in a row
+        without improvement, and "cooling" is the number of metrics until the cooldown ends.
+        """
         return {"lr": self.lr, "best": self.best, "bad": self._bad, "cooling": self._cooling}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
@@ -124,7 +129,7 @@ class ReduceOnPlateau:
         Raises
         ------
         ValueError
-            If an entry is missing, unknown or outside its range. The call has then changed nothing.
+            If an entry is missing, unknown or outside its range. Then the object does not change.
         """
         name = "ReduceOnPlateau.load_state_dict"
         if set(state) != {"lr", "best", "bad", "cooling"}:

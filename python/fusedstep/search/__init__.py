@@ -1,14 +1,14 @@
-"""Search of hyperparameters with Optuna: two samplers, and a check of the borders of the ranges.
+"""Search of hyperparameters with Optuna: two samplers, and a check whether a range was too narrow.
 
 ::
 
     CoordinateDescentSampler     changes one parameter at a time, starting from the best point so far
     MultiResolutionGridSampler   tries a coarse grid, then finer grids around the best point
-    border_report                warns if the best value lies on the border of its range
+    border_report                warns if the best value of a parameter lies on the border of its range
 
 Optuna itself has grid search and random search: ``optuna.samplers.GridSampler`` and ``optuna.samplers.RandomSampler``.
-For log-uniform numbers, use ``trial.suggest_float(name, low, high, log=True)``. This module needs
-``pip install 'fusedstep[search]'``.
+For numbers that are uniform on the logarithmic scale, use ``trial.suggest_float(name, low, high, log=True)``. To
+install Optuna, run ``pip install 'fusedstep[search]'``.
 """
 
 from typing import TYPE_CHECKING

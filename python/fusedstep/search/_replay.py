@@ -1,7 +1,8 @@
 """Samplers without a state: they compute each trial from the earlier trials of the study.
 
-For each trial, a sampler repeats the search from its beginning with the recorded results, up to the first point that
-has no result. So the samplers work with any storage, with several workers and with a resumed study.
+A point is one value for each parameter. For each trial, a sampler repeats the search from its beginning with the
+recorded results, up to the first point that has neither a result nor a running trial. So the samplers work with any
+storage, with several workers and with a resumed study.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ WORST = math.inf
 
 
 class ReplaySampler(BaseSampler):
-    """The base class of both samplers. A subclass computes the next point from all results and the running trials."""
+    """The base class of `CoordinateDescentSampler` and `MultiResolutionGridSampler`.
+
+    A subclass computes the next point from the results so far and the points of the running trials.
+    """
 
     attribute: ClassVar[str] = "fusedstep:point"  # name of the trial's attribute that stores the point
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self._choosing = threading.Lock()  # so that each thread reads the points that other threads have chosen
+        self._choosing = threading.Lock()  # one thread chooses at a time, and sees the points of the others
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_choosing"}
@@ -43,14 +47,14 @@ class ReplaySampler(BaseSampler):
 
     @abstractmethod
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return the next point to evaluate, or None if no point is left."""
+        """Return the next point to try, or None if no point is left."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose the trial's point, and write the point to the storage, where other workers read it."""
         if len(study.directions) > 1:
             raise ValueError(f"{type(self).__name__}: study must have one objective; got {len(study.directions)}")
         if self.attribute in trial.system_attrs or "fixed_params" in trial.system_attrs:
-            return  # a retried trial, or an enqueued trial with its own values
+            return  # a retried trial has its point, and an enqueued trial has its own values
         with self._choosing:
             point = self._choose(study)
             study._storage.set_trial_system_attr(trial._trial_id, self.attribute, list(point))
@@ -70,7 +74,7 @@ class ReplaySampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return an empty dict."""
+        """Return an empty dict, because `sample_independent` returns every value."""
         return {}
 
     def sample_independent(
@@ -85,7 +89,8 @@ class ReplaySampler(BaseSampler):
         value = trial.system_attrs[self.attribute][self._names.index(param_name)]
         if not param_distribution._contains(param_distribution.to_internal_repr(value)):
             raise ValueError(
-                f"{call}: {param_name} must be a value of the suggested {param_distribution}; got {value!r}"
+                f"{call}: the sampler's value of {param_name} must be in the suggested {param_distribution}; "
+                f"got {value!r}"
             )
         return value
 
@@ -97,7 +102,7 @@ class ReplaySampler(BaseSampler):
             running.discard(point)
             results.setdefault(point, _result(study, state, values))
         if not running and self.next_point(results, running) is None:
-            with contextlib.suppress(RuntimeError):  # Optuna raises it for `ask` and `tell` outside of `optimize`
+            with contextlib.suppress(RuntimeError):  # raised for a trial of `ask` and `tell`, not of `optimize`
                 study.stop()
 
     def _collect(self, study: Study) -> tuple[dict[Point, float], set[Point]]:
@@ -116,7 +121,7 @@ class ReplaySampler(BaseSampler):
         return results, running - results.keys()
 
     def _point(self, trial: FrozenTrial) -> Point | None:
-        """Return the point of a trial, even if another sampler or the user chose it. None if a parameter is missing."""
+        """Return a trial's point, even if another sampler or the user chose it, or None if a parameter is missing."""
         if self.attribute in trial.system_attrs:
             values = tuple(trial.system_attrs[self.attribute])
             return values if len(values) == len(self._names) else None
@@ -126,7 +131,7 @@ class ReplaySampler(BaseSampler):
 
 
 def _result(study: Study, state: TrialState, values: Sequence[float] | None) -> float:
-    """Return a result for which smaller is better. Failed and pruned trials get the worst result, infinity."""
+    """Return a trial's value, negated if the study maximizes: smaller is better. Failed and pruned trials get inf."""
     if state != TrialState.COMPLETE or not values or math.isnan(values[0]):
         return WORST
     return -values[0] if study.directions[0] == StudyDirection.MAXIMIZE else values[0]

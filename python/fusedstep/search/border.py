@@ -15,7 +15,7 @@ from .._base.checks import fraction
 
 
 class BorderWarning(UserWarning):
-    """The best value of a search lies on the border of its range."""
+    """The best value of a parameter lies on the border of its range."""
 
 
 class Border(NamedTuple):
@@ -24,12 +24,14 @@ class Border(NamedTuple):
     Attributes
     ----------
     name : str
+        The name of the parameter.
     best : float
         The value of the parameter in the best trial.
     side : {"low", "high"}
         The border on which the value lies.
     low, high : float
-        The ends of the range, or the smallest and the largest value of a grid.
+        The ends of the range. If ``best`` lies only on the border of the grid of tried values, these are the smallest
+        and the largest tried value.
     """
 
     name: str
@@ -56,9 +58,9 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
         A study with one objective and at least one completed trial.
     tolerance : float
         Width of the border at each end, divided by the width of the range: at least 0 and below 0.5. For a parameter
-        with ``log=True``, both widths are measured on the logarithmic scale.
+        with ``log=True``, the two widths are measured on the logarithmic scale.
     ignore : collection of str
-        Names of parameters that are not checked, for example because their range has a natural end.
+        Names of parameters that are not checked, for example because their range has a natural end, such as 0.
 
     Returns
     -------
@@ -73,9 +75,10 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
 
     Notes
     -----
-    Source: Bengio (2012), section 3.3.1. If on average each value was tried twice or more, the tried values are treated
-    as a grid. The ends of a grid are borders too, because a grid may be narrower than the range. A categorical
-    parameter has borders if it has at least three choices and all choices are numbers.
+    Source: Bengio (2012), section 3.3.1. The tried values of a parameter are treated as a grid if at least three values
+    were tried, each of them twice or more on average. A grid may be narrower than the range. So its smallest and its
+    largest value are borders in addition to the ends of the range. A categorical parameter has borders if it has at
+    least three choices and all choices are numbers.
 
     Examples
     --------
@@ -99,7 +102,8 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
         raise ValueError(f"{call}: tolerance must be below 0.5; got {tolerance!r}")
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if not any(trial.state.name == "COMPLETE" for trial in finished):
-        raise ValueError(f"{call}: study must have a completed trial; got {len(finished)} finished and none completed")
+        got = f"{len(finished)} failed or pruned trials, and none completed"
+        raise ValueError(f"{call}: study must have a completed trial; got {got}")
     best, found = study.best_trial, []
     for name in best.params:
         border = None if name in ignore else _border(name, best, finished, edge)
@@ -121,7 +125,10 @@ def _border(name: str, best: FrozenTrial, finished: Sequence[FrozenTrial], edge:
 
 
 def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
-    """Return the ends of a range, or None if it has no ends or no values between them."""
+    """Return the ends of a parameter's range.
+
+    Return None for a range with a single value, and for choices that are not all numbers or are fewer than three.
+    """
     if isinstance(distribution, CategoricalDistribution):
         choices = [choice for choice in distribution.choices if isinstance(choice, (int, float)) and _is_number(choice)]
         return _ends(choices) if len(choices) == len(distribution.choices) else None
@@ -130,7 +137,10 @@ def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
 
 
 def _tried(name: str, finished: Sequence[FrozenTrial]) -> tuple[float, float] | None:
-    """Return the smallest and the largest value that was tried. None if the values do not form a grid."""
+    """Return the smallest and the largest tried value of a parameter. Return None if the tried values form no grid.
+
+    A grid has at least three values, and each of them was tried twice or more on average.
+    """
     values = [trial.params[name] for trial in finished if name in trial.params]
     repeated = 2 * len(set(values)) <= len(values)
     return _ends(values) if repeated and all(map(_is_number, values)) else None

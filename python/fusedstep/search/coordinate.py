@@ -12,21 +12,21 @@ from ..ops.draws import uniform
 from ..ops.philox import Key
 from ._replay import WORST, Point, ReplaySampler, Results, plain
 
-RESTARTS = 1000  # number of random starts. After them, the rest of the grid is tried in order
+RESTARTS = 1000  # number of random starts; after them, the rest of the grid is tried in order
 
 
 class CoordinateDescentSampler(ReplaySampler):
     """Change one hyperparameter at a time, starting from the best point so far.
 
     All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. The
-    second parameter and all further parameters follow in the same way. Such rounds over all parameters are repeated
-    until no parameter changes in a round. Then the search starts again at a random point of the grid. The search stops
-    when the whole grid has been tried.
+    same is done with the second parameter and with all further parameters. This is one round. Rounds are repeated until
+    no parameter changes any more. Then the search starts again at a random point of the grid. The search stops when the
+    whole grid has been tried.
 
     Parameters
     ----------
     grid : {name: values}
-        The values of every parameter: numbers, strings, bools or None. They are tried in this order.
+        The values of every parameter: numbers, strings, bools or None. They are tried in the given order.
     start : {name: value}, optional
         The first point of the search. By default the middle value of each parameter.
     key : Key, optional
@@ -59,7 +59,7 @@ class CoordinateDescentSampler(ReplaySampler):
     ) -> None:
         call = type(self).__name__
         if not isinstance(grid, Mapping) or not grid:
-            raise TypeError(f"{call}: grid must be a dict from at least one parameter to its values; got {grid!r}")
+            raise TypeError(f"{call}: grid must be a dict {{name: values}} that is not empty; got {grid!r}")
         super().__init__(list(grid))
         self._axes = [_axis(call, name, values) for name, values in grid.items()]
         self._size = math.prod(len(axis) for axis in self._axes)
@@ -77,7 +77,7 @@ class CoordinateDescentSampler(ReplaySampler):
         return tuple(plain(call, name, start[name]) for name in self._names)
 
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return the first point of the search that has not been tried. None if the whole grid has been tried."""
+        """Return the first point of the search that has not been tried, or None if the whole grid has been tried."""
         tried = sum(self._on_grid(point) for point in {*results, *running})
         if tried >= self._size:
             return None
@@ -97,7 +97,10 @@ class CoordinateDescentSampler(ReplaySampler):
             yield tuple(axis[int(v * len(axis))] for v, axis in zip(u.tolist(), self._axes, strict=True))
 
     def _descend(self, here: Point, results: Results, running: set[Point]) -> Point | None:
-        """Repeat a descent with the recorded results. Return its first point without a result, or None."""
+        """Repeat the descent that starts at the point `here`, with the recorded results.
+
+        Return its first point that has neither a result nor a running trial, or None if there is no such point.
+        """
         unmoved = 0
         for d in itertools.cycle(range(len(self._axes))):
             candidates = [(*here[:d], value, *here[d + 1 :]) for value in self._axes[d]]

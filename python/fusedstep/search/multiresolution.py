@@ -16,11 +16,11 @@ from ..ops.draws import permutation
 from ..ops.philox import Key
 from ._replay import Point, ReplaySampler, Results
 
-FINEST = 50  # halvings of the spacing: floats have 53 bits
-LARGEST = 10**6  # points of one grid
+FINEST = 50  # largest number of levels. Each level halves the spacing, and floats have 53 bits
+LARGEST = 10**6  # largest number of points of the coarse grid
 
-# A position on an axis: a fraction of the range, or the index of a choice. Fractions are exact, so that the same point
-# in two grids is equal.
+# A position on an axis: a fraction of the range, or the index of a choice. Fractions are exact, so that a point
+# that two grids have in common is equal in both.
 Place = Fraction | int
 
 
@@ -28,15 +28,17 @@ class MultiResolutionGridSampler(ReplaySampler):
     """Try a coarse grid over the whole range, then finer grids around the best point so far.
 
     The search goes from level to level. Level 0 is the coarse grid. The grid of each further level has half the spacing
-    of the level before::
+    of the level before.
+
+    The position of a parameter is a number u: 0 at the lower end of the parameter's range, and 1 at the upper end. With
+    ``log=True``, u is linear in the logarithm of the parameter. A grid has the positions u_k. u_best is the position of
+    the best point so far::
 
         level 0    u_k = k / (points - 1),                       k = 0 ... points - 1
         level l    u_k = u_best + k / ((points - 1) 2^l),        k = -h ... h,    h = floor(points / 2)
 
-    Here u = 0 and u = 1 are the ends of a parameter's range, and u_best is the position of the best point so far. With
-    ``log=True``, u is linear in the logarithm of the parameter. Positions outside of the range are omitted. Points of a
-    coarser grid are not tried again. The order within a level is random. A categorical parameter has all its choices at
-    every level.
+    Positions outside of the range are omitted. Points of a coarser grid are not tried again. The order within a level
+    is random. A categorical parameter has all its choices at every level.
 
     Parameters
     ----------
@@ -47,7 +49,8 @@ class MultiResolutionGridSampler(ReplaySampler):
         Number of positions per parameter at level 0, at least 2. Each later level has at most
         ``2 * (points // 2) + 1`` positions per parameter.
     levels : int, optional
-        Number of levels. By default, the search ends after ``n_trials`` trials, or when no finer grid has new points.
+        Number of levels. By default, the search ends after the ``n_trials`` trials of ``study.optimize``, or when no
+        finer grid has new points.
     key : Key, optional
         Draws the order within each level.
 
@@ -82,9 +85,7 @@ class MultiResolutionGridSampler(ReplaySampler):
     ) -> None:
         call = type(self).__name__
         if not isinstance(space, Mapping) or not space:
-            raise TypeError(
-                f"{call}: space must be a dict from at least one parameter to its distribution; got {space!r}"
-            )
+            raise TypeError(f"{call}: space must be a dict {{name: distribution}} that is not empty; got {space!r}")
         for name, distribution in space.items():
             if not isinstance(distribution, (FloatDistribution, IntDistribution, CategoricalDistribution)):
                 raise TypeError(f"{call}: space[{name!r}] must be a distribution of Optuna; got {distribution!r}")
@@ -99,10 +100,12 @@ class MultiResolutionGridSampler(ReplaySampler):
         middle: list[Place] = [Fraction(1, 2)] * len(self._space)
         size = math.prod(len(axis) for axis in self._axes(0, middle))
         if size > LARGEST:
-            raise ValueError(f"{call}: a grid must have at most {LARGEST:,} points; got {size:,}")
+            raise ValueError(
+                f"{call}: space and points must give a coarse grid of at most {LARGEST:,} points; got {size:,}"
+            )
 
     def next_point(self, results: Results, running: set[Point]) -> Point | None:
-        """Return a point that has not been tried, from the first level that has such a point. None if none has."""
+        """Return an untried point from the first level that has untried points, or None if no level has any."""
         centre: list[Place] = [Fraction(1, 2)] * len(self._space)
         seen: dict[Point, list[Place]] = {}
         for level in range(self._levels):
@@ -118,7 +121,7 @@ class MultiResolutionGridSampler(ReplaySampler):
         return None
 
     def _axes(self, level: int, centre: list[Place]) -> list[list[Place]]:
-        """Return the axes of the grid of a level. Each axis has no position twice."""
+        """Return for each parameter its positions in the grid of a level. No two positions have the same value."""
         axes: list[list[Place]] = []
         for distribution, middle in zip(self._space, centre, strict=True):
             if isinstance(distribution, CategoricalDistribution):
@@ -139,7 +142,7 @@ def value_at(distribution: BaseDistribution, place: Place) -> Any:
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     low, high, u = distribution.low, distribution.high, float(place)
     value = low * (high / low) ** u if distribution.log else low + (high - low) * u
-    if distribution.step is not None:  # the distributions of integers have a step
+    if distribution.step is not None:  # distributions of integers always have a step
         value = low + round((value - low) / distribution.step) * distribution.step
     value = min(max(value, low), high)
     return int(value) if isinstance(distribution, IntDistribution) else float(value)

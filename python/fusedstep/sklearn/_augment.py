@@ -15,7 +15,7 @@ from ._parameters import Parameters
 
 
 def augmented(batches: Iterator[nn.Batch], given: Parameters, draws: Philox | None) -> Iterator[nn.Batch]:
-    """Mix the rows of each batch if `mixup` is set, and add noise to them if `input_noise` is set."""
+    """Return the batches. If the estimator sets `mixup`, rows are mixed. If it sets `input_noise`, inputs get noise."""
     if draws is None or not (given.mixup or given.input_noise):
         return batches
     return (_changed(batch, given, draws) for batch in batches)
@@ -35,18 +35,24 @@ def _changed(batch: nn.Batch, given: Parameters, draws: Philox) -> nn.Batch:
 def around(
     given: Parameters, model: nn.Sequential, draws: Philox | None
 ) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Return a function that makes a context. Inside it, the weights have noise if `weight_noise` is set."""
+    """Return a function that creates a context manager for a `with` block.
+
+    Inside the block, the weights have noise if the estimator sets `weight_noise`.
+    """
     if draws is None or not given.weight_noise:
         return contextlib.nullcontext
     return lambda: augment.weight_noise(model.params, given.weight_noise, draws.key())
 
 
 def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any) -> Array:
-    """Smooth the labels. Integer labels become distributions over the classes if they are smoothed or will be mixed.
+    """Return the labels after smoothing by `eps`.
 
-    ::
+    Integer labels become distributions over the classes if `eps` is above 0, or if mixup will mix them (`mixed`). A
+    number t of these distributions, or of columns with 0 and 1, becomes t'::
 
-        t' = (1 - eps) t + eps / k,    k = number of classes, or 2 if each column of the labels has 0 and 1
+        t' = (1 - eps) t + eps / k
+
+    k is the number of classes. For columns with 0 and 1, k is 2.
     """
     if labels.ndim == 1:
         return augment.label_smoothing(labels, eps, classes, dtype) if eps or mixed else labels
@@ -54,7 +60,7 @@ def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any
 
 
 def moments(models: list[nn.Sequential], x: Array, k: int, seed: int, transform: Any) -> tuple[Array, Array]:
-    """Return the mean and variance of the predictions of all networks, each with k dropout masks."""
+    """Return the mean and variance of the predictions over all networks and k dropout masks per network."""
     found = [model.predict_samples(x, k, seed, transform) for model in models]
     means = np.array([m.mean for m in found])
     return means.mean(axis=0), np.mean([m.variance for m in found], axis=0) + means.var(axis=0)

@@ -34,7 +34,10 @@ NETWORK = ("hidden_layer_sizes", "activation", "batch_norm", "dropout", "dtype")
 
 @contextmanager
 def as_before_if_refused(estimator: Any) -> Iterator[None]:
-    """After an error, restore the attributes, so that an old network never predicts with new classes."""
+    """If the `with` block raises an error, restore the estimator's attributes.
+
+    Otherwise an old network could predict with new classes.
+    """
     before = dict(vars(estimator))
     try:
         yield
@@ -54,13 +57,16 @@ def can_go_on(estimator: Any) -> bool:
 class BaseMLP(Fitted):
     """A network with scikit-learn's interface. A subclass defines targets, loss and predictions."""
 
-    # Methods of subclasses
+    # Methods that subclasses override
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
-        """Return the targets in the form that the loss takes. If `first`, set the attributes that depend on them."""
+        """Return the targets in the form that the loss takes.
+
+        `first` is True if a new network will be made. Then also set the attributes that depend on the targets.
+        """
         raise NotImplementedError
 
     def _softened(self, targets: Array, dtype: Any) -> Array:
-        """Return the targets in the form and dtype that the training uses."""
+        """Return the targets in the dtype of the training. A classifier also smooths its labels."""
         return targets.astype(dtype)
 
     def _make_loss(self) -> nn.Loss:
@@ -68,7 +74,7 @@ class BaseMLP(Fitted):
         raise NotImplementedError
 
     def _class_weights(self, y: Array, incremental: bool) -> Array | None:
-        """Return the class weight of each row."""
+        """Return the class weight of each row, or None if `class_weight` is not set."""
         return None
 
     # Fitting
@@ -109,7 +115,10 @@ class BaseMLP(Fitted):
             weights = of_classes if weights is None else weights * of_classes
             if not weights.any():
                 given = self.class_weight
-                raise ValueError(f"class_weight must be above 0 for at least one class of these rows; got {given!r}")
+                raise ValueError(
+                    "class_weight must be above 0 for the class of at least one row with sample_weight above 0; "
+                    f"got {given!r}"
+                )
         return Data(X, targets, y, weights).without_weightless()
 
     def _check_rows(self, X: Any, y: Any, first: bool) -> tuple[Any, Array]:
@@ -131,7 +140,7 @@ class BaseMLP(Fitted):
     _y_checks: dict[str, Any] = {}
 
     def _start(self, data: Data) -> None:
-        """Make the network, and empty lists for the curves."""
+        """Make the network, and start its loss curve as an empty list."""
         self._loss = self._make_loss()
         self._model = make_network(self, data.x.shape[1], self.n_outputs_, data.x.dtype, self._random_state)
         self._philox = self._new_source() if self._draws else None
@@ -146,7 +155,7 @@ class BaseMLP(Fitted):
         self._built_with = {name: copy.copy(getattr(self, name)) for name in NETWORK}
 
     def _new_source(self) -> Philox:
-        """Return a generator of random numbers for the options that scikit-learn does not have."""
+        """Return a generator of random numbers for options that scikit-learn's estimator lacks, such as dropout."""
         return Philox(int(self._random_state.randint(2**31)))
 
     def _check_same_network(self) -> None:
@@ -162,7 +171,7 @@ class BaseMLP(Fitted):
         if X_val is None:
             if self.scoring is not None and not self.early_stopping:
                 raise ValueError(
-                    "scoring needs validation rows: set early_stopping=True, or give X_val and y_val to fit; "
+                    "scoring needs validation rows: set early_stopping=True, or call fit with X_val and y_val; "
                     f"got scoring={self.scoring!r}"
                 )
             return None
@@ -175,7 +184,7 @@ class BaseMLP(Fitted):
             raise ValueError(f"X_val, y_val: {problem}") from problem
 
     def _split(self, data: Data) -> tuple[Data, Data]:
-        """Split into training rows and held-out rows. scikit-learn's estimator holds out the same rows."""
+        """Split the rows into training rows and held-out rows. scikit-learn's estimator holds out the same rows."""
         if not self.validation_fraction:
             raise ValueError("validation_fraction must be above 0 if no X_val is given; got 0")
         options = {"random_state": self._random_state, "test_size": self.validation_fraction}
@@ -194,7 +203,7 @@ class BaseMLP(Fitted):
         return None
 
     def _rare(self, data: Data) -> str:
-        """Return a text with the user's labels of the classes that have a single row."""
+        """Return a sentence that names the classes with a single row, or an empty text, for an error of `_split`."""
         return ""
 
     def _run_epochs(self, data: Data, validation: Data | None, incremental: bool) -> None:

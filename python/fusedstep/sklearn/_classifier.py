@@ -28,7 +28,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     ::
 
         minimise   sum_i w_i l(f(x_i), y_i) / sum_i w_i + alpha (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2) / sum_i w_i
-        l          more than two classes: -log softmax(f)_y
+        l          more than two classes: -log softmax(f(x))_y
                    two classes, or several labels per row: the binary cross-entropy, summed over the labels
         w_i        sample_weight_i * class_weight_y_i; the sums are over the rows i of a batch
         f(x), W    outputs of the network before the last activation, and all weights
@@ -59,13 +59,14 @@ class MLPClassifier(ClassifierMixin, Labels):
     learning_rate_init : float or "auto"
         The first learning rate. "auto" is the optimizer's default for small networks.
     power_t : float
-        Exponent of "invscaling": after each epoch, the rate is ``learning_rate_init / (t_ + 1) ** power_t``.
+        Exponent of "invscaling": after each epoch, the rate is ``learning_rate_init / (t_ + 1) ** power_t``. ``t_`` is
+        the number of rows that the network was trained on so far. A row is counted once in every epoch.
     max_iter : int
         Largest number of epochs. With "lbfgs", largest number of iterations.
     shuffle : bool
         If True, shuffle the rows before every epoch.
     random_state : int, RandomState or None
-        The same int gives the same results, bit for bit, for any number of this package's threads.
+        The same int gives the same results, bit for bit, also if this package uses another number of threads.
     tol, n_iter_no_change : float
         The training ends after more than `n_iter_no_change` epochs in a row that did not improve the loss by more than
         `tol`. With `early_stopping`, the validation score is used instead of the loss. With
@@ -88,7 +89,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     max_fun : int
         Largest number of evaluations of the loss with "lbfgs".
     solver_params : dict or None
-        Other arguments of the optimizer, such as ``{"amsgrad": True}``.
+        Arguments of the optimizer that are not parameters here, such as ``{"amsgrad": True}``.
     l1_ratio : float
         Fraction of `alpha` that is an L1 penalty. With 0 the penalty is L2, with 1 it is L1, and with a number between
         0 and 1 it is the elastic net.
@@ -97,9 +98,9 @@ class MLPClassifier(ClassifierMixin, Labels):
         shrinks the weights directly. "proximal" is a proximal step, which makes exact zeros with L1. None is the
         optimizer's default: "decoupled" for AdamW, "l2" for most others.
     weight_decay : float or None
-        Decoupled decay of the weights: ``w *= 1 - rate * weight_decay`` in every step. Some solvers, such as "AdamW"
-        and "Lion", have a decoupled decay by default. All others need ``decay="decoupled"``. `weight_decay` replaces
-        `alpha`. It is not divided by the number of rows in the batch.
+        Decoupled decay of the weights: every step, with learning rate ``lr``, does ``w *= 1 - lr * weight_decay``. Some
+        solvers, such as "AdamW" and "Lion", have a decoupled decay by default. All others need ``decay="decoupled"``.
+        `weight_decay` replaces `alpha`. It is not divided by the number of rows in the batch.
     clip_norm : float or None
         Largest norm of the gradient. A gradient with a larger norm is scaled down to this norm.
     warmup : int
@@ -107,15 +108,17 @@ class MLPClassifier(ClassifierMixin, Labels):
     dropout : float
         Probability that a hidden unit is set to zero in training.
     batch_norm : bool
-        If True, normalise each hidden layer before its activation. `intercepts_` then has the beta of batch norm.
+        If True, normalise each hidden layer before its activation. The hidden layers then have no biases, and
+        `intercepts_` has the beta of their batch norm instead.
     weight_init, bias_init : function or None
         Initialisers of the weights and biases, such as ``fusedstep.init.he()``. None: the same initial values as in
         scikit-learn.
     class_weight : dict, "balanced" or None
-        Weights of the classes, also for held-out rows. "balanced" is n / (k * n_c) for class c, with n rows, k classes
-        and n_c rows of class c.
+        Weights of the classes, also for held-out rows. "balanced" gives class c the weight n / (k * n_c), where n is
+        the number of rows, k the number of classes, and n_c the number of rows of class c.
     label_smoothing : float
-        A number eps from 0 to below 1. The probability t of each class becomes ``(1 - eps) t + eps / k`` for k classes.
+        A number eps, >= 0 and < 1. The target t of each class, 0 or 1, becomes ``(1 - eps) t + eps / k`` for k classes.
+        If rows have several labels, k is 2.
     sparsity : float
         Strength of a penalty on the hidden activations, which is added to the loss.
     sparsity_penalty : {"l1", "student_t", "kl"}
@@ -125,32 +128,34 @@ class MLPClassifier(ClassifierMixin, Labels):
         Target of "kl" for the mean activation of every unit.
     pretraining : dict or None
         If given, the hidden layers are first trained as a stack of auto-encoders. The dict has arguments of
-        `fusedstep.nn.pretrain`, such as ``{"epochs": 10, "keep": 2}``.
+        `fusedstep.nn.pretrain`, such as ``{"epochs": 10}``.
     input_noise, weight_noise : float
         Standard deviations of normal noise in training. `input_noise`: noise is added to the inputs of every batch.
-        `weight_noise`: every gradient is computed with noise on the weights.
+        `weight_noise`: every gradient is computed with noise added to the weights.
     mixup : float
-        If above 0, mix every row with another row. The weight of the row is drawn from Beta(mixup, mixup).
+        If above 0, train on mixtures: each row x of a batch becomes ``lam x + (1 - lam) x'``, where x' is a random row
+        of the batch. The targets are mixed in the same way. For every batch, lam is drawn from Beta(mixup, mixup).
     ema_decay : float or None
-        If given, predict with the exponential moving average of the weights. `ema_decay` is the weight of the old
-        average in each step.
+        If given, predict with the exponential moving average of the weights. Each step computes
+        ``average = ema_decay * average + (1 - ema_decay) * weights``.
     snapshots : int
-        If above 0, predict with the mean of this many networks. A copy of the network is kept at the end of each cycle
-        of ``learning_rate="cosine_restarts"``. The training then has `snapshots` cycles of equal length.
+        If above 0, ``learning_rate="cosine_restarts"`` divides the training into this many cycles of equal length, and
+        a copy of the network is kept at the end of each cycle. The prediction is the mean of the copies' predictions.
     scoring : str, function or None
         Scorer for the validation rows. None: the accuracy. If there are no validation rows, `scoring` must be None.
     callbacks : list of functions or None
-        Each is called as ``callback(estimator, epoch)`` after every epoch. ``epoch`` has ``number``, ``loss``,
-        ``score`` and ``learning_rate``. If a callback returns True, the training ends.
+        Each is called as ``callback(estimator, epoch)`` after every epoch. ``epoch`` has the attributes ``number``,
+        ``loss``, ``score`` and ``learning_rate``. If a callback returns True, the training ends.
     dtype : {"float32", "float64"} or None
-        Dtype of the network. None: the dtype of X. float32 is about twice as fast as float64.
+        Dtype of the network. None: float32 if X is float32, else float64. float32 is about twice as fast as float64.
 
     Attributes
     ----------
     classes_ : ndarray
         The classes, in the order of the columns of `predict_proba`.
     coefs_, intercepts_ : list of ndarray
-        Weights, of shape (in, out), and biases of each layer. They are views of the network that predicts.
+        Weights, of shape (in, out), and biases of each layer. They are views of the arrays of the network that
+        predicts.
     loss_, best_loss_, loss_curve_ : float, float, list of float
         Loss of the last epoch, of the best epoch and of every epoch. The penalties are included. With `early_stopping`,
         `best_loss_` is None.
@@ -171,7 +176,10 @@ class MLPClassifier(ClassifierMixin, Labels):
     -----
     `fit` and `partial_fit` accept validation rows ``X_val`` and ``y_val``. After every epoch, the score of these rows
     is appended to `validation_scores_`. `early_stopping` uses this score. `partial_fit` with `early_stopping` needs
-    ``X_val`` and ``y_val``. If X is sparse, one batch at a time is made dense.
+    ``X_val`` and ``y_val``.
+
+    If X is sparse, the training converts only one batch at a time to a dense array. The solver "lbfgs" and
+    `pretraining` convert all rows at once.
 
     Layers that are hundreds of units wide use several threads. If many fits run at the same time, limit the threads
     with ``fusedstep.set_num_threads(1)`` and ``threadpoolctl.threadpool_limits(1)``. joblib limits the threads of its
@@ -209,7 +217,11 @@ class MLPClassifier(ClassifierMixin, Labels):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPClassifier:
-        """Train for one more epoch on these rows. The first call needs all `classes`. See `fit`."""
+        """Train for one more epoch on these rows.
+
+        The first call needs `classes`: an array of all classes, also of those that are not in y. `fit` describes the
+        other arguments.
+        """
         if _check_partial_fit_first_call(self, classes):
             self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
@@ -229,13 +241,15 @@ class MLPClassifier(ClassifierMixin, Labels):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on the
-            row's index.
+            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on its
+            index in X, so the same row at another index has another result.
         return_std : bool
             If True, return (probabilities, standard deviations of the probabilities over the masks).
         """
         if return_std and mc_samples is None:
-            raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")
+            raise ValueError(
+                "return_std needs mc_samples, the number of dropout masks to predict with; got mc_samples=None"
+            )
         x = self._checked(X)
         p, std = (self._predicted(x), None) if mc_samples is None else self._sampled(x, mc_samples)
         if self.n_outputs_ == 1:

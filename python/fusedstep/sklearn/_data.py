@@ -27,7 +27,7 @@ class Data:
         return int(self.x.shape[0])
 
     def rows(self, rows: Array) -> Data:
-        """Return some of the rows."""
+        """Return the rows that have these indices."""
         weights = None if self.weights is None else self.weights[rows]
         return Data(self.x[rows], self.targets[rows], self.y[rows], weights)
 
@@ -38,13 +38,16 @@ class Data:
         return self.rows(np.flatnonzero(self.weights))
 
     def batches(self, size: int, merge_single: bool) -> nn.Batches:
-        """Divide the rows into batches."""
+        """Divide the rows into batches of `size` rows.
+
+        If `merge_single` is True, a last batch of one row is added to the batch before it.
+        """
         kind = SparseBatches if sparse.issparse(self.x) else nn.Batches
         return kind(self.x, self.targets, self.weights, size=size, merge_single=merge_single)
 
 
 class SparseBatches(nn.Batches):
-    """Batches of a sparse matrix. One batch at a time is made dense."""
+    """Batches of a sparse matrix. Only one batch at a time is converted to a dense array."""
 
     def __init__(self, x: Any, targets: Array, weights: Array | None = None, **options: Any) -> None:
         super().__init__(np.empty((x.shape[0], 0)), targets, weights, **options)

@@ -1,4 +1,4 @@
-"""The epochs of a fit: steps, curves and the end of the training."""
+"""The epochs of a fit: they train the network, record loss and score, and decide when the training ends."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ._fitted import Fitted
 from ._progress import Epoch, Progress
 from ._solver import decay_term, present_rate
 
-SMALLEST_RATE = 1e-6  # a rate this small is not decreased further by "adaptive", as in scikit-learn
+SMALLEST_RATE = 1e-6  # learning_rate="adaptive" only lowers rates above this number, as in scikit-learn
 
 
 class Epochs:
-    """Trains an estimator's network on some rows, and writes the estimator's curves."""
+    """Trains an estimator's network on some rows, and adds each epoch's loss and score to the estimator's lists."""
 
     def __init__(self, estimator: Fitted, data: Data, validation: Data | None) -> None:
         self._estimator, self._validation = estimator, validation
@@ -39,12 +39,12 @@ class Epochs:
         self._order = np.arange(self._count)
 
     def run(self, epochs: int) -> None:
-        """Train for this many epochs, or until early stopping ends the training.
+        """Train for `epochs` epochs. The training ends earlier if `_is_over` returns True.
 
         Raises
         ------
         ValueError
-            If the loss is not finite.
+            If the loss is not finite and `early_stopping` is False.
         """
         estimator = self._estimator
         losses = self._trainer.fit(
@@ -76,7 +76,7 @@ class Epochs:
         estimator = self._estimator
         if not estimator.shuffle:
             return None
-        # the order is the same as from sklearn.utils.shuffle, which would check its arguments
+        # sklearn.utils.shuffle would give the same order, but would also check its arguments in every epoch
         self._order = self._order[estimator._random_state.permutation(self._count)]
         return self._order
 
@@ -93,7 +93,10 @@ class Epochs:
             estimator._snapshots.observe(step)
 
     def _validate(self, loss: float) -> float:
-        """Add an epoch to the curves, and pass its score or loss to the early stopping."""
+        """Record an epoch. Return a number for which smaller is better.
+
+        The estimator's `EarlyStopping` observes the score if `early_stopping` is True, else the loss.
+        """
         estimator, rate = self._estimator, present_rate(self._optimizer)
         estimator.n_iter_ += 1
         estimator.t_ += self._count
@@ -117,12 +120,15 @@ class Epochs:
         if estimator.validation_scores_ is None:
             estimator.validation_scores_, estimator.best_validation_score_ = [], -math.inf
         estimator.validation_scores_.append(score)
-        if score > estimator.best_validation_score_:  # never nan
+        if score > estimator.best_validation_score_:  # False if the score is nan
             estimator.best_validation_score_ = score
         return score
 
     def _set_rate(self, rate: float) -> None:
-        """Change the rate and rescale the momentum, because scikit-learn's momentum contains the rate."""
+        """Change the learning rate of SGD, and rescale the momentum so that momentum times rate stays the same.
+
+        scikit-learn stores this product, so a new rate does not change it.
+        """
         before = present_rate(self._optimizer)
         for arrays in self._optimizer.state.values():
             for momentum in arrays.values():
@@ -131,6 +137,10 @@ class Epochs:
             group["lr"] = rate
 
     def _is_over(self, epoch: Epoch, progress: Progress) -> bool:
+        """Return True if a callback, a loss that is not finite, or a lack of improvement ends the training.
+
+        With learning_rate="adaptive", a lack of improvement first lowers the learning rate.
+        """
         estimator = self._estimator
         asked = [callback(estimator, epoch) for callback in estimator.callbacks or ()]
         if any(isinstance(answer, bool | np.bool_) and answer for answer in asked):

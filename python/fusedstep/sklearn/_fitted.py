@@ -28,12 +28,14 @@ from ._state import packed, unpack
 
 
 def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
-    """Refuse arrays of other libraries while array_api_dispatch is on. scikit-learn then does not convert such arrays.
+    """Refuse arrays of other libraries, such as torch tensors, if scikit-learn's option array_api_dispatch is on.
+
+    scikit-learn converts such arrays to NumPy arrays only if this option is off.
 
     Raises
     ------
     TypeError
-        If array_api_dispatch is on, and an array is not a NumPy array.
+        If the option is on, and one of `arrays` belongs to another library.
     """
     if not get_config()["array_api_dispatch"]:
         return
@@ -62,7 +64,7 @@ class Fitted(Parameters, BaseEstimator):
     n_layers_: int
 
     _model: nn.Sequential  # the trained network
-    _models: list[nn.Sequential]  # the networks that predict
+    _models: list[nn.Sequential]  # the networks that predict: `_model`, a copy with averaged weights, or the snapshots
     _optimizer: Any
     _loss: nn.Loss
     _philox: Philox | None
@@ -84,7 +86,7 @@ class Fitted(Parameters, BaseEstimator):
         return cls is not None and issubclass(cls, optim.registry["SGD"])
 
     def _plain_score(self, data: Data) -> float:
-        """Return the score of the current network."""
+        """Return the score of the predictions for these rows if `scoring` is None: the accuracy or R^2."""
         raise NotImplementedError
 
     def _checked(self, X: Any) -> Any:
@@ -93,13 +95,13 @@ class Fitted(Parameters, BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=self._model.dtype, order="C", reset=False)
 
     def _predicted(self, x: Any) -> Array:
-        """Return the mean prediction of all networks for checked rows: one column per class or target."""
+        """Return the mean prediction of all networks, one column per class or target. `_checked` must return x."""
         activate = OUTPUTS[self.out_activation_]
         answers = [np.asarray(activate(outputs(model, x))) for model in self._models]
         return answers[0] if len(answers) == 1 else np.mean(answers, axis=0)
 
     def _sampled(self, x: Any, k: int) -> tuple[Array, Array]:
-        """Return the mean and the standard deviation of the predictions over k dropout masks."""
+        """Return the mean and the standard deviation of the predictions for x, over k dropout masks."""
         if not self.dropout:
             raise ValueError(
                 f"mc_samples needs a network with dropout above 0; got mc_samples={k!r}, dropout={self.dropout}"
@@ -112,12 +114,11 @@ class Fitted(Parameters, BaseEstimator):
         return mean, np.sqrt(variance)
 
     def _validation_score(self, data: Data) -> float:
-        """Return the score of the current network on validation rows, by the user's scorer."""
+        """Return the score of the network on validation rows, as the parameter `scoring` defines it."""
         if self.scoring is None:
             return self._plain_score(data)
-        stand_in = object.__new__(
-            type(self)
-        )  # predicts the same, but has no feature names, because the validation rows have none
+        # the scorer gets a copy without feature names, because the validation rows have no feature names
+        stand_in = object.__new__(type(self))
         stand_in.__dict__.update({k: v for k, v in vars(self).items() if k != "feature_names_in_"})
         scorer, options = check_scoring(self, self.scoring), {}
         if data.weights is not None:
@@ -130,7 +131,7 @@ class Fitted(Parameters, BaseEstimator):
     # Fitted attributes
     @property
     def coefs_(self) -> Views:
-        """The weights of each layer, as views of the network that predicts."""
+        """The weights of each layer, as views of the arrays of the network that predicts."""
         return coefs(self._fitted("coefs_"))
 
     @coefs_.setter
@@ -139,7 +140,10 @@ class Fitted(Parameters, BaseEstimator):
 
     @property
     def intercepts_(self) -> Views:
-        """The biases of each layer, as views of the network that predicts. With batch norm, its beta."""
+        """The biases of each layer, as views of the arrays of the network that predicts.
+
+        A layer with batch norm has no biases. The beta of its batch norm takes their place.
+        """
         return intercepts(self._fitted("intercepts_"))
 
     @intercepts_.setter
@@ -152,7 +156,7 @@ class Fitted(Parameters, BaseEstimator):
         return self._models[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return plain data: arrays, numbers and strings. skops accepts such data too."""
+        """Return the attributes as arrays, numbers and strings, which pickle and skops can save."""
         return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from ._parameters import OfClasses
 
 
 class Labels(BaseMLP, OfClasses):
-    """A network whose targets are classes: one of two, one of many, or several labels per row."""
+    """A network for rows that each have one of two classes, one of more classes, or several labels."""
 
     classes_: Array
     _label_binarizer: Any
@@ -75,9 +75,10 @@ class Labels(BaseMLP, OfClasses):
     def _strata(self, data: Data) -> Any:
         if self.n_outputs_ != 1:
             return None
-        return self._label_binarizer.transform(data.y).astype(bool)  # the same rows as in scikit-learn
+        # scikit-learn stratifies by the same values, and so holds out the same rows
+        return self._label_binarizer.transform(data.y).astype(bool)
 
     def _rare(self, data: Data) -> str:
         names, counts = np.unique(data.y, return_counts=True)
         rare = names[counts < 2].tolist()
-        return f" In y, that is {', '.join(map(repr, rare))}." if rare else ""
+        return f" Classes of y with a single row: {', '.join(map(repr, rare))}." if rare else ""

@@ -13,11 +13,11 @@ from .._base.arrays import Array
 from ._data import Data
 from ._fitted import Fitted
 
-REACHED_A_LIMIT = 1  # scipy's status
+REACHED_A_LIMIT = 1  # the `status` of scipy's result if `max_iter` or `max_fun` ended the training
 
 
 def minimize(estimator: Fitted, data: Data) -> tuple[int, float]:
-    """Train the network to a minimum. Return the number of iterations and the loss at the minimum."""
+    """Train the network. Return the number of iterations, and the loss with the weights found."""
     model, loss, alpha = estimator._model, estimator._loss, estimator.alpha
     x = data.x.toarray() if sparse.issparse(data.x) else data.x
     size = len(data) if data.weights is None else float(data.weights.sum())

@@ -13,10 +13,10 @@ from .._base.arrays import Array
 
 
 class SquaredError(nn.MeanSquaredError):
-    """``mean(1/2 (y - t)^2)`` over rows and columns; gradient ``(y - t) / n``.
+    """``mean(1/2 (y - t)^2)`` over all rows and columns of the outputs y and the targets t.
 
-    For k columns, this gradient is k times the gradient of the value. scikit-learn does the same: it reports the mean
-    over the columns, and minimises the sum.
+    The gradient is ``(y - t) / n`` for n rows. For k columns, this is k times the gradient of the value. scikit-learn
+    does the same: it reports the mean over the columns, and minimises the sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -38,9 +38,10 @@ class LogLoss(nn.BinaryCrossEntropy):
 
 
 class HalfPoisson(nn.Loss):
-    """Half the Poisson deviance: ``t log(t / exp(y)) - t + exp(y)``, summed over the columns.
+    """Half the Poisson deviance of outputs y and targets t.
 
-    The gradient is ``(exp(y) - t) / n``.
+    For each row, it is ``t log(t / exp(y)) - t + exp(y)``, summed over the columns. The loss is the mean over the n
+    rows, and its gradient is ``(exp(y) - t) / n``.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -51,5 +52,5 @@ class HalfPoisson(nn.Loss):
         return losses, np.multiply(mean, 1.0 / len(outputs), out=mean)
 
 
-#: Name of the last activation -> function from outputs to predictions.
+#: The last activations by name: functions that turn the outputs of the network into predictions.
 OUTPUTS = {"identity": lambda outputs: outputs, "exp": np.exp, "logistic": expit, "softmax": nn.softmax}

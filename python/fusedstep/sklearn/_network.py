@@ -1,4 +1,4 @@
-"""Make a network from an estimator's parameters, with scikit-learn's initial weights."""
+"""Make a network from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from ._parameters import ACTIVATIONS, Parameters
 
 
 def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.random.RandomState) -> nn.Sequential:
-    """Make the network. If only options of scikit-learn are used, its initial weights are those of scikit-learn.
+    """Make the network for the parameters `given`.
 
-    ::
+    By default, the initial weights W and biases b of each layer are drawn as in scikit-learn::
 
-        W, b ~ U(-r, r),    r = sqrt(a / (fan_in + fan_out)),    a = 2 for "logistic", else 6
+        W, b ~ U(-r, r),    r = sqrt(a / (fan_in + fan_out)),    a = 2 if activation is "logistic", else 6
+
+    If only parameters of scikit-learn are used, the same seed gives the same initial weights as in scikit-learn.
     """
     generator = np.random.default_rng(rng.randint(2**31) if given._draws else 0)
     widths = [n_in, *given._hidden, n_out]
@@ -45,10 +47,10 @@ def _penalty(given: Parameters) -> nn.Layer | None:
 
 
 def put_pretrained(given: Parameters, model: nn.Sequential, x: Array, seed: int) -> None:
-    """Copy the weights of the best stack of auto-encoders into the hidden layers."""
+    """Train stacks of auto-encoders on x. Copy the weights and biases of the best stack into the hidden layers."""
     best = nn.pretrain(x, given._hidden, ACTIVATIONS[given.activation], seed=seed, **given.pretraining or {})[0]
-    for weight, bias, layer in zip(coefs(model), intercepts(model), best.layers, strict=False):  # all but the last
-        weight[...], bias[...] = layer.weight, layer.bias
+    for weight, bias, layer in zip(coefs(model), intercepts(model), best.layers, strict=False):
+        weight[...], bias[...] = layer.weight, layer.bias  # the output layer has no auto-encoder
 
 
 def _first_values(given: Parameters, n_in: int, n_out: int, rng: np.random.RandomState) -> dict[str, Any]:
@@ -76,6 +78,6 @@ def coefs(model: nn.Sequential) -> Views:
 
 
 def intercepts(model: nn.Sequential) -> Views:
-    """Return the biases of each layer. If a batch norm replaces the biases, return its beta."""
+    """Return the biases of each layer. A layer with batch norm has none; the beta of its batch norm is returned."""
     named = [layer.params.get("bias", layer.params.get("beta")) for layer in model.layers]
     return Views(array for array in named if array is not None)

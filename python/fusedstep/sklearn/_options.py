@@ -1,4 +1,4 @@
-"""Parameters that exclude each other."""
+"""Check that the parameters of an estimator do not contradict each other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEFAULTS: dict[str, Any] = {"learning_rate": "constant"}  # defaults that turn a
 
 
 def check_options(given: Parameters) -> None:
-    """Refuse parameters that would have no effect.
+    """Refuse parameters that contradict each other or would have no effect.
 
     Raises
     ------
     TypeError, ValueError
-        If two parameters contradict each other, or a callback is not a function.
+        If parameters are refused, or a callback is not a function.
     """
     cls = given._optimizer_class
     if given.solver == "lbfgs":
@@ -29,16 +29,19 @@ def check_options(given: Parameters) -> None:
         if given._runs_to_the_end:
             raise ValueError(f"solver='lbfgs' has no learning rate; got learning_rate={given.learning_rate!r}")
     elif cls is None:
-        _refuse(given, OPTIMIZERS_OWN, "if solver is a function, it must set {name} in the optimizer that it returns")
+        why = "{name} must have its default if solver is a function, which chooses the options of its optimizer itself"
+        _refuse(given, OPTIMIZERS_OWN, why)
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
             raise ValueError(
-                "if solver is a function, it must set the learning rate in the optimizer that it returns; got "
+                "learning_rate must be 'constant' and learning_rate_init must not be 'auto' if solver is a function, "
+                "which chooses the learning rate of its optimizer itself; got "
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
     if given.weight_decay is not None and cls is not None:
         _check_weight_decay(given, cls)
     if not given._hidden:
-        _refuse(given, ("dropout", "batch_norm", "sparsity", "pretraining"), "{name} needs hidden layers")
+        why = "{name} needs hidden layers, but hidden_layer_sizes is empty"
+        _refuse(given, ("dropout", "batch_norm", "sparsity", "pretraining"), why)
     if given.batch_norm and given.batch_size == 1:
         raise ValueError("batch_norm needs batch_size >= 2; got 1")
     if given.pretraining is not None and given.batch_norm:
@@ -59,7 +62,7 @@ def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
     form = given.decay or own_decay(cls)
     if form != "decoupled":
         raise ValueError(
-            "weight_decay needs a solver with decoupled decay ('AdamW', 'Lion', or decay='decoupled'); got "
+            "weight_decay needs decay='decoupled', or a solver with this default, such as 'AdamW' or 'Lion'; got "
             f"weight_decay={given.weight_decay!r} with solver={given.solver!r}, whose decay is {form!r}: use alpha "
             "instead"
         )
@@ -76,4 +79,6 @@ def _check_snapshots(given: Parameters) -> None:
     _refuse(given, ("early_stopping", "ema_decay"), "snapshots does not support {name}")
     rate = given.learning_rate
     if rate != "cosine_restarts" and not callable(getattr(rate, "ends_cycle", None)):
-        raise ValueError(f"snapshots need learning_rate='cosine_restarts', or a schedule with cycles; got {rate!r}")
+        raise ValueError(
+            f"snapshots need learning_rate='cosine_restarts', or a schedule with a method ends_cycle(t); got {rate!r}"
+        )

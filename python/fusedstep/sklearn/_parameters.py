@@ -28,7 +28,10 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a dataclass field for a parameter that scikit-learn lacks. scikit-learn checks its constraints."""
+    """Return a dataclass field for a parameter that scikit-learn lacks, or for which it allows other values.
+
+    scikit-learn checks that the value fulfils one of the constraints.
+    """
     return field(default=default, metadata={"constraints": list(constraints)})
 
 
@@ -124,7 +127,7 @@ class Parameters:
 
     @property
     def _runs_to_the_end(self) -> bool:
-        """Return True if a schedule covers the whole training. The training then ignores a loss that stagnates."""
+        """Return True if the learning rate is a schedule. The loss then never ends the training early."""
         return not (isinstance(self.learning_rate, str) and self.learning_rate in SKLEARN_RATES)
 
 
@@ -139,6 +142,6 @@ class OfClasses:
 
 @dataclass(eq=False, repr=False)
 class OfNumbers:
-    """The additional parameters of a regressor. They come before the other parameters."""
+    """The parameter that only a regressor has. It comes before the other parameters."""
 
     loss: str = parameter("squared_error", StrOptions({"squared_error", "poisson"}))

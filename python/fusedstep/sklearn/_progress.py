@@ -1,4 +1,4 @@
-"""The output of `verbose`. With rich, it is a progress bar in a terminal or notebook, else one line per epoch."""
+"""The output of `verbose`: a progress bar if rich can show one in a terminal or notebook, else one line per epoch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ._parameters import Parameters
 
 
 class Epoch(NamedTuple):
-    """The argument of a callback.
+    """The argument `epoch` of a callback.
 
     Attributes
     ----------
     number : int
         Number of the epoch. The first epoch is 1.
     loss : float
-        Mean loss of the epoch's rows, including penalties.
+        Mean loss of the epoch's training rows, including penalties.
     score : float or None
         Score of the validation rows. None if there are no validation rows.
     learning_rate : float
-        Learning rate of the last step.
+        Learning rate of the last step of the epoch.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Progress:
 
 
 def _bar() -> Any:
-    """Return a progress bar. Return None if rich is missing, or if the output is no terminal and no notebook."""
+    """Return a progress bar, or None if rich is missing or the output is neither a terminal nor a notebook."""
     if find_spec("rich") is None:
         return None
     console = importlib.import_module("rich.console").Console()

@@ -27,8 +27,10 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     ::
 
-        squared_error   1/2 (f(x) - y)^2,                        prediction f(x)
-        poisson         y log(y / exp(f(x))) - y + exp(f(x)),    prediction exp(f(x))
+        loss            of one row                               prediction
+        squared_error   1/2 (f(x) - y)^2                         f(x)
+        poisson         y log(y / exp(f(x))) - y + exp(f(x))     exp(f(x))
+        f(x)            outputs of the network before the last activation
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
-        """Train for one more epoch on these rows. See `fit`."""
+        """Train for one more epoch on these rows. `fit` describes the arguments."""
         return self._fit(X, y, sample_weight, X_val, y_val, incremental=True)
 
     def predict(self, X: Any, mc_samples: int | None = None, return_std: bool = False) -> Any:
@@ -93,13 +95,15 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on the
-            row's index.
+            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on its
+            index in X, so the same row at another index has another result.
         return_std : bool
             If True, return (predictions, standard deviations of the predictions over the masks).
         """
         if return_std and mc_samples is None:
-            raise ValueError("return_std needs mc_samples: without dropout masks there is only one prediction")
+            raise ValueError(
+                "return_std needs mc_samples, the number of dropout masks to predict with; got mc_samples=None"
+            )
         x = self._checked(X)
         if mc_samples is None:
             return self._values(self._predicted(x))
@@ -118,7 +122,9 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         if first:
             self.n_outputs_ = targets.shape[1]
         elif targets.shape[1] != self.n_outputs_:
-            raise ValueError(f"y must have {self.n_outputs_} columns, as in the last fit; got {targets.shape[1]}")
+            raise ValueError(
+                f"y must have {self.n_outputs_} columns, one for each output of the network; got {targets.shape[1]}"
+            )
         return targets
 
     def _make_loss(self) -> nn.Loss:

@@ -13,16 +13,18 @@ from .._base.arrays import Array
 from ..ensemble import Snapshots
 from ._parameters import SKLEARN_RATES, Parameters
 
-OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # options that the estimator's parameters set
+OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # the estimator's parameters set these optimizer options
 
 
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
-    """Return an optimizer for a training of `steps` steps. Weights have decay. Biases, gamma and beta have none.
+    """Return an optimizer for a training of `steps` steps.
+
+    The weights have decay. The biases, and gamma and beta of batch norm, have no decay.
 
     Raises
     ------
     TypeError, ValueError
-        If the optimizer refuses an argument, or `solver` did not return an optimizer.
+        If the optimizer refuses an argument, or the function `solver` did not return an optimizer.
     """
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
     others = {name: p for name, p in model.params.items() if name not in weights}
@@ -51,12 +53,12 @@ def own_decay(cls: type[optim.Optimizer]) -> str:
 def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
     made = given.solver([groups[0], groups[1] | {"weight_decay": 0.0, "l1": 0.0}])
     if not isinstance(made, optim.Optimizer):
-        raise TypeError(f"solver must return a fusedstep optimizer of the groups that it receives; got {made!r}")
+        raise TypeError(f"solver must return a fusedstep optimizer of the groups that are its argument; got {made!r}")
     return made
 
 
 def _sklearn_options(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, Any]:
-    """Return scikit-learn's parameters for Adam or SGD, under the names of this package."""
+    """Return the arguments of Adam or SGD for which scikit-learn has parameters, such as `beta_1`."""
     adam = optim.registry["Adam"]
     if issubclass(cls, adam):
         inside = (given.solver_params or {}).get("eps_inside", False)
@@ -115,7 +117,10 @@ def present_rate(optimizer: optim.Optimizer) -> float:
 
 
 def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
-    """Return the object that keeps a network at the end of each cycle of the rate. None if `snapshots` is 0."""
+    """Return the object that keeps a copy of the network at the end of each cycle of the learning rate.
+
+    Return None if `snapshots` is 0.
+    """
     if not given.snapshots:
         return None
     rate: Any = optimizer.groups[0]["lr"]
@@ -123,7 +128,7 @@ def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Opt
 
 
 def frozen(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Return the data from which another process can make the optimizer again for a copy of its network."""
+    """Return an optimizer as data. From this data and a copy of the network, `thawed` makes the optimizer again."""
     names = [[k for k, g in zip(optimizer._keys, optimizer._group_of, strict=True) if g == i] for i in (0, 1)]
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.groups]
     shared = {"ema_decay": optimizer._ema_decay, "seed": optimizer._seed}
@@ -135,17 +140,17 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
     """Make an optimizer for a network from the data of `frozen`."""
     pairs = zip(known["names"], known["options"], strict=True)
     groups = [{"params": {name: model.params[name] for name in names}, **options} for names, options in pairs]
-    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # older pickles
+    shared = known.get("shared") or {"ema_decay": known["ema_decay"]}  # pickles of older versions
     optimizer: optim.Optimizer = known["class"](groups, **shared)
     optimizer.load_state_dict(known["state"])
     return optimizer
 
 
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
-    """Return a function that computes ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``.
+    """Return a function that computes the penalty ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``.
 
-    Return None if the loss does not contain this penalty: if `alpha` is 0, if the decay is decoupled, or if `solver` is
-    a function.
+    W is all weights of the network. Return None if the loss does not contain this penalty: if `alpha` is 0, if the
+    decay is decoupled, or if `solver` is a function.
     """
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None

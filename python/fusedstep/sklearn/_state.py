@@ -1,4 +1,4 @@
-"""Turn a fitted estimator into plain data and back. pickle, copies and skops use this data."""
+"""Turn a fitted estimator into plain data and back, for pickle, copy and skops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMADE = ("_model", "_models", "_optimizer", "_loss", "_philox", "_stopping", "_
 
 
 def packed(state: State) -> State:
-    """Return the attributes of an estimator. After a fit, plain data replaces this package's objects."""
+    """Return the attributes `state` of an estimator, with plain data in place of this package's objects."""
     if "_model" not in state:
         return state
     model, optimizer, philox = state["_model"], state["_optimizer"], state["_philox"]
@@ -40,7 +40,7 @@ def packed(state: State) -> State:
 
 
 def unpack(estimator: Any) -> None:
-    """Make the objects of an estimator again from plain data."""
+    """Make the objects of an estimator again from the plain data that `packed` returned."""
     plain = estimator.__dict__.pop("_plain", None)
     if plain is None:
         return
@@ -71,7 +71,10 @@ def _model(plain: State) -> nn.Sequential:
 
 
 def _named(known: State) -> State:
-    """Replace the class of the optimizer by its name, and the schedule that its groups share by plain data."""
+    """Return the data `known` of an optimizer with the name of its class, and its schedule as plain data.
+
+    The first group keeps the schedule. Groups that share this schedule have no entry for it.
+    """
     cls: Any = known["class"]
     first, *others = known["options"]
     shared = [{k: v for k, v in other.items() if k != "lr" or v is not first["lr"]} for other in others]

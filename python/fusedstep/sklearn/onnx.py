@@ -28,14 +28,14 @@ from . import MLPClassifier, MLPRegressor
 __all__ = ["register"]
 
 ACTIVATIONS = {nn.ReLU: "Relu", nn.Tanh: "Tanh", nn.Sigmoid: "Sigmoid"}
-IDENTITIES = (nn.Dropout, nn.ActivityPenalty)  # at prediction
+IDENTITIES = (nn.Dropout, nn.ActivityPenalty)  # in a prediction, these layers return their input
 
 
 def register() -> None:
     """Register converters for `MLPClassifier` and `MLPRegressor` of this package in skl2onnx.
 
-    The converted model computes the same as `predict`: it uses the running statistics of batch norm, the snapshots and
-    the averages of weights.
+    The converted model makes the same predictions as the estimator, up to rounding. It contains the running statistics
+    of batch norm, the averaged weights of `ema_decay`, and all networks of `snapshots`.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def register() -> None:
 
 
 class Graph:
-    """Adds the nodes of a network to the graph of skl2onnx."""
+    """Adds the nodes of a network to the ONNX graph that skl2onnx makes."""
 
     def __init__(self, scope: Any, container: Any, dtype: Any) -> None:
         self._scope, self._container, self.dtype = scope, container, np.dtype(dtype)
@@ -104,7 +104,7 @@ class Graph:
         raise TypeError(f"onnx: layers must be those of fusedstep.nn; got {layer!r}")
 
     def _batch_norm(self, layer: nn.BatchNorm, x: str, residual: str | None = None) -> str:
-        """Add ``gamma (x - mean) / sqrt(var + eps) + beta + residual`` as one product and one or two sums."""
+        """Add the nodes for ``gamma (x - mean) / sqrt(var + eps) + beta + residual``, and for the layer's ReLU."""
         kept = {name: np.asarray(array, np.float64) for name, array in {**layer.params, **layer.buffers}.items()}
         scale = kept.get("gamma", 1.0) / np.sqrt(kept["running_var"] + layer.config()["eps"])
         shift = kept.get("beta", 0.0) - kept["running_mean"] * scale
@@ -114,7 +114,10 @@ class Graph:
 
 
 def _outputs(scope: Any, operator: Any, container: Any) -> tuple[Graph, str]:
-    """Add all networks of an estimator with their last activation. Return the name of the mean of their outputs."""
+    """Add all networks of an estimator with their last activation, and the mean of their outputs.
+
+    Return the graph and the name of this mean.
+    """
     estimator = operator.raw_operator
     double = type(operator.inputs[0].type).__name__ == "DoubleTensorType"
     graph, x = Graph(scope, container, np.float64 if double else np.float32), operator.inputs[0].full_name

@@ -1,7 +1,8 @@
 """Read tables with pandas, and turn their columns into numbers for a network.
 
-`read` opens a file. `Columns.fit` decides the kind of each column: number, category or date. `Columns.transform` makes
-the numbers. The fitted values are plain data and are saved with the model.
+`read` reads a file into a DataFrame. `Columns.fit` decides whether a column has numbers, categories or dates, and
+computes values such as medians. `Columns.transform` uses these values to turn a table into an array of numbers. A saved
+model contains them as plain data.
 """
 
 from typing import TYPE_CHECKING

@@ -18,7 +18,8 @@ Series = Any
 
 MOSTLY = 0.9  # if at least this share of the cells are numbers, the kind of the column is "number"
 FEW = 20  # a column with at most this number of different values is neither an identifier nor free text
-# Names of identifiers. Their values may repeat in OFTEN_REPEATED and CAMEL. In NEVER_REPEATED, they must all differ.
+# Patterns of names that identifiers have, such as "user_id". If a name matches only NEVER_REPEATED, the column is an
+# identifier only if all its values differ.
 OFTEN_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid)$|^Unnamed: \d+$", re.IGNORECASE)
 NEVER_REPEATED = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key|index|nr|no|number)$", re.IGNORECASE)
 CAMEL = re.compile(r"[a-z]I[dD]$")
@@ -27,6 +28,8 @@ CAMEL = re.compile(r"[a-z]I[dD]$")
 @dataclass(frozen=True)
 class Column:
     """The kind of a column, and the values that were fitted to its cells.
+
+    The numbers that a column is turned into, as inputs of a network, are called its outputs.
 
     Attributes
     ----------
@@ -44,8 +47,8 @@ class Column:
     missing : bool
         True if there is an additional output, which is 1 where the cell is missing.
     values : list of str
-        For a category, the categories with an output of their own, most frequent first. For a date, the parts of the
-        date, such as "month".
+        If the kind is "category", the categories that have an output of their own, most frequent first. If it is
+        "date", the parts of the date, such as "month".
     other : bool
         True if there is one output for all other categories.
     """
@@ -68,12 +71,12 @@ class Column:
 
     @classmethod
     def of(cls, described: Any) -> Column:
-        """Make a column from its description.
+        """Make a column from a dict that `description` has returned.
 
         Raises
         ------
         ValueError
-            If `described` is not the description of a column.
+            If `described` is not such a dict.
         """
         kinds = {"number": float, "category": str, "date": str, "left out": str}
         known = {f.name: f.default for f in fields(cls) if f.name != "values"} | {"values": []}
@@ -83,7 +86,8 @@ class Column:
         texts = (column.name, column.kind, column.note, column.decimal, column.format, *column.values)
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                f"a column must have strings as values, and kind must be one of {', '.join(kinds)}; got {described!r}"
+                "a column's name, kind, note, decimal, format and all elements of its values must be strings, and its "
+                f"kind must be one of {', '.join(kinds)}; got {described!r}"
             )
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
@@ -93,13 +97,16 @@ class Column:
 def decide(
     frame: Frame, drop: Collection[str] = (), categorical: Collection[str] = (), numeric: Collection[str] = ()
 ) -> list[Column]:
-    """Return the kind of each column. The user chooses the kind of the columns in `drop`, `categorical` and `numeric`.
+    """Decide the kind of each column of a table.
+
+    The user has chosen the kind of some columns: those in `drop` are left out, those in `categorical` are categories,
+    and those in `numeric` are numbers.
 
     Raises
     ------
     TableError
-        If a column in these lists is missing or is in two of them, or if columns cannot be used. The message has the
-        names of all columns that cannot be used.
+        If the table does not have a column that the user has named, if two of the three arguments contain the same
+        column, or if columns cannot be used. The message has the names of all columns that cannot be used.
     """
     _check_names(frame, drop, categorical, numeric)
     columns, unusable = [], {}
@@ -119,9 +126,9 @@ def decide(
         except TableError as error:
             unusable[name] = f"{name!r} ({error})"
     if unusable:
-        what = "these columns" if len(unusable) > 1 else "this column"
+        what, them = ("these columns", "them") if len(unusable) > 1 else ("this column", "it")
         drop = ",".join(unusable)
-        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave out with --drop {drop}")
+        raise TableError(f"cannot use {what}: {_listed(list(unusable.values()))}; leave {them} out with --drop {drop}")
     return columns
 
 
@@ -141,7 +148,11 @@ def _check_names(frame: Frame, drop: Collection[str], categorical: Collection[st
 
 
 def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
-    """Decide the kinds of all columns of ordinary numbers at once, because a table may have many of them."""
+    """Decide the kinds of all columns of ordinary numbers at once, because a table may have many of them.
+
+    The result does not contain the columns in `named`, whose kind the user has chosen. It also does not contain columns
+    with infinite values, which are refused later.
+    """
     names = [n for n, dtype in frame.dtypes.items() if n not in named and dtype.kind in "iuf"]
     if not names:
         return {}
@@ -151,7 +162,7 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
     empty, missing = gone.all(axis=0), gone.any(axis=0)
     block[:, empty] = 0.0
     constant: Any = np.nanmin(block, axis=0) == np.nanmax(block, axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite values are refused later
+    with np.errstate(invalid="ignore", over="ignore"):
         steps = np.diff(block, axis=0)
     counter: Any = ((steps == 1).all(axis=0) | (steps == -1).all(axis=0)) & (len(block) > FEW)
     found = {}
@@ -161,9 +172,7 @@ def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
         if empty[i] or (constant[i] and not missing[i]):
             found[name] = Column(name, "left out", "empty" if empty[i] else "has one value only")
         elif counter[i] or (_may_be_named_so(name) and _named_as_identifier(name, frame[name])):
-            found[name] = Column(
-                name, "left out", "identifier: the numbers of the rows" if counter[i] else "identifier"
-            )
+            found[name] = Column(name, "left out", "identifier: row numbers" if counter[i] else "identifier")
         else:
             found[name] = Column(name, "number")
     return found
@@ -174,7 +183,11 @@ def _may_be_named_so(name: str) -> bool:
 
 
 def _named_as_identifier(name: str, column: Series) -> bool:
-    """Return True if the column has the name of an identifier, and its values are whole numbers or strings."""
+    """Return True if a column has the name and the values of an identifier.
+
+    An identifier has strings or whole numbers, of which more than FEW are different. If its name matches only
+    NEVER_REPEATED, all its values must differ.
+    """
     if not _may_be_named_so(name):
         return False
     often = OFTEN_REPEATED.search(name) or CAMEL.search(name)
@@ -241,7 +254,7 @@ def _as_asked_number(column: Series) -> Column:
     numbers = as_numbers(values, decimal)
     good = np.isfinite(numbers)
     if not good.any():
-        raise TableError("--numeric needs a cell that is a finite number")
+        raise TableError("no cell is a finite number, which --numeric needs")
     return Column(str(column.name), "number", _odd(values[~good]), decimal=decimal)
 
 
@@ -254,5 +267,5 @@ def _text(name: str, texts: Series, rows: int) -> Column:
     if different > FEW and different > 0.5 * len(texts):
         words = texts.str.split().str.len().mean()
         alike = different >= 0.95 * len(texts) and words < 3
-        return Column(name, "left out", "identifier: differs in every row" if alike else "free text")
+        return Column(name, "left out", "identifier: almost all values differ" if alike else "free text")
     return Column(name, "category")

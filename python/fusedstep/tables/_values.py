@@ -28,7 +28,7 @@ def is_number_type(column: Series) -> bool:
 def as_numbers(column: Series, decimal: str = ".") -> Any:
     """Return the cells as float64, and nan for cells that are no numbers.
 
-    With the decimal sign ".", 12 and 1,234.5 and 12 % and 3 € are numbers. With the decimal sign ",", 1.234,5 is a
+    If `decimal` is ".", the cells "12", "1,234.5", "12 %" and "3 €" are numbers. If it is ",", the cell "1.234,5" is a
     number.
     """
     pandas = need("pandas", "pandas")
@@ -50,7 +50,7 @@ def as_numbers(column: Series, decimal: str = ".") -> Any:
 
 
 def decimal_of(column: Series, usual: str = ".") -> str:
-    """Return the decimal sign with which more cells are numbers. If the counts are equal, return `usual`."""
+    """Return the decimal sign, "." or ",", with which more cells are numbers. If both have as many, return `usual`."""
     other = "," if usual == "." else "."
     counts = {sign: int(np.isfinite(as_numbers(column, sign)).sum()) for sign in (usual, other)}
     return other if counts[other] > counts[usual] else usual
@@ -59,7 +59,8 @@ def decimal_of(column: Series, usual: str = ".") -> str:
 def as_texts(column: Series) -> Series:
     """Return the cells as strings without spaces around them. A missing cell is None.
 
-    If all numbers of a column are whole, 1.0 becomes "1", because pandas stores integers with missing cells as floats.
+    If all numbers of a column are whole, 1.0 becomes "1". The reason is that pandas stores a column of integers as
+    floats if cells are missing.
     """
     if is_number_type(column):
         whole = column.dropna()
@@ -70,7 +71,10 @@ def as_texts(column: Series) -> Series:
 
 
 def date_format(column: Series) -> str | None:
-    """Return the date format of at least 90% of the cells, or None. If pandas stores the cells as dates, return ""."""
+    """Return the date format that at least 90% of the different cells have, or None if there is no such format.
+
+    If pandas stores the cells as dates, return "".
+    """
     if column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"):
         return ""
     values = column.dropna()
@@ -88,7 +92,10 @@ def date_format(column: Series) -> str | None:
 
 
 def as_dates(column: Series, form: str) -> Series:
-    """Return times without a time zone. Cells that are not dates become NaT."""
+    """Return the cells as times without a time zone. `form` is the result of `date_format`.
+
+    Cells that are not dates of this format become NaT.
+    """
     pandas = need("pandas", "pandas")
     if date_format_is_needed(column):
         column = pandas.to_datetime(column.astype(object), format=form or "ISO8601", errors="coerce", utc=True)

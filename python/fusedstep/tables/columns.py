@@ -24,13 +24,13 @@ DATE_PARTS = {
     "weekday": lambda t: t.dt.day_of_week,
     "hour": lambda t: t.dt.hour + t.dt.minute / 60,
 }
-SHOWN = 40  # if there are more columns, `Columns.table` puts equal conversions into one row
+SHOWN = 40  # if there are more columns, `Columns.table` puts columns with equal conversions into one row
 
 
 class Columns:
     """The conversion of each column of a table into inputs of a network, fitted to the training rows.
 
-    The outputs of a column depend on its kind::
+    The inputs of the network that come from a column are called its outputs. They depend on the kind of the column::
 
         number     the number, or the median of the training rows if the number is missing
         category   one output per category: 1 in the rows of this category, else 0
@@ -38,8 +38,9 @@ class Columns:
         left out   no output
 
     Rare categories share one output. A category is rare if it has fewer than 3 training rows, or if 30 categories are
-    more frequent. If no category has 3 rows, the first 30 still have outputs of their own. If a column has exactly two
-    categories and no missing cells, it has an output for only one of them.
+    more frequent. If no category has 3 rows, the 30 most frequent categories still have outputs of their own. If a
+    column has exactly two categories, neither of them rare, and no missing cells, it has an output for only one of
+    them.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
@@ -89,8 +90,9 @@ class Columns:
         Raises
         ------
         TableError
-            If there is no column of a given name, or if columns cannot be used. The message has the names of all
-            columns that cannot be used.
+            If the table does not have a column that `drop`, `categorical` or `numeric` contains, if two of these
+            contain the same column, or if columns cannot be used. The message has the names of all columns that cannot
+            be used.
         """
         kinds = decide(frame, drop, categorical, numeric)
         training, dtypes = frame.iloc[rows], dict(frame.dtypes)
@@ -111,7 +113,7 @@ class Columns:
         Raises
         ------
         TableError
-            If the table lacks columns, or has columns that the table of the fit did not have. The message has all their
+            If the table lacks columns, or has columns that the table given to `fit` did not have. The message has their
             names.
         """
         self.check_names(frame)
@@ -133,12 +135,10 @@ class Columns:
         missing = [column.name for column in self.used if column.name not in there]
         known = {column.name for column in self.columns} | set(extra_ok)
         extra = [str(name) for name in frame.columns if name not in known]
-        parts = [f"the table lacks {_listed(missing)}"] * bool(missing) + [
-            f"the table also has {_listed(extra)}"
-        ] * bool(extra)
+        parts = [f"it lacks {_listed(missing)}"] * bool(missing) + [f"it also has {_listed(extra)}"] * bool(extra)
         if parts:
             raise TableError(
-                f"the table must have the columns {_listed([c.name for c in self.used])}; {' and '.join(parts)}"
+                f"the table must have the columns {_listed([c.name for c in self.used])}; {'; '.join(parts)}"
             )
 
     def description(self) -> list[dict[str, Any]]:
@@ -147,19 +147,22 @@ class Columns:
 
     @classmethod
     def of(cls, description: Any) -> Columns:
-        """Make the object again from its description.
+        """Make the object again from the list that `description` has returned.
 
         Raises
         ------
         ValueError
-            If `description` does not describe columns.
+            If the argument is not such a list.
         """
         if not isinstance(description, list):
             raise ValueError(f"columns must be a list; got {description!r}")
         return cls([Column.of(described) for described in description])
 
     def table(self) -> list[list[str]]:
-        """Return rows of (column, kind, conversion). If there are many columns, equal conversions share a row."""
+        """Return rows of (column, kind, conversion).
+
+        If there are more than 40 columns, columns with the same kind and the same conversion share a row.
+        """
         rows = [[column.name, column.kind, _treatment(column)] for column in self.columns]
         if len(rows) <= SHOWN:
             return rows
@@ -187,7 +190,7 @@ def _outputs(column: Column) -> list[str]:
 
 
 def _learn_numbers(training: Frame, frame: Frame) -> tuple[dict[str, float], dict[str, bool]]:
-    """Return for each column the median of the training rows, and True if a cell of these rows is missing."""
+    """Return two dicts by column name: the median of the training rows, and True if a cell of these rows is missing."""
     if not frame.shape[1]:
         return {}, {}
     block = training.to_numpy(dtype=np.float64)
@@ -220,7 +223,7 @@ def _learn(column: Column, training: Frame) -> Column:
     kept = kept or [str(value) for value in counts.index[:MOST_CATEGORIES]]
     other, missing = len(kept) < len(counts), bool(texts.isna().any())
     if len(kept) == 2 and not other and not missing:
-        kept = kept[1:]  # a row that is not in this category is in the other category
+        kept = kept[1:]  # one output is enough, because each row is in one of the two categories
     return dataclasses.replace(column, values=kept, other=other, missing=missing)
 
 
@@ -233,7 +236,10 @@ def _learn_dates(column: Column, times: Series) -> Column:
 
 
 def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> None:
-    """Write many columns of ordinary numbers into X at once, with the outputs that mark missing cells."""
+    """Write many columns of ordinary numbers into X at once, with the outputs that mark missing cells.
+
+    `plain` has each of these columns, and the index of its first output in X.
+    """
     if not plain:
         return
     block = frame[[column.name for column, _ in plain]].to_numpy(dtype=np.float64)
@@ -244,7 +250,7 @@ def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> Non
 
 
 def _inputs(column: Column, cells: Series) -> Array:
-    """Return the outputs of one column, with the shape (n, outputs)."""
+    """Return the outputs of one column. The shape is (number of cells, number of outputs)."""
     if column.kind == "number":
         numbers = as_numbers(cells, column.decimal)
         gone = ~np.isfinite(numbers)
@@ -272,11 +278,11 @@ def _treatment(column: Column) -> str:
     if column.kind == "left out":
         return column.note
     if column.kind == "number":
-        return ("scaled" + f"; missing: the median {column.fill:.6g}, and an output" * column.missing) + note
+        return ("scaled" + f"; missing: the median {column.fill:.6g}, and 1 in an extra output" * column.missing) + note
     if column.kind == "date":
         parts = ", ".join(column.values)
-        return f"{parts}" + "; missing: the median, and an output" * column.missing + note
+        return f"{parts}" + "; missing: the median, and 1 in an extra output" * column.missing + note
     if len(column.values) == 1 and not column.other:
-        return f"1 for {column.values[0]}, else 0" + ", and an output for missing" * column.missing + note
+        return f"1 for {column.values[0]}, else 0" + "; missing: 1 in an extra output" * column.missing + note
     values = _listed(column.values, 6) + ", all others" * column.other + ", missing" * column.missing
     return f"an output for each of: {values}" + note

@@ -27,6 +27,7 @@ SUFFIXES = (*TEXT, *PARQUET, *(f".csv{suffix}" for suffix in OPEN))
 DELIMITERS = ",;\t|"
 SAMPLE = 200_000  # number of characters at the start of a file that are searched for the decimal sign
 
+# Cells that are missing values: NO_VALUE in the target column, NO_CELL in all other columns.
 NO_VALUE = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "<NA>", "#N/A", "NULL", "null")
 NO_CELL = (*NO_VALUE, "None", "none", "?", "-", "--", ".", "n.a.", "na", "missing")
 
@@ -112,7 +113,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _decoded(path: Path, data: bytes) -> str:
-    """Decode UTF-16 if the data begin with its byte order mark. Else try UTF-8, Windows-1252 and latin-1, in order."""
+    """Decode UTF-16 if the data begin with its byte order mark. Else try UTF-8, then Windows-1252, then latin-1."""
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     for encoding in ["utf-16"] if marked else ["utf-8-sig", "cp1252", "latin-1"]:
         try:
@@ -204,7 +205,7 @@ def _decimal(sample: str, delimiter: str) -> str:
     Cells like 1.500 are ignored, because the point can be a decimal sign or can separate thousands.
     """
     if delimiter == ",":
-        return "."  # quoted cells may have a decimal comma; pandas first reads such columns as strings
+        return "."  # if quoted cells have a decimal comma, pandas reads their column as strings
     start, end = rf'(?:^|[{delimiter}"])\s*[-+]?', rf'\s*(?=$|[{delimiter}"])'
     comma = re.search(rf"{start}\d+(?:\.\d{{3}})*,\d+{end}", sample, re.MULTILINE)
     dot = re.search(rf"{start}\d+\.(?!\d{{3}}{end})\d+{end}", sample, re.MULTILINE)

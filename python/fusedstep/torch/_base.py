@@ -50,8 +50,8 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     _zero: Any = None  # a weak reference to the ZeroRedundancyOptimizer that has made this optimizer
     _binding: Binding | None = None  # all parameters and states, prepared for the kernel
-    _plan: _core.Plan | None = None  # the binding's plan, which takes steps; None if a step needs `_step_with_care`
-    _swapped: _core.Plan | None = None  # the plan whose parameters are swapped, inside `averaged` or `lookahead`
+    _plan: _core.Plan | None = None  # the binding's C++ object that takes steps; None if a step needs `_step_with_care`
+    _swapped: _core.Plan | None = None  # inside `averaged` or `lookahead`, the plan whose parameters have other values
     _info: StepInfo | None = None  # the result of the last step
     _steps_rows: bool = False  # True after a step with sparse gradients
 
@@ -88,10 +88,11 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True if the step, not GradScaler, divides the gradients by the scale.
+        """True if the step, not GradScaler, divides the gradients by the scale of the loss.
 
-        GradScaler cannot divide float16 gradients, so the step divides them. GradScaler divides all other gradients
-        before the step, and the user can then clip them. Lightning refuses to clip gradients if this property is True.
+        It is True if a parameter is float16, because GradScaler cannot divide float16 gradients. Otherwise GradScaler
+        divides the gradients before the step, so that the user can clip them. Lightning refuses to clip gradients if
+        this property is True.
         """
         return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
 
@@ -106,7 +107,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @property
     def master_weights(self) -> bool:
-        """True if each 16-bit parameter has a float32 master weight, whose missing bits are in the state."""
+        """True if the optimizer keeps a float32 master weight for each 16-bit parameter."""
         return self._master_weights
 
     @property
@@ -225,14 +226,14 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @_uncompiled
     def _step_with_care(self, grad_norm: float | None, rows: Rows | None = None, directed: bool = False) -> None:
-        """Take a step that may need more than one call of `_core.Plan.step`.
+        """Take a step for which one call of `_core.Plan.step` may not be enough.
 
-        A step may need more calls, for example, if the parameters have changed since the last step, or if each rank has
-        only a part of the gradients.
+        For example, parameters or states may have been replaced since the last step, or each rank may have only a part
+        of the gradients.
 
-        If `directed` is True, `rows` contains directions that replace gradients; see `DirectedSteps`. In this case, the
-        caller computes the norm over all ranks and applies `clip_value` before the call. After the call, the caller
-        applies `zero_grads`.
+        `rows` contains the sparse gradients. But if `directed` is True, it contains directions that replace gradients;
+        see `DirectedSteps`. In this case, the caller computes the norm over all ranks and applies `clip_value` before
+        the call. After the call, the caller applies `zero_grads`.
         """
         self._require_own("step")
         found_inf = self._found_inf()
@@ -275,9 +276,10 @@ class FusedOptimizer(torch.optim.Optimizer):
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
-        """Call the action with the binding. If the result is None, call the action again with a new binding.
+        """Call `action` with the binding: all parameters and states, prepared for the kernel.
 
-        The result None means that the optimizer has changed since the binding was made.
+        The action returns None if the optimizer has changed since the binding was made. The action is then called again
+        with a new binding.
         """
         for _ in range(2):
             binding = self._bound()
@@ -322,7 +324,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         raise RuntimeError(f"{type(self).__name__}: param_groups and state must not change during a step")
 
     def _of_model(self, p: Tensor) -> Tensor:
-        """Return the model's parameter whose gradient is used to step `p`."""
+        """Return the model's parameter whose gradient steps `p`. It is `p` itself, except in `OffloadedOptimizer`."""
         return p
 
     def _drop_gradient(self, p: Tensor) -> None:
@@ -337,16 +339,16 @@ class FusedOptimizer(torch.optim.Optimizer):
             _core.drop_gradients(group["params"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a dict with the format of torch's optimizer of this name.
+        """Return a dict with the format of torch's optimizer of the same name.
 
-        With `master_weights`, the states of bfloat16 parameters contain checksums, ``"low_sum"``. If this rank has only
-        a part of a parameter, the dict does not contain the checksums of this parameter. After a load, they are
+        With `master_weights`, the state of a bfloat16 parameter contains checksums of the parameter, ``"low_sum"``. If
+        this rank has only a part of the parameter, the dict does not contain these checksums. After a load, they are
         computed again.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state dict of this optimizer, or of torch's optimizer with this name.
+        """Load a state dict of this optimizer, or of torch's optimizer of the same name.
 
         If an error is raised, nothing is changed.
 
@@ -388,8 +390,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         """Return a context in which the parameters have the values of their averages.
 
         The averages are swapped into the parameters in place. At the end of the context, the parameters get back their
-        old values, bit for bit. The averages are those of `ema_decay`. A schedule-free optimizer without `ema_decay`
-        uses its own averages.
+        old values, bit for bit. The averages are the exponential moving averages that `ema_decay` switches on. A
+        schedule-free optimizer without `ema_decay` uses its own averages.
 
         Raises
         ------
@@ -411,7 +413,10 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Swap the parameters with copies of the values, all in one call, and swap back at the end."""
+        """Return a context in which each parameter in `values` has the given value. At the end, it gets back its own.
+
+        `method` is the name of the public method, for error messages.
+        """
         self._require_own(method)
         binding = self._bound()
         plan, holder = binding.plan, object()

@@ -1,4 +1,4 @@
-"""Blocks of tensors that are divided among ranks. A block is 256 consecutive elements in memory.
+"""Blocks of 256 elements, in tensors that are divided among ranks. The elements of a block are consecutive in memory.
 
 With 8-bit states, each block has a scale. Blocks are counted from the first element of the whole tensor. If a rank's
 part of the tensor begins in the middle of a block, the part cannot have a scale for this block.
@@ -43,7 +43,8 @@ def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
 def refuse_parts(where: str, p: Tensor) -> None:
     """Raise an error if a rank has only a part of a parameter.
 
-    Optimizers that use the norm of a parameter call this function, because each part would have another norm.
+    Optimizers that use the norm of a parameter call this function, because the norm of a part is not the norm of the
+    whole parameter.
     """
     cut = is_shard(p) and _cuts(p)
     if cut or is_of_fsdp1(p):
@@ -68,7 +69,8 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
     if is_shard(p) and _cuts(p) and not _is_cut_at_blocks(p):
         raise ValueError(
             f"{where} must be cut along its first axis at multiples of {BLOCK} elements {hint}; got "
-            f"{placement_of(p)} of {tuple(p.shape)} on {p.device_mesh.shape} ranks"  # type: ignore[attr-defined]
+            f"{placement_of(p)} and the shape {tuple(p.shape)} on a mesh of "
+            f"{p.device_mesh.shape} ranks"  # type: ignore[attr-defined]
         )
 
 
@@ -127,9 +129,10 @@ def _together(p: Tensor) -> tuple[int, int]:
 
 
 def _is_regular(p: Tensor) -> bool:
-    """Return True if the blocks of a tensor form a table. Each line of the table has the blocks of one set of rows.
+    """Return True if it is certain that all groups of rows have equally many blocks.
 
-    `_together` returns the number of rows in a set and the number of blocks in a line.
+    A group is the smallest number of rows whose elements fill whole blocks; see `_together`. Only the last group of a
+    tensor may have fewer rows.
     """
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0
@@ -146,8 +149,8 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 def _shape(p: Any) -> tuple[int, ...]:
     """Return the shape of a DTensor that has one number for each block of `p`.
 
-    If possible, the shape is that of the table in `_is_regular`. Then any number of ranks divides the lines of the
-    table in the same way as the rows of `p`.
+    If all groups of rows have equally many blocks (see `_is_regular`), the shape is (groups, blocks of a group). Then
+    the groups are divided among any number of ranks in the same way as the rows of `p`.
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

@@ -46,14 +46,17 @@ class Raw(NamedTuple):
 class DirectedSteps(FusedOptimizer):
     """Base of optimizers whose kernel gets directions in place of gradients."""
 
-    #: Options of a group that the optimizers for arrays do not have.
+    #: Options of a parameter group that this optimizer has, but the optimizer of this name for NumPy arrays does not.
     own_extras: tuple[str, ...] = ()
     #: False if 16-bit gradients are converted to float32 before the direction is computed.
     in_type_of_gradient = False
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise an error if a parameter of the group is complex or a DTensor."""
+        """Raise an error if this class cannot step group k of an optimizer.
+
+        Complex parameters are refused, and so are DTensors in a group without ``adamw=True``.
+        """
         group = optimizer.param_groups[k]
         for what, p in named(f"{cls.__name__}: param_groups[{k}]: ", group):
             if p.is_complex():
@@ -133,9 +136,12 @@ class DirectedSteps(FusedOptimizer):
     def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
         """Take a step with directions in place of gradients. If the step was not skipped, write the new states.
 
+        The gradients `raw` are multiplied by `factor`, which clips them and removes a GradScaler's scale. Then the
+        directions are computed from them. The kernel also multiplies the directions by `factor`, as if they were
+        gradients. So they are divided by `factor` before the kernel gets them.
+
         `fused` takes the step with the kernel. It returns True if the step was taken, False if it was skipped, and None
-        if the gradients were not used. The kernel multiplies directions by `factor`, as if they were gradients. So the
-        directions are divided by `factor` before the call.
+        if the gradients were not used.
         """
         self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []
@@ -182,7 +188,10 @@ class DirectedSteps(FusedOptimizer):
         return True
 
     def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        """Return (changes of states, direction) of a parameter. If `rows` is given, `g` has only these rows."""
+        """Return (changes of states, direction) of a parameter with the gradient `g`.
+
+        If the gradient is sparse, `rows` has the indices of its rows, and `g` has only these rows.
+        """
         own = self._own(p, options)
         where = ... if rows is None else rows
         taken = self.state.get(p, {}).get("step", 0)

@@ -20,7 +20,8 @@ Tensor = torch.Tensor
 class Hosts:
     """The hosts of all parameters. This class copies gradients from parameters to hosts, and values back.
 
-    A host may be the parameter itself or a copy; see `OffloadedOptimizer`.
+    A host is the tensor in the CPU's memory that the optimizer steps in place of a parameter of the model. It is a copy
+    of the parameter, or the parameter itself; see `OffloadedOptimizer`.
 
     Parameters
     ----------
@@ -29,9 +30,10 @@ class Hosts:
     dtype : torch.dtype
         The dtype of the hosts.
     keeps_bits : bool
-        True if hosts of 16-bit parameters have 16 bits, because a state of the optimizer has the missing bits.
+        True if hosts of 16-bit parameters have the dtype of their parameters instead. The state of the optimizer then
+        has the bits that a float32 host would have in addition.
     reads_any : bool
-        True if the optimizer can read gradients whose dtype is not the parameter's dtype.
+        True if the optimizer can read gradients whose dtype is not the host's dtype.
     """
 
     def __init__(self, label: str, dtype: torch.dtype, keeps_bits: bool, reads_any: bool) -> None:
@@ -43,7 +45,7 @@ class Hosts:
         self._buffers: dict[tuple[Tensor, torch.dtype], Tensor] = {}  # memory for gradients, made at the first use
         self._arriving: dict[Tensor, Tensor] = {}  # host -> gradient, which is being copied from the device
         self._given: dict[Tensor, Tensor] = {}  # host -> gradient that has been put into the host's `grad`
-        self._sent: dict[Tensor, int] = {}  # parameter -> its version when it last had the same values as its host
+        self._sent: dict[Tensor, int] = {}  # parameter -> its `_version` when its values were last those of its host
         self._stream: torch.cuda.Stream | None = None
         self._after = AfterReduction(label)
 
@@ -72,7 +74,7 @@ class Hosts:
         return host
 
     def keep(self, hosts: Iterable[Tensor]) -> None:
-        """Forget all other hosts, and remove the hooks of their parameters."""
+        """Forget all hosts except the given ones, and remove the hooks of the parameters of the forgotten hosts."""
         kept = set(hosts)
         for host in [h for h in self.models if h not in kept]:
             p = self.models.pop(host)
@@ -111,9 +113,10 @@ class Hosts:
 
     @torch.no_grad()
     def _widen(self, p: Tensor) -> None:
-        """If a parameter in the CPU's memory has a 16-bit gradient, convert it to float32.
+        """If a parameter in the CPU's memory has a 16-bit gradient, convert the gradient to float32.
 
-        This function runs before another gradient is added.
+        This function runs before a further backward pass adds to the gradient. In a process of torch.distributed, it
+        does nothing.
         """
         if p.grad is None or p.grad.dtype == torch.float32:
             return

@@ -36,7 +36,7 @@ def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) 
 
 
 def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
-    """Return a state dict without the checksums "low_sum" of parameters of which this rank has only a part.
+    """Remove the checksums "low_sum" of each parameter of which this rank has only a part. Return the state dict.
 
     The checksums depend on the part, so other ranks cannot use them.
     """
@@ -47,9 +47,9 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Remove the checksums "low_sum" that do not come from the state dict.
+    """If checksums "low_sum" in the optimizer's state do not come from the state dict, remove them.
 
-    The next step computes them again. Before this step, the user loads the parameters of the model too.
+    The next step computes them again, because the user may load the parameters of the model before this step.
     """
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
@@ -67,8 +67,8 @@ def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
     """Restore the options that torch's parameter groups do not have, if the state dict lacks them.
 
-    The option ``state_dtype`` always keeps the value of the optimizer. States that were saved in another dtype are
-    converted.
+    The option ``state_dtype`` always keeps the value that it had before the load. States that were saved in another
+    dtype are converted.
     """
     for group, mine, saved in zip(opt.param_groups, own, state_dict["param_groups"], strict=True):
         group.update({name: mine[name] for name in opt.extras if name in mine and name not in saved})

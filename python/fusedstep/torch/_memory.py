@@ -22,8 +22,8 @@ def served(x: Tensor, *others: Tensor | None) -> bool:
     """Return True if the kernels can use these tensors.
 
     All tensors must be dense and on the CPU, and must have x's dtype. The kernels must support this dtype. The result
-    is False for subclasses of Tensor. It is also False under torch.compile, tracing, `torch.func` and forward-mode
-    differentiation, because these work only with torch's own operators.
+    is False for subclasses of Tensor other than Parameter. It is also False under torch.compile, tracing, `torch.func`
+    and forward-mode differentiation, because these work only with torch's own operators.
     """
     dtype = x.dtype
     if is_transformed() or not known(x) or x.is_neg():
@@ -72,7 +72,7 @@ def array_of(t: Tensor) -> Array:
 
 
 def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
-    """Return an uninitialized tensor for an output, with these strides or in C order.
+    """Return an uninitialized tensor for an output. If `strides` is None, it is in C order.
 
     If the tensor is large, huge pages are requested, as in NumPy.
     """

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
     @property
     def is_random(self) -> bool:
-        """True if steps use stochastic rounding. A step then needs its number, on which the random bits depend."""
+        """True if steps use stochastic rounding. The random bits then depend on the number of the step."""
         return self.rounding == "stochastic" or (self.rounding == "" and self.state_dtype in ("bfloat16", "uint8"))
 
 

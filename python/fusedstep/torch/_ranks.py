@@ -17,13 +17,15 @@ import torch
 import torch.distributed as dist
 
 Tensor = torch.Tensor
-#: For one set of gradients: the sum of squares s, s * 2^-1200, s * 2^1200, and True if all elements are finite.
+#: For one set of gradients: the sum of squares s, s * 2^-1200, s * 2^1200, and True if all elements are finite. The
+#: second and third number are used if s is too large or too small for a float64.
 Squares = tuple[float, float, float, bool]
 _FIELDS = 4
 
 _MESSAGE_BYTES = 512
 _LEAST_EXACT = 2.0**-970  # in smaller sums, squares may have lost digits by underflow
-#: The maximum relative difference between sums of squares of copies. Different machines may round differently.
+#: If ranks have copies of a gradient, the maximum relative difference between the copies' sums of squares. It is not 0,
+#: because different machines may round differently.
 _COPIES_MAY_DIFFER = 1e-2
 
 
@@ -39,17 +41,17 @@ def is_shard(t: Any) -> bool:
 
 
 def local_of(t: Any) -> Any:
-    """Return the local tensor of a DTensor. Return any other tensor itself."""
+    """Return this rank's part of a DTensor. Return any other tensor itself."""
     return t._local_tensor if is_shard(t) else t
 
 
 def placement_of(t: Any) -> str:
     """Return a text about the placement of a tensor, for error messages."""
-    return f"a DTensor of {tuple(t.placements)}" if is_shard(t) else "an ordinary tensor"
+    return f"a DTensor with placements {tuple(t.placements)}" if is_shard(t) else "an ordinary tensor"
 
 
 def placed_alike(a: Any, b: Any) -> bool:
-    """Return True if two tensors have the same placements on the same device mesh."""
+    """Return True if two DTensors have the same placements on the same device mesh, or if neither is a DTensor."""
     if not (is_shard(a) and is_shard(b)):
         return is_shard(a) == is_shard(b)
     return bool(a.placements == b.placements and a.device_mesh == b.device_mesh)
@@ -94,11 +96,12 @@ class Ranks:
         For each axis of the grid, the process group along this axis.
     cuts : dict of Tensor to tuple of int
         For each parameter, the axes of the grid along which the parameter is divided. Along the other axes, the ranks
-        have copies.
+        have copies. The attribute ``cuts`` is a list of the different tuples.
     unknown : str
         The reason why the process groups are unknown. Empty if they are known.
     by_hand : bool
-        True if the user gave the process group. Then the group is checked.
+        True if the user gave the process group. Then `decide` raises an error if two ranks seem to have the same
+        gradients.
     """
 
     def __init__(
@@ -114,22 +117,29 @@ class Ranks:
         self._class_of = {p: self.cuts.index(cut) for p, cut in cuts.items()}
 
     def classes_of(self, params: Iterable[Tensor]) -> list[int]:
-        """Return, for each parameter, the index in ``self.cuts`` of the axes along which it is divided."""
+        """Return an index for each parameter: ``self.cuts[index]`` are the axes along which the parameter is divided.
+
+        ``self.cuts`` is a list of tuples.
+        """
         return [self._class_of[p] for p in params]
 
     def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
-        """Return (any rank has found an inf, norm of the gradients of all ranks). The result is equal on all ranks.
+        """Return True if any rank has found an inf or NaN, and the norm of the gradients of all ranks.
+
+        Both results are the same on all ranks.
 
         Parameters
         ----------
         squares : callable
-            Makes all checks of a step. Returns the sums of squares of this rank, one entry for each of ``self.cuts``.
-            May raise an error.
+            Makes all checks of a step. Returns the sums of squares of this rank's gradients: one `Squares` for each
+            element of ``self.cuts``. May raise an error.
         found_inf : bool
-            True if this rank has found an inf.
+            True if the GradScaler of this rank has found an inf or NaN.
 
         Raises
         ------
+        ValueError
+            If the process groups are unknown or wrong, or if gradients that should be copies of each other differ.
         RuntimeError
             If `squares` has raised an error on another rank. If `squares` raises an error on this rank, this method
             raises the same error.
@@ -139,7 +149,7 @@ class Ranks:
         error, sums = None, [(0.0, 0.0, 0.0, True)] * len(self.cuts)
         try:
             found = squares()
-            sums[: len(found)] = found  # `found` is shorter if no parameter with the last of `cuts` is trained
+            sums[: len(found)] = found  # `found` has no sums of the last of `self.cuts` if their parameters are frozen
         except BaseException as e:  # also for Ctrl-C, because the other ranks wait for this rank
             error = e
         table = self._gather([error is not None, found_inf, *(x for of_class in sums for x in of_class)])
@@ -151,7 +161,7 @@ class Ranks:
         return bool(table[..., 1].any()), _norm(rows)
 
     def _device(self) -> torch.device:
-        """Return the device for messages in these process groups: the CPU if a group supports it."""
+        """Return the device for messages in the process groups: the CPU if one of the groups supports it."""
         kinds = {device.type for group in self.groups for device in group._device_types}
         return torch.device("cpu" if "cpu" in kinds or not kinds else sorted(kinds)[0])
 
@@ -165,7 +175,8 @@ class Ranks:
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
         """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        The list has one entry for each part of these gradients, in the order of the ranks. Copies are left out.
+        `table` has the sums of all ranks. The result has one entry for each part of these gradients, in the order of
+        the ranks. If several ranks have copies of a part, the part has one entry.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):
@@ -184,7 +195,10 @@ class Ranks:
             )
 
     def _refuse_copies(self, sums: list[float]) -> None:
-        """Raise an error on all ranks if two ranks have the same sum, because these gradients would be added twice."""
+        """Raise an error on all ranks if two ranks have the same sum of squares.
+
+        Then the two ranks probably have the same gradients, and the norm would contain these gradients twice.
+        """
         brought = [x for x in sums if x > 0 and math.isfinite(x)]
         if len(set(brought)) < len(brought):
             raise ValueError(
@@ -195,7 +209,7 @@ class Ranks:
             )
 
     def _raise_everywhere(self, error: BaseException | None) -> None:
-        """Raise the error of this rank. On a rank without an error, raise an error with the text of another rank."""
+        """Raise the error of this rank. If it has none, raise a RuntimeError with the message of another rank."""
         text = "" if error is None else f"rank {dist.get_rank()}: {type(error).__name__}: {error}"
         raw = text.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b"\0")
         table = torch.tensor(list(raw), dtype=torch.uint8, device=self._device())
@@ -210,14 +224,17 @@ class Ranks:
 
 
 def gathered(table: Tensor, group: Any) -> Tensor:
-    """Return the tensors of all ranks of a group, stacked in the order of the ranks."""
+    """Return the tensors `table` of all ranks of a group, stacked in the order of the ranks."""
     rows = [torch.empty_like(table) for _ in range(dist.get_world_size(group))]
     dist.all_gather(rows, table, group=group)
     return torch.stack(rows)
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the square root of the total of all sums. If the total is too large or too small, use the scaled sums."""
+    """Return the square root of the total of all sums. Each row is a `Squares`.
+
+    If the total is too large or too small for a float64, the scaled sums are used.
+    """
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:
         total, lowered, raised, finite = total + one, lowered + low, raised + high, finite and bool(is_finite)
@@ -227,7 +244,7 @@ def _norm(rows: list[list[float]]) -> float:
 
 
 def may_be_shared() -> bool:
-    """Return True if the gradients may be divided among ranks. This check is fast."""
+    """Return False if gradients cannot be divided among ranks in this process. Unlike `ranks_of`, this is fast."""
     return shard_type() is not None or (dist.is_available() and dist.is_initialized())
 
 
@@ -281,7 +298,7 @@ def _ranks_of_meshes(label: str, params: Sequence[Any]) -> Ranks:
 
 
 def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
-    """Return the axes of the grid that form a mesh. Return None if the mesh is not a slice of the grid."""
+    """Return the indices of the grid's axes that form a mesh. Return None if the mesh is not a slice of the grid."""
     if mesh == grid:
         return tuple(range(grid.ndim))
     names = grid.mesh_dim_names or ()
@@ -291,9 +308,9 @@ def _axes_in(mesh: Any, grid: Any) -> tuple[int, ...] | None:
 
 
 def zero_gradients_of_others(optimizer: Any) -> None:
-    """Under a ZeroRedundancyOptimizer, set the gradients of those parameters to zero that other ranks update.
+    """Under a ZeroRedundancyOptimizer, zero the gradients of the parameters that other ranks update.
 
-    Each rank has all gradients, but updates only some parameters.
+    With a ZeroRedundancyOptimizer, each rank has all gradients, but updates only some of the parameters.
     """
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is None:
@@ -306,7 +323,7 @@ def zero_gradients_of_others(optimizer: Any) -> None:
 
 
 def spread_parameters(optimizer: Any) -> None:
-    """Under a ZeroRedundancyOptimizer, send the values of each parameter from the rank that steps it to all ranks."""
+    """If a ZeroRedundancyOptimizer is used, send each parameter's values from the rank that updates it to all ranks."""
     zero = None if optimizer._zero is None else optimizer._zero()
     if zero is not None:
         zero._sync_params()

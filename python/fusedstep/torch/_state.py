@@ -1,7 +1,7 @@
-"""Bindings: the parameters and the state of a torch optimizer, together with a plan of the kernels.
+"""Bindings: a binding connects an optimizer of fusedstep.torch with a plan, the object that steps its parameters.
 
-A plan (`_core.Plan`) has the addresses of all arrays of an optimizer. One call of a plan steps all parameters. The
-state has torch's format.
+A plan (`_core.Plan`) has the addresses of all arrays of the optimizer. One call of a plan steps all parameters. The
+optimizer's state has torch's format.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ._options import Settings, settings
 from ._ranks import Ranks, Squares, local_of, may_be_shared, placed_alike, placement_of, ranks_of, shard_type
 
 Tensor = torch.Tensor
-#: For each parameter, a value that a step uses instead of ``p.grad``: a sparse gradient or a direction.
+#: For each parameter, a value that a step uses instead of ``p.grad``. It is a sparse gradient, or a direction that the
+#: optimizer has computed from the gradient.
 Rows = dict[Tensor, Any]
 
 
 class Member(NamedTuple):
-    """A parameter of a plan, the index of its group, and its name."""
+    """A parameter that a plan steps, the index of its group, and its name."""
 
     param: Tensor
     group: int
@@ -33,7 +34,10 @@ class Member(NamedTuple):
 
 
 class Binding:
-    """A plan for all parameters of an optimizer, or for one parameter."""
+    """The plan (`_core.Plan`) that steps the parameters of an optimizer, and the data from which the plan was made.
+
+    If `only` is given, the plan steps only this parameter.
+    """
 
     def __init__(self, opt: Any, only: Tensor | None = None) -> None:
         self.opt, self.kernel = opt, opt.kernel
@@ -48,7 +52,8 @@ class Binding:
                     numbers.append((number, first_block(p)))
                 else:
                     idle.append(p)
-        # The plan records the groups and options before this class reads them. So the plan detects later changes.
+        # The plan records the groups and options before this class reads them. So the plan detects every change that
+        # another thread makes after this class has read them.
         self.plan = _core.plan_of_tensors(
             self.label,
             self.kernel.rule,
@@ -86,7 +91,7 @@ class Binding:
             self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
-        """Use changed options, and create missing states. Return False if a new binding is needed.
+        """Give changed options to the plan, and create missing states. Return False if a new binding is needed.
 
         OneCycleLR, for example, changes the momentum before every step. A new binding would take longer than the step.
         """
@@ -101,7 +106,10 @@ class Binding:
 
     @torch.no_grad()
     def attach(self, create: bool) -> None:
-        """Add the existing states to the plan. If `create` is True, create states for parameters with a gradient."""
+        """Add the states of the parameters to the plan.
+
+        If a parameter has a gradient but no states, its states are created only if `create` is True.
+        """
         for k, m in enumerate(self.members):
             if k in self.attached:
                 continue
@@ -118,7 +126,7 @@ class Binding:
         self.plan.settle()
 
     def step(self, *arguments: Any, rows: Rows | None = None) -> StepInfo | None:
-        """Take a step. Return None if the optimizer has changed so much that it needs a new binding.
+        """Take a step. If the optimizer has changed so much that it needs a new binding, take no step and return None.
 
         For the arguments, see `_core.Plan.step`.
         """
@@ -134,7 +142,7 @@ class Binding:
     def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
         """Make all checks of a step, and return the sums of squares of this rank's gradients.
 
-        As in `step`, the result None means that the optimizer needs a new binding.
+        If the optimizer has changed so much that it needs a new binding, the result is None.
         """
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])
@@ -160,8 +168,8 @@ class Binding:
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
         """Create the missing entries of a parameter's state. Return 0 if the next step is the first step, else 1.
 
-        If an error is raised, the state is unchanged. Another thread may change the state during this call, so the new
-        entries are made in a copy of the state.
+        The new entries are made in a copy of the state, so an error leaves the state unchanged. Another thread may
+        change the state during this call.
         """
         before = dict(entry)
         after = dict(before)
@@ -175,8 +183,8 @@ class Binding:
         where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
-        # The state may be from an optimizer of torch that does not count steps. If the parameter has other states,
-        # torch's optimizer has taken at least one step.
+        # If torch's optimizer of this name does not count steps, its state has no "step". If such a state has all other
+        # entries, at least one step has been taken. So the count begins with 1.
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":
@@ -205,7 +213,7 @@ class Binding:
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
-            wide = torch.promote_types(m.param.dtype, torch.float32)  # in 16 bits, small changes would be rounded away
+            wide = torch.promote_types(m.param.dtype, torch.float32)  # 16 bits would round small changes away
             if "ema" not in entry:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
             _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
@@ -218,7 +226,7 @@ class Binding:
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
-    """Return the optimizer's groups. Raise an error if they have wrong types, because torch does not check them."""
+    """Return the optimizer's groups. Raise an error if they have wrong types; torch does not check the types."""
     label = type(opt).__name__
     if not isinstance(opt.param_groups, list):
         raise TypeError(f"{label}: param_groups must be a list; got {type(opt.param_groups).__name__}")
@@ -242,7 +250,7 @@ def _unique(groups: list[dict[str, Any]]) -> Iterator[tuple[int, Tensor, str]]:
     """Yield (index of the group, parameter, name) once for every parameter."""
     seen = set()
     for k, group in enumerate(groups):
-        params = list(group.get("params", ()))  # another thread may have removed the params; then the plan is refused
+        params = list(group.get("params", ()))  # another thread may have removed "params"; `_core` raises the error
         names = [
             *group.get("param_names", []),
             *[""] * len(params),
@@ -258,7 +266,7 @@ def _scalar_dtype() -> torch.dtype:
 
 
 def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
-    """Convert a scalar state to a tensor, as in torch 2.13, and return it. Older checkpoints may have a number."""
+    """Return a scalar state as a tensor. If it is a number, as in older checkpoints, replace it by a tensor."""
     value = entry.get(name, initial)
     what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
@@ -280,14 +288,14 @@ def _check_count(where: str, steps: Tensor) -> None:
 
 
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:
-    """Check a state. If its memory layout differs from the parameter's layout, convert it to that layout."""
+    """Check a state of the parameter `target`. Convert the state to the memory layout of the parameter if needed."""
     value: Any = entry.get(name)  # None if another thread has removed the state
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _widths.has_memory(value):
         raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_widths.named(value)}")
     if not placed_alike(value, target):
         need, got = placement_of(target), placement_of(value)
-        raise ValueError(f"{what} must have the placements of its parameter, {need}; got {got}")
+        raise ValueError(f"{what} must have the same placements as its parameter, which is {need}; got {got}")
     mine, its = local_of(value), local_of(target)
     like = torch.empty_like(its, dtype=dtype, device="meta")
     if mine.stride() != like.stride() or mine.device != its.device or value.requires_grad:

@@ -1,4 +1,7 @@
-"""Trials for `accelerate`. A trial compares the results and the times of our classes and torch's, on copies."""
+"""Trials for `accelerate`. A trial compares fusedstep's classes ("ours") with torch's classes ("theirs"), on copies.
+
+The results are compared first. If they agree except for rounding, the times are compared.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-SECONDS, LEAST = 0.3, 7  # least time and least number of rounds of one comparison of times
+SECONDS, LEAST = 0.3, 7  # a comparison of times takes at least SECONDS, and uses the times of at least LEAST rounds
 
 
 class Trial(NamedTuple):
-    """The result of a trial: our time, torch's time, and the reason not to use our class, or "" to use our class."""
+    """The result of a trial: the time with our class, the time with torch's class, and a reason to keep torch's class.
+
+    The times are in seconds. Both are 0 if the results differ. The reason is empty if our class should be used.
+    """
 
     ours: float
     theirs: float
@@ -31,14 +37,14 @@ def try_layers(model: Module, loss: Callable[[Any], Tensor], swap: Callable[[Mod
     theirs, ours = copy.deepcopy(model), copy.deepcopy(model)
     swap(ours)
     if far := _difference(_gradients(ours, loss), _gradients(theirs, loss)):
-        return Trial(0.0, 0.0, f"gradients differ by {far:.2g} of the largest gradient")
+        return Trial(0.0, 0.0, f"gradients differ by up to {far:.2g} times torch's largest gradient")
     return _timed(lambda: _backward(ours, loss), lambda: _backward(theirs, loss))
 
 
 def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
-    """Compare a step of two copies of an optimizer: the results and the times. One copy has our class.
+    """Compare a step of two copies of an optimizer: one with torch's class, and one with our class.
 
-    Parameters without a gradient get random gradients.
+    In the copies, trained parameters without a gradient get random gradients.
     """
     theirs, ours = copy.deepcopy(optimizer), copy.deepcopy(optimizer)
     params, *copies = (_params(o) for o in (optimizer, theirs, ours))
@@ -53,7 +59,7 @@ def try_optimizer(optimizer: Any, swap: Callable[[Any], Any]) -> Trial:
     mine, torchs = ([p.detach() - b for p, b in zip(_params(o), before, strict=True)] for o in (ours, theirs))
     rounding = max((4 * torch.finfo(b.dtype).eps * float(b.abs().max()) for b in before if b.numel()), default=0.0)
     if far := _difference(mine, torchs, rounding):
-        return Trial(0.0, 0.0, f"steps differ by {far:.2g} of the largest step")
+        return Trial(0.0, 0.0, f"steps differ by up to {far:.2g} times the largest change in torch's step")
     return _timed(ours.step, theirs.step)
 
 
@@ -70,7 +76,7 @@ def _backward(model: Module, loss: Callable[[Any], Tensor]) -> None:
 def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
     """Return the gradients of the loss for all parameters.
 
-    Dropout is switched off during the pass, because the masks of our layer differ from torch's.
+    Dropout is switched off for this computation, because our layer and torch's layer draw different masks.
     """
     dropouts = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
     kept = [m.p for m in dropouts]
@@ -85,7 +91,10 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 
 
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
-    """Return max|ours - theirs| / max|theirs|, or 0 if rounding can explain the difference."""
+    """Return max|ours - theirs| / max|theirs|, or 0 if rounding can explain the difference.
+
+    Rounding can explain differences up to ``rounding + sqrt(eps) * max|theirs|``, where eps is the dtype's ``eps``.
+    """
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):
         if a.numel():
@@ -101,7 +110,10 @@ def _timed(ours: Callable[[], Any], theirs: Callable[[], Any]) -> Trial:
 
 
 def medians(*functions: Callable[[], Any]) -> list[float]:
-    """Return the median time of each function. Each round calls all functions once. The first round is left out."""
+    """Return the median time of each function, in seconds.
+
+    Each round calls all functions once. The times of the first round are not used.
+    """
     times: list[list[float]] = [[] for _ in functions]
     end = time.perf_counter() + SECONDS
     while len(times[0]) <= LEAST or time.perf_counter() < end:

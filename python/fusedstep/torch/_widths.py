@@ -1,7 +1,8 @@
-"""Narrow formats in the state of torch's optimizers.
+"""Narrow formats in the states of the optimizers of fusedstep.torch.
 
-This module is for 16-bit and 8-bit states, and for low bits. Low bits are the 16 bits of a float32 master weight that
-are missing in its bfloat16 parameter.
+States can have 16 or 8 bits. With ``master_weights=True``, the optimizer also keeps a float32 weight for each 16-bit
+parameter. If the parameter is bfloat16, the parameter is the weight's upper 16 bits (rounded), and a state has the
+lower 16 bits, which are called the low bits. If the parameter is float16, a state has the whole weight.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SCALE = "_scale"
 HALVES = (torch.bfloat16, torch.float16)
 #: Dtypes of states. A state can be converted from each of them to any other.
 WIDTHS = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-#: Dtypes of codes, low bits and checksums. torch's `load_state_dict` would convert them to the parameter's dtype.
+#: Dtypes of 8-bit states, of low bits, and of the checksums of parameters (see `keep_bits`). torch's `load_state_dict`
+#: would convert tensors with these dtypes to the parameter's dtype.
 CODES = (torch.uint8, torch.int16, torch.int32)
 
 
@@ -44,14 +46,15 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
 
 
 def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
-    """Convert a state to another dtype. Also convert an 8-bit state to the memory layout of its parameter.
+    """Convert the state `name` of the parameter `p` to `dtype`.
 
-    An unsuitable object is not changed. A later check raises an error for it.
+    If `dtype` is uint8, the state also gets the memory layout of the parameter. If the state is not a suitable tensor,
+    it is not changed, and a later check raises an error.
 
     Raises
     ------
     ValueError
-        If an 8-bit state lacks its scales.
+        If an 8-bit state does not have valid scales.
     """
     state = entry[name]
     if not isinstance(state, Tensor) or state.dtype not in WIDTHS or p.dtype == torch.float64:
@@ -96,7 +99,7 @@ def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
 
 
 def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
-    """Write float32 numbers into an 8-bit state. For a DTensor, write the part of this rank.
+    """Write float32 numbers into the 8-bit state `name`. For a DTensor, write the part of this rank.
 
     The numbers must have the memory layout of the state.
     """
@@ -107,12 +110,12 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
 
 
 def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
-    """Create or check the states for the master weight of a 16-bit parameter.
+    """Create or check the states for the float32 weight of a 16-bit parameter (``master_weights=True``).
 
-    The states are ``"low"`` and ``"low_sum"`` for a bfloat16 parameter, and ``"master"`` for a float16 parameter.
-    ``"low_sum"`` has a checksum of each block of the parameter, which shows whether other code has changed the
-    parameter. If the checksums are missing, as in a checkpoint of several ranks, they are computed from the present
-    parameter.
+    For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the upper 16 bits of
+    the weight (rounded), and the state ``"low"`` has the lower 16 bits. The state ``"low_sum"`` has a checksum of each
+    block of a bfloat16 parameter, which is 256 elements. The checksums show whether other code has changed the
+    parameter. If they are missing, as in a checkpoint of several ranks, they are computed from the present parameter.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
 
 def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
     sums, count = entry.get("low_sum"), formats.block_count(own.numel())
-    if sums is None or moved:  # another layout has other blocks
+    if sums is None or moved:  # in another memory layout, the blocks have other elements
         entry["low_sum"] = torch.from_numpy(formats.low_sums(arrays.flat(own.view(torch.int16).numpy())))
         return
     if not isinstance(sums, Tensor) or sums.dtype != torch.int32 or tuple(sums.shape) != (count,):
@@ -149,14 +152,15 @@ def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
 
 
 def _lies_like(t: Tensor, p: Tensor) -> bool:
-    """Return True if a state has the memory layout of a new state for its parameter."""
+    """Return True if the state `t` has the memory layout and the device that a new state of the parameter `p` has."""
     return t.stride() == torch.empty_like(p, device="meta").stride() and t.device == p.device
 
 
 def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
-    """Check a state that the kernel does not use, and return it. If `value` is None, create the state.
+    """Check a state that the kernel of the step does not use, and return it. If `value` is None, create the state.
 
-    `shape` is the shape of the state, and `dtype` is the dtype of the parameter.
+    If `value` has a wrong dtype, memory layout or device, return a converted copy. `shape` is the shape of the state,
+    and `dtype` is the dtype of the parameter. The elements of a new state have the value `start`.
     """
     wide = torch.promote_types(dtype, torch.float32)
     if value is None:
@@ -175,7 +179,10 @@ def named(value: Any) -> str:
 
 
 def has_memory(whole: Tensor) -> bool:
-    """Return True if a tensor's first element is in its storage. Otherwise torch may crash when it reads the tensor."""
+    """Return False if a tensor is not dense, or if its storage does not contain its first element.
+
+    torch may crash when it reads such a tensor.
+    """
     t = local_of(whole)
     if t.layout != torch.strided or t.is_meta:
         return False

@@ -1,4 +1,4 @@
-"""Models in DistributedDataParallel and similar wrappers: actions that wait until gradients are reduced."""
+"""Actions that wait until DistributedDataParallel has reduced the gradients (averaged them over all processes)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Tensor = torch.Tensor
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """Raise an error if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    FSDP1 either reduces gradients after their hooks have run, or does not run the hooks at all.
+    FSDP1 reduces gradients (averages them over all processes) after the hooks of the parameters have run, or it does
+    not run the hooks at all.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     if any(is_of_fsdp1(p) for p in params):
         raise ValueError(
             f"{label}: the model must not be wrapped by FullyShardedDataParallel (FSDP1), because the hooks "
-            "of its parameters run before the gradients are reduced; use torch.distributed.fsdp.fully_shard (FSDP2), "
+            "of the parameters run before FSDP1 reduces the gradients; use torch.distributed.fsdp.fully_shard (FSDP2), "
             "or step after the backward pass"
         )
 
@@ -36,11 +37,13 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
 class AfterReduction:
     """Runs an action for each parameter when its gradient is complete on all ranks.
 
-    DistributedDataParallel reduces gradients after the hooks of the parameters have run. So in a process of
-    torch.distributed, all actions run at the end of the backward pass, after DistributedDataParallel has reduced the
-    gradients. In a pass under DistributedDataParallel's `no_sync`, no action runs, and the next gradients are added to
-    the gradients of this pass. For DTensors, actions run at once, because the gradients are reduced before the hooks
-    run.
+    The hooks of the parameters add the actions. DistributedDataParallel reduces gradients (averages them over all
+    processes) after these hooks have run. So in a process of torch.distributed, the actions run at the end of the
+    backward pass, after DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's
+    `no_sync`, no action runs, and the gradients of the next pass are added to the gradients of this pass.
+
+    Actions for DTensors run at once, because the gradients of DTensors are reduced before the hooks run. Without
+    torch.distributed, all actions run at once.
     """
 
     def __init__(self, label: str) -> None:
@@ -73,7 +76,7 @@ class AfterReduction:
 
 
 def _at_the_end(action: Callable[[], None]) -> None:
-    """Run an action at the end of the current backward pass, after all callbacks that are in the queue now."""
+    """Run an action at the end of the present backward pass, after all callbacks that autograd has queued until now."""
     torch.autograd.Variable._execution_engine.queue_callback(action)
 
 

@@ -1,4 +1,4 @@
-"""Replaces the classes of torch's layers and of torch's optimizer by fusedstep's classes, in place."""
+"""Replaces the classes of torch's layers and optimizers by fusedstep's classes. The objects stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._base import FusedOptimizer
 from ._memory import known
 from ._trial import Trial, try_layers, try_optimizer
 
-#: torch's class -> our class. Our class has the same state. It has more options, and by default all of them are off.
+#: torch's class -> our class. Our class has the same state. It has additional options, which are off by default.
 OURS: dict[type[Module], type[Module]] = {
     torch.nn.Dropout: dropout.Dropout,
     torch.nn.BatchNorm1d: batch_norm.BatchNorm1d,
@@ -35,11 +35,11 @@ class Acceleration:
         Names of the replaced layers.
     optimizer : str
         The class name of the optimizer if it was replaced, else empty.
-    seconds : dict of (float, float)
-        Two median times in seconds: first with fusedstep's classes, then with torch's classes. The times with the key
-        "layers" are for a forward and backward pass of the model. The times with the key "optimizer" are for a step.
-    left : dict of str
-        The reasons why classes were not replaced. The keys are "layers" and "optimizer".
+    seconds : dict of str to (float, float)
+        The measured times. The key "layers" is for a forward and backward pass of the model, and the key "optimizer"
+        is for a step. Each value has two median times in seconds: first with fusedstep's classes, then with torch's.
+    left : dict of str to str
+        The reason why classes were not replaced. The key is "layers" or "optimizer".
     """
 
     layers: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Acceleration:
         if what not in self.seconds:
             return ""
         ours, theirs = (_microseconds(s) for s in self.seconds[what])
-        return f" ({ours} us, torch's {theirs} us)"
+        return f" (fusedstep: {ours} us, torch: {theirs} us)"
 
 
 def _microseconds(seconds: float) -> str:
@@ -72,8 +72,8 @@ def accelerate(
 
     ::
 
-        torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d,
-        torch.optim.SGD, Adagrad, ...                            -> the class of that name in fusedstep.torch
+        torch.nn.Dropout, BatchNorm1d, BatchNorm2d, BatchNorm3d  ->  fusedstep.torch.Dropout, BatchNorm1d, ...
+        torch.optim.SGD, Adagrad, ...                            ->  fusedstep.torch.SGD, Adagrad, ...
 
     The layers and the optimizer remain the same objects. Only their classes change, and therefore `forward` and `step`
     change. Names, parameters, buffers, states, hooks and the mode (training or evaluation) are kept. Learning rate
@@ -87,15 +87,16 @@ def accelerate(
         An optimizer of torch. `accelerate` first compares a step of torch's class with a step of fusedstep's class, on
         copies. The class is replaced if the new class gives the same step in less time.
     loss : function of a model, optional
-        Returns the loss of a batch, for example ``lambda model: criterion(model(x), y)``. Each call must use the same
-        batch. If `loss` is given, `accelerate` first compares the layers, on copies. The layers are replaced if the new
-        layers give the same gradients in less time. Without `loss`, all supported layers are replaced.
+        Gets a model and returns its loss for a batch, for example ``lambda model: criterion(model(x), y)``. Each call
+        must use the same batch. If `loss` is given, `accelerate` first compares torch's layers with fusedstep's layers,
+        on copies. The layers are replaced if the new layers give the same gradients in less time. Without `loss`, all
+        supported layers are replaced.
 
     Returns
     -------
     Acceleration
-        A report of the replaced classes, the measured times, and the reasons for classes that were not replaced.
-        ``print`` shows it.
+        The names of the replaced layers and of the replaced optimizer, the measured times, and the reasons why classes
+        were not replaced. ``print`` shows a short report.
 
     Raises
     ------
@@ -104,7 +105,8 @@ def accelerate(
 
     Notes
     -----
-    Except for rounding, the model computes the same as before. But a seed gives other dropout masks.
+    Except for rounding and dropout masks, the model computes the same as before. With the same seed, the dropout masks
+    are not the same as torch's.
 
     These layers and optimizers are not replaced:
 
@@ -117,8 +119,8 @@ def accelerate(
       allowed.
 
     If `loss` raises an error, `accelerate` raises this error and changes nothing. Call `accelerate` before
-    ``torch.compile``. A second call of `accelerate` changes nothing. The comparisons need memory for two more copies of
-    the model and of the optimizer.
+    ``torch.compile``. A second call leaves the replaced classes as they are. The comparisons need memory for two more
+    copies of the model and of the optimizer.
 
     Examples
     --------
@@ -179,7 +181,10 @@ def is_supported(layer: Module) -> bool:
 
 
 def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
-    """Return our class with the name of the optimizer's class. Return None for subclasses of torch's optimizers."""
+    """Return our class that has the name of the optimizer's class.
+
+    Return None if we have no such class, or if the optimizer's class is a subclass of one of torch's optimizers.
+    """
     name = type(optimizer).__name__
     theirs = getattr(torch.optim, name, None)
     ours: type[FusedOptimizer] | None = vars(optimizers).get(name) if type(optimizer) is theirs else None
@@ -195,7 +200,7 @@ def why_left(optimizer: torch.optim.Optimizer) -> str:
         return f"fusedstep.torch has no class for {type(optimizer).__module__}.{type(optimizer).__name__}"
     step = vars(optimizer).get("step")
     if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
-        return "its step was replaced"
+        return "other code has replaced its method step"
     try:
         for k in range(len(optimizer.param_groups)):
             ours.check_group(optimizer, k)

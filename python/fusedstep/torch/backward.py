@@ -33,9 +33,9 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The peak memory falls by almost the size of all gradients. Learning rate schedulers expect a call of
-    ``optimizer.step()``, and a program can still make this call. It updates only the parameters that still have a
-    gradient, which is usually no parameter.
+    The peak memory falls by almost the size of all gradients. A program can still call ``optimizer.step()``, which
+    learning rate schedulers expect. This call updates only parameters that still have a gradient. Usually there are
+    none.
 
     Parameters
     ----------
@@ -62,14 +62,15 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
 
     Notes
     -----
-    Every backward pass includes a step. So gradients cannot be accumulated over several passes. A ``GradScaler`` cannot
-    be used, because its ``step`` finds no gradient and raises an error. Hooks of the optimizer's `step` do not run.
+    Every backward pass includes a step. So gradients cannot be accumulated over several passes, except with
+    DistributedDataParallel (see below). A ``GradScaler`` cannot be used, because its ``step`` finds no gradient and
+    raises an error. Hooks of the optimizer's `step` do not run.
 
     In a process of torch.distributed, parameters are updated at the end of the backward pass, after
-    DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's ``no_sync``, no
-    parameter is updated, and the gradients of the next pass are added to the gradients of this pass. Wrap the model in
-    DistributedDataParallel before the first pass. Sharded parameters (``fully_shard``) are updated as soon as their
-    gradients are reduced.
+    DistributedDataParallel has reduced the gradients (averaged them over all processes). In a pass under
+    DistributedDataParallel's ``no_sync``, no parameter is updated, and the gradients of the next pass are added to the
+    gradients of this pass. Wrap the model in DistributedDataParallel before the first pass. Parameters that
+    ``fully_shard`` has divided among the processes are updated as soon as their gradients are reduced.
 
     Examples
     --------
@@ -93,15 +94,15 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
 
 
 def _refuse_shared(optimizer: FusedOptimizer) -> None:
-    """Raise an error if steps of single parameters would make the ranks differ, or would ignore some gradients."""
+    """Raise an error if the gradients or the parameters are divided among processes in an unsupported way."""
     if optimizer._zero is not None:
         raise ValueError(
             "step_in_backward: optimizer must not be the local optimizer of a ZeroRedundancyOptimizer, because a local "
-            "optimizer steps only a part of the parameters"
+            "optimizer steps only some of the parameters"
         )
     refuse_wrapped("step_in_backward", (p for group in optimizer.param_groups for p in group["params"]))
     if optimizer.skip_nonfinite and sharing(optimizer) is not None:
         raise ValueError(
-            "step_in_backward: skip_nonfinite must be False if each rank has a part of the gradients, because the "
-            "ranks would decide differently; got True"
+            "step_in_backward: skip_nonfinite must be False if each rank has a part of the gradients, because some "
+            "ranks would skip a step that other ranks take; got True"
         )

@@ -26,7 +26,7 @@ class _Options(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """The values that the computation of the gradient needs, except x."""
+    """The values that the computation of the gradients needs, except the layer's input x."""
 
     saved: _core.BatchNormSaved
     strides: tuple[int, ...] | None  # the strides of x if the channels are last in memory, else None
@@ -94,7 +94,7 @@ class _Normalization(_BatchNorm):
         return y
 
     def _options(self) -> _Options:
-        """Return the arguments that torch's layer uses in this mode."""
+        """Return the arguments that torch's layer would use in the layer's present mode (training or evaluation)."""
         tracked = not self.training or self.track_running_stats
         mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
         training = self.training or (mean is None and var is None)
@@ -105,7 +105,8 @@ class _Normalization(_BatchNorm):
     def _serves(self, x: Tensor, residual: Tensor | None) -> bool:
         """Return True if the kernel supports the dtypes and devices of all tensors.
 
-        Parameters and buffers must have x's dtype. If the elements of x have 16 bits, they may be float32.
+        Parameters and buffers must have x's dtype. If the elements of x have 16 bits, parameters and buffers may also
+        be float32.
         """
         given = [t for t in (self.weight, self.bias, self.running_mean, self.running_var) if t is not None]
         if not given or given[0].dtype is x.dtype:
@@ -169,8 +170,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
     Notes
     -----
-    Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The sums for the statistics lose no digits by
-    cancellation. Results have the same bits for any number of threads.
+    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The sums for the statistics lose no
+    digits by cancellation. Results have the same bits for any number of threads.
 
     Inputs in two memory layouts are used without a copy, and the output then has the layout of the input. The first
     layout is torch's default, in which the channels are the second axis in memory. In the second layout, the channels
@@ -186,10 +187,10 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     gradients that will be differentiated again (``create_graph=True``).
 
     Differences from torch's layer: torch's layer has no `relu` and no residual. If a mean is large, the results of this
-    layer are more precise. Some programs fold a layer into a convolution, with the layer's parameters and buffers. If
-    the layer has ``relu=True``, such a program must apply the ReLU itself. For a layer with ``relu=True``, torch's
-    ``SyncBatchNorm.convert_sync_batchnorm`` raises a TypeError. Use the method of this name in
-    `fusedstep.torch.SyncBatchNorm`, which keeps the ReLU.
+    layer are more precise than torch's. Some programs fold a batch norm layer into a convolution: they change the
+    convolution's weights and remove the layer. If the layer has ``relu=True``, such a program must apply the ReLU
+    itself. For a layer with ``relu=True``, torch's ``SyncBatchNorm.convert_sync_batchnorm`` raises a TypeError. Use
+    ``fusedstep.torch.SyncBatchNorm.convert_sync_batchnorm``, which keeps the ReLU.
 
     Examples
     --------
@@ -217,7 +218,10 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return the output of the layer, and the values that the computation of the gradient needs, except x."""
+    """Return the output of the layer for the input x, and the values that `gradients` needs in addition to dy and x.
+
+    gamma and beta are the layer's weight and bias.
+    """
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
     strides = x.stride() if last else None
     y = empty(x.shape, strides, x.dtype)
@@ -243,7 +247,10 @@ def normalize(
 
 
 def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
-    """Return the gradients of x, gamma, beta and the residual. dy is the gradient of the layer's output."""
+    """Return the gradients of the input x, the weight, the bias and the residual.
+
+    dy is the gradient of the layer's output.
+    """
     saved, strides, relu, has_residual = kept
     last = strides is not None
     dx = empty(x.shape, strides, x.dtype)
@@ -259,7 +266,10 @@ def gradients(dy: Tensor, x: Tensor, kept: _Kept) -> tuple[Tensor | None, ...]:
 def differentiable_gradients(
     dy: Tensor, x: Tensor, gamma: Tensor | None, beta: Tensor | None, kept: _Kept, training: bool, eps: float
 ) -> tuple[Tensor | None, ...]:
-    """Return the results of `gradients`, computed by torch's operators, so that they can be differentiated again."""
+    """Return the results of `gradients`, computed with torch's operators, so that autograd can differentiate them.
+
+    gamma and beta are the layer's weight and bias.
+    """
     mean = var = None
     if not training:
         invstd = torch.from_numpy(kept.saved.invstd)
@@ -276,7 +286,10 @@ def differentiable_gradients(
 
 
 def array_in_order(t: Tensor, last: bool) -> Array:
-    """Return the tensor as a C-contiguous array, as a view if possible. If `last`, the channels are the last axis."""
+    """Return the tensor as a C-contiguous array, without a copy if possible.
+
+    If `last` is True, the channels become the last axis of the array.
+    """
     require_memory(t)
     return array_of((t.movedim(1, -1) if last else t).contiguous())
 

@@ -27,8 +27,9 @@ class CheckpointWriter(FileSystemWriter):
 
     Notes
     -----
-    To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``. Do not run two saves into a folder at the
-    same time. Do not load a checkpoint at the end of a save, because the save then removes the old files.
+    To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``, where ``dcp`` is
+    ``torch.distributed.checkpoint``. Do not run two saves into the same folder at the same time. Do not load a
+    checkpoint while a save ends, because the save removes the files of the old checkpoint at its end.
 
     Examples
     --------
@@ -70,7 +71,10 @@ class CheckpointWriter(FileSystemWriter):
 
 
 class _Replacing(FileSystem):
-    """A file system that does not delete ``.metadata``. The rename replaces it, so the folder always has this file."""
+    """A file system that does not delete ``.metadata``, so that the folder always has this file.
+
+    At the end of a save, a rename replaces the file.
+    """
 
     def rm_file(self, path: str | os.PathLike[str]) -> None:
         if Path(path).name != ".metadata":

@@ -12,12 +12,12 @@ from .. import _core
 from .._base.random import threshold_and_scale, threshold_of
 from ._memory import empty, flat_array_of, known, require_memory, served
 
-How = tuple[int, int]  # (65536 p, rounded; seed of the mask)
-SEEDS = 2**63 - 1
+How = tuple[int, int]  # (round(65536 p), seed of the mask)
+SEEDS = 2**63 - 1  # all seeds are less than this number
 
 
 class Dropout(torch.nn.Dropout):
-    r"""Set each element to zero with probability p in training. Return the input in evaluation.
+    r"""In training, set each element to zero with probability p. In evaluation, return the input.
 
     ::
 
@@ -45,15 +45,15 @@ class Dropout(torch.nn.Dropout):
 
     Every training pass draws the seed of its mask from torch's random generator for the CPU. So the same
     ``torch.manual_seed`` gives the same masks, for any number of threads. If ``torch.utils.checkpoint`` computes a pass
-    again, the mask is the same, too.
+    again, it uses the same mask.
 
-    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, in any layout. For all other tensors,
-    the code of torch's layer runs. It also runs under tracing, ``torch.func`` and forward-mode differentiation. Under
-    ``torch.compile``, a call of the kernel is one operator of the graph. With ``inplace=True``, the code of torch's
-    layer is compiled instead.
+    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, with any strides. For all other
+    tensors, the code of torch's layer runs. The code of torch's layer also runs under tracing, ``torch.func`` and
+    forward-mode differentiation. Under ``torch.compile``, a call of the kernel is one operator of the graph. With
+    ``inplace=True``, the code of torch's layer is compiled instead.
 
-    Differences from ``torch.nn.Dropout``: A seed gives other masks. A dropped element is +0 even if x is infinite, nan
-    or negative. p is rounded to a multiple of 1/65536.
+    Differences from ``torch.nn.Dropout``: The same seed gives other masks than in torch. A dropped element is +0 even
+    if x is infinite, nan or negative. p is rounded to a multiple of 1/65536.
 
     Examples
     --------
@@ -95,7 +95,8 @@ def dense_strides(x: Tensor) -> tuple[int, ...]:
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
     """Return x with dropout: some elements are set to zero, and the others are scaled.
 
-    The random numbers are assigned to the elements in the memory order of a dense tensor with these strides.
+    The random numbers are assigned to the elements in the memory order of a dense tensor with `strides`. If `out` is
+    None, the result is a new tensor with these strides. Otherwise `out` must be x, and the result overwrites x.
     """
     require_memory(x)
     dense = x.stride() == strides
@@ -110,7 +111,8 @@ def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = Non
 class _Drop(torch.autograd.Function):
     """Dropout for autograd.
 
-    Dropout is linear in x, and its Jacobian is diagonal. So the backward pass applies the same function to dy.
+    Dropout is linear in x, and its Jacobian is diagonal. So the backward pass applies dropout with the same mask to dy,
+    the gradient of the output.
     """
 
     @staticmethod
@@ -135,7 +137,7 @@ dropped: Callable[..., Tensor] = _Drop.apply
 
 @torch.library.custom_op("fusedstep::dropout", mutates_args=())
 def compiled(x: Tensor, seed: Tensor, p: float, strides: Sequence[int]) -> Tensor:
-    """Return `drop` of x. In graphs of torch.compile, this function is one operator."""
+    """Return the result of `drop` for x. In graphs of torch.compile, this function is one operator."""
     return drop(x, (threshold_of("Dropout", p), int(seed.item())), tuple(strides))
 
 

@@ -1,4 +1,4 @@
-"""Values that are swapped into the parameters: look-ahead points, and the averages of schedule-free optimizers."""
+"""Values that temporarily replace the parameters: look-ahead points, and averages of schedule-free optimizers."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
 
 
 def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
-    """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y that has been stepped.
+    """Return, for each parameter y that has been stepped, the average x = y + (1 - 1 / share) * (z - y).
 
-    z is the state ``"z"``. For z and share, see `fusedstep.SGDScheduleFree`.
+    z is the state ``"z"`` of the parameter. share is the option `momentum` of `fusedstep.SGDScheduleFree`, or beta1 of
+    `fusedstep.AdamWScheduleFree`. The formula for x follows from y = share * x + (1 - share) * z.
     """
     values = {}
     for group in self.param_groups:

@@ -14,9 +14,9 @@ from ._state import Tensor
 
 
 class CheckedOptions(torch.optim.Muon):
-    """torch's Muon, without torch's check that each parameter has two axes.
+    """torch's Muon, without torch's check that each parameter has two axes. torch still checks the options.
 
-    With the options ``flatten`` and ``adamw``, a group can have parameters with other numbers of axes.
+    With ``flatten=True`` or ``adamw=True``, the parameters of a group may have another number of axes.
     """
 
     def __init__(self, params: Any, *args: Any, **options: Any) -> None:
@@ -25,11 +25,15 @@ class CheckedOptions(torch.optim.Muon):
         torch.optim.Optimizer.__init__(self, params, defaults)
 
 
+#: The options of ``torch.optim.Muon``.
 _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps", "ns_steps", "adjust_lr_fn")
 
 
 class OrthogonalSteps(DirectedSteps):
-    """The part of Muon's step that runs before the kernel. It computes the directions."""
+    """The part of Muon's step that runs before the kernel.
+
+    It computes the orthogonalised momentum of each matrix. The kernel then uses it in place of the gradient.
+    """
 
     #: Options of a group that `fusedstep.Muon`, the optimizer for arrays, does not have.
     own_extras = ("flatten", "ns_dtype")
@@ -37,12 +41,16 @@ class OrthogonalSteps(DirectedSteps):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise an error if a parameter is not a whole matrix, except if the options of the group allow it."""
+        """Raise an error if an option of group k is not valid, or if Muon cannot step a parameter of this group.
+
+        A parameter must be a matrix, and must not be sharded. With ``flatten=True``, it may have more than two axes.
+        With ``adamw=True``, it may have any number of axes and may be sharded.
+        """
         group, label = optimizer.param_groups[k], cls.__name__
         flatten = _checks.flag(f"{label}: param_groups[{k}]: flatten", group.get("flatten", False))
         dtype = group.get("ns_dtype")
         if dtype is not None and (not isinstance(dtype, torch.dtype) or not dtype.is_floating_point):
-            raise TypeError(f"{label}: param_groups[{k}]: ns_dtype must be a floating-point dtype; got {dtype!r}")
+            raise TypeError(f"{label}: param_groups[{k}]: ns_dtype must be a floating-point torch.dtype; got {dtype!r}")
         for what, p in named(f"{label}: param_groups[{k}]: ", group):
             if not p.is_complex() and not group.get("adamw"):
                 _require_matrix(what, p, flatten)
@@ -62,15 +70,19 @@ class OrthogonalSteps(DirectedSteps):
 def _require_matrix(what: str, p: Tensor, flatten: bool) -> None:
     """Raise an error if a parameter does not have two axes. With `flatten`, it may have more than two axes."""
     if p.ndim != 2 and not (flatten and p.ndim > 2):
-        hint = "flatten=True merges the axes after the first" if p.ndim > 2 else "a flattened shard is not a matrix"
+        flat = "Under FSDP1, a matrix is flattened into 1D shards. "
+        hint = "With flatten=True, Muon merges the axes after the first. " if p.ndim > 2 else flat
         raise ValueError(
-            f"{what}: Muon only supports 2D parameters; got a parameter of size {tuple(p.shape)} "
-            f"({hint}; a group with adamw=True is stepped by AdamW)"
+            f"{what}: Muon only supports 2D parameters; got a parameter of size {tuple(p.shape)}. "
+            f"{hint}Put parameters that are not matrices into a group with adamw=True, so that AdamW updates them"
         )
 
 
 def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the next momentum buffer, and the orthogonalised momentum times the factor of ``adjust_lr_fn``."""
+    """Return the next momentum buffer, and the orthogonalised momentum times the factor that ``adjust_lr_fn`` selects.
+
+    `g` is the gradient, and `buffer` is the momentum buffer before the step.
+    """
     momentum, lr_fn = group["momentum"], group["adjust_lr_fn"]
     moved = (torch.zeros_like(g) if buffer is None else buffer.to(g.dtype)).lerp(g, 1 - momentum)
     update = g.lerp(moved, momentum) if group["nesterov"] else moved
@@ -83,7 +95,10 @@ def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tu
 
 
 def orthogonalised(x: Tensor, coefficients: Iterable[float], steps: int, eps: float) -> Tensor:
-    """Return an approximation of U V^T for a matrix x = U S V^T, by Newton-Schulz iterations in x's dtype."""
+    """Return an approximation of U V^T, where x = U S V^T is the singular value decomposition of the matrix x.
+
+    The function uses Newton-Schulz iterations in x's dtype. For the formulas, see `fusedstep.Muon`.
+    """
     a, b, c = coefficients
     tall = x.size(0) > x.size(1)
     x = x.T if tall else x

@@ -20,30 +20,30 @@ from ._wrapped import refuse_wrapped
 class OffloadedOptimizer(torch.optim.Optimizer):
     r"""Keep the optimizer's state and the master weights in the CPU's memory, and the model on its device.
 
-    Each parameter of the model has a *host*: a tensor in the CPU's memory that the optimizer steps. If a parameter is
-    in the CPU's memory and has the dtype of its host, it is its own host, and the optimizer steps it in place. All
-    other hosts are copies of their parameters.
+    For each parameter of the model, the optimizer steps a tensor in the CPU's memory, which is called the *host* of the
+    parameter. Usually the host is a copy of the parameter. But if the parameter is in the CPU's memory and already has
+    the dtype that hosts must have (see `master_dtype`), the host is the parameter itself.
 
-    When the backward pass has completed a gradient on a device, a separate stream copies the gradient to pinned memory
-    of the CPU. Then the gradient on the device is freed. The backward pass continues during the copy. After the step,
-    the new values of the hosts are copied into the model. During this copy, the device can do work that does not need
-    the new values.
+    When the backward pass has computed a gradient on a CUDA device, a separate CUDA stream copies the gradient to
+    pinned memory of the CPU. The backward pass continues during the copy. After the copy, the gradient on the device is
+    freed. At the end of a step, the new values of the hosts are copied into the model. `step` returns before this copy
+    is complete. Work that the program gives to the current CUDA stream after `step` waits for the copy.
 
-    By default, hosts are float32. But with an optimizer of this package, the host of a 16-bit parameter has the dtype
-    of the parameter, and a state contains the missing bits of a float32 master weight (``master_weights=True``). So the
-    steps are as precise as with float32 hosts. Only the first step allocates memory.
+    By default, hosts are float32. With an optimizer of this package, 16-bit parameters are an exception: the host has
+    the dtype of the parameter, and the optimizer uses ``master_weights=True``. A state then has the float32 master
+    weight, or the 16 bits of it that a bfloat16 host lacks. So the steps are as precise as with float32 hosts.
 
     Parameters
     ----------
     optimizer_class : type
         Class of the optimizer, such as `fusedstep.torch.AdamW`. The new object is also an instance of this class.
-    model : torch.nn.Module, or parameters or groups as for an optimizer
+    model : torch.nn.Module, or parameters or groups as for torch's optimizers
         The parameters may be on any device, including the CPU. They may have any floating dtype.
     *args, **options
         Other arguments of `optimizer_class`.
     master_dtype : torch.dtype
-        The dtype of the hosts. If `optimizer_class` is of this package and `master_dtype` is float32, hosts of 16-bit
-        parameters have the dtype of their parameters instead.
+        The dtype of the hosts. The default is float32. If `optimizer_class` is of this package and `master_dtype` is
+        float32, hosts of 16-bit parameters have the dtype of their parameters instead.
 
     Raises
     ------
@@ -53,24 +53,23 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     Notes
     -----
     ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients. If other
-    code has changed a parameter of the model, and its host is a copy, the next step first copies the new values into
-    the host. Hooks of `step` run before and after the whole step. `averaged` and `lookahead` change both the hosts and
-    the model.
+    code has changed a parameter of the model, the next step first copies the new values into the host. Hooks of `step`
+    run before and after each step. `averaged` and `lookahead` change both the hosts and the model.
 
     If there is one backward pass before a step, the step uses the gradients in their own dtype. If there are several
-    passes, the gradients of 16-bit parameters are added in float32. After a step has used the gradients, it removes
-    them. So the next pass starts from zero, even if a program only calls ``model.zero_grad()``.
+    passes, the gradients of 16-bit parameters are added in float32. At its end, a step removes the gradients of the
+    hosts and of the model. So a program need not call ``zero_grad`` after a step.
 
     For a parameter in the CPU's memory, the gradient stays in ``p.grad`` until the step. So
     ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips this gradient. For a parameter on another device,
-    ``p.grad`` is None after the backward pass, and that function clips nothing. Use ``clip_norm=`` instead. The speed
-    on a GPU has not been measured.
+    ``p.grad`` is None after the backward pass, so ``clip_grad_norm_`` does not clip the gradient. Use the option
+    ``clip_norm`` of this package's optimizers instead. The speed on a GPU has not been measured.
 
     In a process of torch.distributed, gradients are copied to the CPU at the end of the backward pass, after
     DistributedDataParallel has reduced them. In a pass under DistributedDataParallel's ``no_sync``, gradients stay on
-    the device, and the next pass adds its gradients to them there, in the dtype of the gradients. Wrap the model in
+    the device. The next pass adds its gradients to them on the device, in the dtype of the gradients. Wrap the model in
     DistributedDataParallel before the first pass. With ``fully_shard``, the master weights and the state are sharded
-    too. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer are not supported, and cause an error.
+    like the parameters. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer cause an error.
 
     Examples
     --------
@@ -114,7 +113,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups. They contain the hosts, whose ``grad`` is the gradient of the model's parameter."""
+        """The groups of hosts; see `OffloadedOptimizer`. A host's ``grad`` is the gradient of the model's parameter."""
         self._hosts.give_gradients()
         groups: list[dict[str, Any]] = self.__dict__["param_groups"]
         return groups
@@ -125,7 +124,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """True if the step divides the gradients by the scale. GradScaler itself cannot divide float16 gradients."""
+        """True if a parameter is float16. Then the step, not GradScaler, divides the gradients by the scale."""
         return any(p.dtype == torch.float16 for p in self._hosts.models.values())
 
     @_step_supports_amp_scaling.setter
@@ -133,7 +132,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         """Ignore the value, which torch's constructors set for ``fused=True``."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a parameter group. The group has parameters of the model."""
+        """Add a group of parameters of the model."""
         given = param_group.get("params") if isinstance(param_group, dict) else None
         if given is None or isinstance(given, set):
             super().add_param_group(param_group)  # torch raises an error for this group
@@ -149,14 +148,14 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             raise
 
     def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
-        """Update the hosts with their gradients, and copy the hosts into the model.
+        """Update the hosts (see `OffloadedOptimizer`), and copy their values into the model.
 
         Parameters
         ----------
         closure : callable, optional
             Evaluates the model again and returns the loss.
         **options
-            Options of the step of `optimizer_class`.
+            Keyword arguments of the method `step` of `optimizer_class`.
 
         Returns
         -------
@@ -166,14 +165,14 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        # Check again, because the user may have wrapped the model after the optimizer was made.
+        # Check for FSDP1 again, because the user may have wrapped the model after the optimizer was made.
         refuse_wrapped(f"{type(self).__name__}.step", hosts.models.values())
         hosts.give_gradients()
         try:
             for host in hosts.models:
                 hosts.prepare(host)
-            if self._is_ours:
-                super()._step(None, **{"grad_norm": None} | options)  # type: ignore[misc]  # torch runs the hooks around this step
+            if self._is_ours:  # call `_step`, because torch already runs the hooks for `step` of this class
+                super()._step(None, **{"grad_norm": None} | options)  # type: ignore[misc]
             else:
                 self._step_theirs(options)
             hosts.send_back(host for host in hosts.models if host.grad is not None)
@@ -184,7 +183,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step_theirs(self, options: dict[str, Any]) -> None:
-        """Divide the gradients by a GradScaler's scale, and call the step of torch's optimizer without its hooks."""
+        """Divide the gradients by a GradScaler's scale, and call the step of torch's optimizer without its hooks.
+
+        If the GradScaler has found an inf or nan, do nothing.
+        """
         scaled: dict[str, Any] = {
             name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
         }
@@ -199,7 +201,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             self.__dict__.update(scaled)
 
     def step_one(self, p: Tensor) -> None:
-        """Update one host; see `step_in_backward`."""
+        """Update the host p, and copy its values into the model; see `step_in_backward`."""
         self._hosts.wait()
         self._hosts.give(p)
         self._hosts.prepare(p)
@@ -215,19 +217,20 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Swap values into the hosts, and copy them into the model. At the end, restore the hosts and the model."""
+        """Swap `values` into the hosts, and copy them into the model. At the end, restore the hosts and the model."""
         with self._hosts.kept_values(), super()._put(method, values):  # type: ignore[misc]
             self._hosts.send_back(self._hosts.models)
             yield
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Remove the gradients, on the CPU and on the device."""
+        """Remove the gradients, on the CPU and on the device. `set_to_none` has no effect."""
         self._hosts.drop_gradients()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state dict of `optimizer_class`.
 
-        The state of a parameter whose host has another dtype also contains the host, with the key "master".
+        If a host (see `OffloadedOptimizer`) does not have the dtype of its parameter, the state of the parameter also
+        contains the host, with the key "master".
         """
         saved = super().state_dict()
         hosts = [p for group in self.param_groups for p in group["params"]]
@@ -239,13 +242,14 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class or of `optimizer_class`.
 
-        A host without a "master" in the state dict gets the values of the model's parameter.
+        If the state of a parameter has no "master", the host (see `OffloadedOptimizer`) gets the values of the model's
+        parameter.
 
         Raises
         ------
         ValueError
-            If a master weight does not have the shape of its parameter, or if the state dict is not valid for
-            `optimizer_class`. The call has then changed nothing.
+            If a "master" is not a tensor with the shape of its parameter, or if the state dict is not valid for
+            `optimizer_class`. In these cases, nothing is changed.
         """
         saved = [k for group in state_dict["param_groups"] for k in group["params"]]
         hosts = [p for group in self.param_groups for p in group["params"]]
@@ -254,10 +258,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         for k, host in zip(saved, hosts, strict=False):  # the call of super() below refuses different lengths
             master = entries.get(k, {}).get("master")
             if master is not None and not (isinstance(master, Tensor) and master.shape == host.shape):
-                need = f"a tensor of {tuple(host.shape)}"
-                raise ValueError(
-                    f"{type(self).__name__}.load_state_dict: master of {k} must be {need}; got {named(master)}"
-                )
+                where, need = f"{type(self).__name__}.load_state_dict: state[{k}]", f"shape {tuple(host.shape)}"
+                raise ValueError(f"{where}['master'] must be a tensor of {need}; got {named(master)}")
             if master is not None and not (self._is_ours and host.dtype == torch.float16):
                 masters[host] = entries[k].pop("master")
         for k, host in zip(saved, hosts, strict=False):
@@ -283,7 +285,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
 
 def _halves(master: Tensor) -> tuple[Tensor, Tensor]:
-    """Split float32 master weights into bfloat16 parameters and their missing 16 bits."""
+    """Split float32 master weights into bfloat16 parameters and the 16 bits that these parameters lack."""
     items, low = formats.halves_of(master.detach().to("cpu", torch.float32).contiguous().numpy())
     return torch.from_numpy(items.view(np.int16)).view(torch.bfloat16), torch.from_numpy(low)
 

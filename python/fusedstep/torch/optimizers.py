@@ -1,13 +1,13 @@
 r"""Optimizers for PyTorch parameters in the CPU's memory, with torch's interface and fusedstep's kernels.
 
 This module has a class for each optimizer of `fusedstep.optim`, with the same name. If ``torch.optim`` also has a class
-with this name, our class is a subclass of torch's class. The subclass has the same arguments, defaults, parameter
-groups, state and state_dict. So you change only the import::
+with this name, our class is a subclass of torch's class. The subclass has the arguments, defaults, parameter groups,
+state and state_dict of torch's class. So you change only the import::
 
     from fusedstep.torch import AdamW        # was: from torch.optim import AdamW
 
 All classes accept more options by keyword, such as ``clip_norm``, ``ema_decay`` and ``num_threads``. The docstring of
-each class lists them.
+each class lists these options.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ clip_norm : float, optional
     If given, a step multiplies all gradients by min(1, clip_norm / (norm + 1e-6)). Here, norm is the L2 norm of all
     gradients together.
 clip_value : float, optional
-    If given, a step limits each element of the gradients to [-clip_value, clip_value]. The step applies `clip_norm`
-    first.
+    If given, a step limits each element of the gradients to [-clip_value, clip_value], after it has applied
+    `clip_norm`.
 skip_nonfinite : bool
-    If True and a gradient has an inf or a nan, a step changes nothing. `skipped` is then True.
+    If True, a step changes nothing if a gradient has an inf or a nan. The optimizer's attribute `skipped` is then True.
 decay_scale : float
-    Factor for `weight_decay` and `l1`. For example, use B/T if a batch has B of the T examples in the data set.
+    Factor for `weight_decay` and `l1`. For example, use B/T if a batch has B of the T samples in the data set.
 ema_decay : float, optional
-    If given, ``state[p]["ema"]`` is the exponential moving average (Polyak average) of the parameter p. `averaged`
-    swaps the averages into the parameters.
+    If given, ``state[p]["ema"]`` is the exponential moving average (Polyak average) of the parameter p. Inside a
+    ``with`` block of the method `averaged`, the parameters have the values of these averages.
 zero_grads : bool
     If True, a step sets the gradients to zero in the same sweep over memory.
 num_threads : int, optional
     The maximum number of threads for this optimizer.
 master_weights : bool
-    If True, each 16-bit parameter has a float32 master weight. For a bfloat16 parameter, the state ``"low"`` has the
-    missing 16 bits of the master weight, and ``"low_sum"`` has checksums of the parameter. For a float16 parameter, the
-    state ``"master"`` has the whole master weight.
+    If True, each 16-bit parameter has a float32 master weight. For a bfloat16 parameter, the state ``"low"`` has the 16
+    bits of the master weight that the parameter lacks. The state ``"low_sum"`` has checksums, which show whether other
+    code has changed the parameter. For a float16 parameter, the state ``"master"`` has the whole master weight.
 seed : int
     Seed of stochastic rounding.
 process_group : torch.distributed.ProcessGroup, optional
-    The group of processes, if each process has only a shard of the gradients. `clip_norm` and `skip_nonfinite` need the
-    group. Give the group for FSDP1 and for tensors that you shard yourself. For DTensors and
-    ``ZeroRedundancyOptimizer``, the optimizer finds the group. With DDP, leave it None, because every process has all
-    gradients.
+    The processes among which the gradients are sharded. `clip_norm` and `skip_nonfinite` need this group for FSDP1 and
+    for tensors that you shard yourself. In all other cases, leave it None. For DTensors and
+    ``ZeroRedundancyOptimizer``, the optimizer finds the group itself. With DistributedDataParallel, every process has
+    all gradients.
 {extras}
-    As in `fusedstep.{name}`. {own}A parameter group can have its own values.
+    As in `fusedstep.{name}`. {own}A parameter group can have its own values of all these options.
 
 Raises
 ------
@@ -80,7 +80,10 @@ Examples
 
 
 class _NotInTorch(torch.optim.Optimizer):
-    """Base for optimizers that torch does not have. The constructor has the arguments of `fusedstep`'s optimizer."""
+    """Base of optimizers that torch does not have.
+
+    The constructor has the arguments of the optimizer with the same name in `fusedstep.optim`.
+    """
 
     arguments: inspect.Signature
 
@@ -120,9 +123,9 @@ _BASES: dict[str, tuple[type, ...]] = {
 }
 
 
-#: Sentences about the options that only the optimizer for torch has.
+#: Sentences about options that the optimizers for NumPy arrays do not have. They are the field `own` of `_DOC`.
 _OWN = {
-    "Muon": """But only this class has the options ``flatten`` and ``ns_dtype``.
+    "Muon": """Only ``flatten`` and ``ns_dtype`` are not options of `fusedstep.Muon`.
     With ``flatten=True``, a parameter may have more than two axes. A step then treats it as a matrix with one row for
     each index of the first axis. ``ns_dtype`` is the dtype of the matrix products. By default, it is float64 for
     float64 parameters and float32 for all others.
@@ -145,7 +148,7 @@ def _make(name: str, kernel: type[optim.Optimizer]) -> type[FusedOptimizer]:
     members: dict[str, Any] = {
         "__doc__": _DOC.format(
             name=name,
-            subclass=f"A subclass of ``torch.optim.{name}``, with the same arguments, groups, state and state_dict."
+            subclass=f"It is a subclass of ``torch.optim.{name}``, with its arguments, groups, state and state_dict."
             if theirs
             else "torch has no optimizer with this name. The class has the interface of torch's optimizers.",
             arguments=", ".join(known),

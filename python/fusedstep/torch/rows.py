@@ -14,12 +14,14 @@ Tensor = torch.Tensor
 
 @torch.no_grad()
 def step(opt: Any, grad_norm: float | None) -> bool:
-    """Take a step with sparse gradients. Return False, and do nothing, if no gradient is sparse.
+    """If a gradient is sparse, take a step with all gradients, sparse and dense, and return True.
 
-    All gradients are used in one step. If a gradient is not suitable, an error is raised before anything is changed.
+    Otherwise do nothing and return False. Also return False if the optimizer does not support sparse gradients, or if
+    the step needs a norm over several ranks. If a gradient is not suitable, an error is raised before anything is
+    changed.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
-        return False  # a norm over ranks would need the rows of all ranks, so every rank raises an error
+        return False  # the caller then raises an error; a norm over ranks would need the rows of all ranks
     members = [(group, p) for group in opt.param_groups for p in group["params"]]
     sparse = {p: p.grad for _, p in members if p.grad is not None and p.grad.layout == torch.sparse_coo}
     if not sparse:
@@ -41,13 +43,16 @@ def step(opt: Any, grad_norm: float | None) -> bool:
 
 
 def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
-    """Check a sparse gradient, and return it as a `_core.RowGradient`."""
+    """Check the sparse gradient of the parameter p, and return it as a `_core.RowGradient`.
+
+    `label` names the gradient in error messages, and `group` has the options of the parameter.
+    """
     g: Any = p.grad
     options = {"l1": 0.0, "momentum": 0.0, **group}
     try:
         check_rows(label, opt.kernel.takes_rows, options, opt.ema_decay is not None)
     except ValueError as error:
-        raise RuntimeError(str(error)) from None  # the type of torch's error for sparse gradients
+        raise RuntimeError(str(error)) from None  # torch raises this type for sparse gradients
     if g.sparse_dim() != 1 or g.dtype != p.dtype or p.dtype not in (torch.float32, torch.float64):
         raise RuntimeError(
             f"{label} must be sparse in the first axis only, and must have the parameter's dtype, which must be "
@@ -55,7 +60,7 @@ def prepared(opt: Any, label: str, group: dict[str, Any], p: Tensor) -> Any:
             "parameter"
         )
     if not p.is_contiguous() or g.shape != p.shape:
-        got = f"a parameter {tuple(p.shape)} with strides {p.stride()} and a gradient {tuple(g.shape)}"
+        got = f"a parameter of shape {tuple(p.shape)}, strides {p.stride()}, and a gradient of shape {tuple(g.shape)}"
         raise RuntimeError(
             f"{label}: the parameter must be contiguous and must have the shape of its sparse gradient; got {got}"
         )
@@ -76,7 +81,7 @@ def has_storage(t: Tensor) -> bool:
 
 
 class RowSteps:
-    """The checks of `SparseAdam`. The messages contain torch's messages."""
+    """The checks of `SparseAdam`. The error messages contain the words of torch's error messages."""
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:

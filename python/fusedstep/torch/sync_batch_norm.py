@@ -25,9 +25,10 @@ class SyncBatchNorm(_Normalization):
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
         running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))   (in training)
 
-    x is the input, and y is the output. running is the pair (running_mean, running_var). All processes together have N
-    values per channel. In training, mean and var are the mean and the biased variance of these N values. In evaluation,
-    and without torch.distributed, the layer computes the same as `BatchNorm1d`, for any number of axes.
+    x is the input, and y is the output. residual is an optional second argument of the call, with x's shape. running is
+    the pair (running_mean, running_var). All processes together have N values per channel. In training, mean and var
+    are the mean and the biased variance of these N values. In evaluation, or if there is only one process, the layer
+    computes the same as `BatchNorm1d`, but the input may have two or more axes.
 
     Parameters
     ----------
@@ -51,11 +52,11 @@ class SyncBatchNorm(_Normalization):
     -----
     Each process computes three statistics of its batch in float64: the number of values, the mean and the sum of
     squared deviations. Then each process gathers the statistics of all processes, and merges them in the order of the
-    ranks (Chan, Golub and LeVeque, 1979). So the merged statistics and the running statistics have the same bits on all
-    ranks. The batches may have different sizes, and some may be empty.
+    ranks (Chan, Golub and LeVeque, 1979). So all ranks have the same merged statistics and running statistics, bit for
+    bit. The batches may have different sizes, and some may be empty.
 
     As in torch, each process computes the gradients of the weight and the bias from its own batch, and
-    DistributedDataParallel reduces these gradients. Gradients cannot be differentiated again.
+    DistributedDataParallel reduces these gradients. Gradients cannot be differentiated again (``create_graph=True``).
 
     Differences from ``torch.nn.SyncBatchNorm``: torch's layer does not support tensors on the CPU. torch's layer has no
     ReLU and no residual, and rounds the statistics to the input's dtype.
@@ -119,8 +120,8 @@ class SyncBatchNorm(_Normalization):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2 or input.shape[1] != self.num_features:
-            need = f"have at least 2 axes, the second of {self.num_features} channels"
-            raise ValueError(f"SyncBatchNorm: input must {need}; got {tuple(input.shape)}")
+            need = f"have at least 2 axes, with {self.num_features} channels in the second axis"
+            raise ValueError(f"SyncBatchNorm: input must {need}; got shape {tuple(input.shape)}")
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         self._check_input_dim(input)
@@ -136,9 +137,10 @@ class SyncBatchNorm(_Normalization):
         options = self._options()
         others = residual, self.weight, self.bias, *options.running[:2]
         if input.element_size() < 4 or not served(input, *others):
-            got = f"{input.dtype} on {input.device}"
+            got = ", ".join(dict.fromkeys(f"{t.dtype} on {t.device}" for t in (input, *others) if t is not None))
             raise TypeError(
-                f"SyncBatchNorm: input, weights and buffers must be float32 or float64 on the CPU; got input {got}"
+                "SyncBatchNorm: input, residual, weights and buffers must be on the CPU, and must be all float32 or "
+                f"all float64; got {got}"
             )
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
         torch.autograd.graph.increment_version([t for t in options.running if t is not None])
@@ -146,7 +148,7 @@ class SyncBatchNorm(_Normalization):
 
 
 class _Statistics(NamedTuple):
-    """Statistics of each channel over the `n` values of all ranks. `center` is the mean in the input's dtype."""
+    """Statistics of each channel over the `n` values of all ranks. `center` is `mean`, rounded to the input's dtype."""
 
     n: int
     mean: Array
@@ -178,7 +180,7 @@ def _statistics(x: Array, axis: int, group: Any) -> _Statistics:
 
 
 def _record(options: _Options, s: _Statistics) -> None:
-    """Update the running statistics with the statistics of this batch."""
+    """Update the running statistics with the statistics `s` of the batches of all ranks."""
     mean, var, batches = options.running
     if mean is None or var is None or batches is None:
         return
@@ -248,10 +250,15 @@ class _Synchronized(torch.autograd.Function):
 def _through_statistics(
     dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
 ) -> None:
-    """Add the gradient through mean and variance to dx: -gamma invstd (sum(dz) / N + xhat sum(dz xhat) / N).
+    """Add to dx the part of x's gradient that comes from the dependence of the mean and the variance on x.
 
-    xhat is (x - mean) * invstd, and dz is the gradient of gamma * xhat + beta. In each channel, the expression is a
-    linear function of x. So a batch normalisation in evaluation can compute it, with dx as the residual.
+    Let xhat = (x - mean) * invstd, and let dz be the gradient of gamma * xhat + beta, where gamma is the weight. With
+    sums over the N values of a channel on all ranks, this part is::
+
+        -gamma * invstd * (sum(dz) + xhat * sum(dz * xhat)) / N
+
+    `total` has the two sums. In each channel, this part is a linear function of x. So a batch normalisation in
+    evaluation mode can compute it, with dx as the residual.
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]
