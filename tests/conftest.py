@@ -26,7 +26,7 @@ settings.register_profile("nightly", settings.get_profile("usual"), derandomize=
 PROFILE = "nightly" if NIGHTLY else "usual"
 settings.load_profile(PROFILE)
 
-# All tests of these files need the package. If the package is not installed, the files are not collected.
+# An optional package, and the test files in which every test needs it. Without the package, they are not collected.
 NEEDS = {
     "optuna": ["test_border_report", "test_docs", "test_scope", "test_search"],
     "sklearn": ["test_bench_sklearn", "test_nn_pretraining", "test_sklearn_*"],
@@ -34,12 +34,12 @@ NEEDS = {
 MISSING = {package: files for package, files in NEEDS.items() if find_spec(package) is None}
 collect_ignore_glob = [f"{file}.py" for files in MISSING.values() for file in files]
 
-# If a shell starts pytest in the background, pytest and its children ignore Ctrl-C. This line makes them handle Ctrl-C.
+# If a shell starts pytest in the background, pytest and its child processes ignore Ctrl-C. The next line changes this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup() -> None:
-    """Load the profile again, because `torch.testing._internal` loads a profile of 10 examples when it is imported."""
+    """Load hypothesis's profile again: the import of `torch.testing._internal` loads a profile with 10 examples."""
     settings.load_profile(PROFILE)
 
 
@@ -50,7 +50,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def usual_machine() -> Iterator[None]:
-    """Restore the instruction set, the backend and the number of threads after each test."""
+    """Restore the instruction set, the threading backend and the number of threads after each test."""
     isa, backend = _core.isa(), _core.backend()
     yield
     _core.set_isa(isa)
@@ -67,7 +67,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session", autouse=True)
 def worlds() -> Iterator[None]:
-    """End the processes of torch.distributed that tests have started."""
+    """After the last test, end the processes of torch.distributed that tests have started."""
     yield
     if "support.worlds" in sys.modules:
         sys.modules["support.worlds"].end_worlds()
@@ -75,7 +75,7 @@ def worlds() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    """Return torch. If torch is not installed, the test is skipped, or fails if FUSEDSTEP_REQUIRE_PEERS is set."""
+    """Return torch. Without torch, the test fails if FUSEDSTEP_REQUIRE_PEERS is set. Otherwise, it is skipped."""
     if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         import torch
     else:
@@ -84,7 +84,7 @@ def torch() -> ModuleType:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use the fixture `torch`. Skip nightly tests if FUSEDSTEP_NIGHTLY is not set."""
+    """Mark tests with `torch` if they use the fixture `torch`. Skip nightly tests if FUSEDSTEP_NIGHTLY is not set."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker("torch")

@@ -1,10 +1,12 @@
 """Read thousands of invalid files: ``python tests/fuzz.py -runs=10000``. The options are those of libFuzzer.
 
-This program needs atheris. It reads checkpoints (with ordinary and with 8-bit states), models, .csv and .npz
-files, and gradients with a DLPack descriptor. For all bytes, a reader must return an object or raise a documented
-error. A reader must have no other effect and create no other file. The size of the file limits the memory that a reader
-may allocate. The corpus is in `support/corpus.py`. `tests/test_fuzz.py` reads the corpus and some mutations of it
-without atheris.
+This program needs atheris. The files are checkpoints (with ordinary and with 8-bit states), models, .csv and .npz
+files, and DLPack descriptors of gradients. For each kind of file, there is a reader: a function that reads it.
+Whatever the bytes of a file are, its reader must accept the file or raise a documented error. The reader must create
+no other file. The limit of the memory that it may allocate depends on the size of the file.
+
+The fuzzer starts with the files of `tests/support/corpus.py`, and changes them randomly. `tests/test_fuzz.py` reads
+these files and some changed copies without atheris.
 """
 
 from __future__ import annotations
@@ -40,13 +42,16 @@ with seen:
     from support.corpus import corpus, narrow_optimizer, optimizer
     from support.descriptors import read_descriptor
 
-#: A reader may allocate at most ROOM bytes plus TIMES times the size of the file. For a compressed file, the factor is
-#: TIMES_PACKED, because Deflate compresses by a factor of up to 1,032.
+#: A reader may allocate at most ROOM bytes plus TIMES times the size of the file. For an .npz file, which may be
+#: compressed, TIMES_PACKED replaces TIMES, because Deflate compresses by a factor of up to 1,032.
 ROOM, TIMES, TIMES_PACKED = 20 << 20, 64, 5000
 
 
 def read_optimizer(path: Path, make: Callable[[], fs.optim.Optimizer] = optimizer) -> None:
-    """Load a file. After an error, nothing may have changed. Otherwise, save the optimizer and load it again."""
+    """Load a file into an optimizer. If loading raises an error, assert that the optimizer is unchanged.
+
+    Otherwise, save the optimizer, load it again, and take a step.
+    """
     opt = make()
     gradients = [np.ones_like(next(iter(opt.params.values()))), None]
     opt.step(gradients)
@@ -62,6 +67,7 @@ def read_optimizer(path: Path, make: Callable[[], fs.optim.Optimizer] = optimize
 
 
 def everything(opt: Any) -> list[Any]:
+    """Return all that `load` can change in an optimizer: arrays, number of steps, options and schedule."""
     arrays = [*opt.params.values(), *opt.ema.values(), *(a for s in opt.state.values() for a in s.values())]
     return [
         *(a.tobytes() for a in arrays),
@@ -83,7 +89,7 @@ def read_table(path: Path) -> None:
     prepare(load_table(str(path), "y" if path.suffix == ".csv" else None), "auto", 0)
 
 
-#: For the name of each file: its reader, and the errors that the reader may raise for an invalid file.
+#: The name of a file -> its reader, and the errors that the reader may raise for an invalid file.
 READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] = {
     "state.safetensors": (read_optimizer, (ValueError, TypeError)),
     "blocks.safetensors": (functools.partial(read_optimizer, make=narrow_optimizer), (ValueError, TypeError)),
@@ -95,7 +101,10 @@ READERS: dict[str, tuple[Callable[[Path], None], tuple[type[Exception], ...]]] =
 
 
 def check(name: str, data: bytes) -> bool:
-    """Return True if the file could be read. Raise an error if the reader had a forbidden effect."""
+    """Give a file with these bytes to the reader of `name`. Return True if it accepts the file, False if it refuses it.
+
+    Raise an error if the reader raises an undocumented error, allocates too much memory, or creates another file.
+    """
     reader, errors = READERS[name]
     path = folder() / name
     path.write_bytes(data)
@@ -112,14 +121,14 @@ def check(name: str, data: bytes) -> bool:
         tracemalloc.stop()
         others = {*os.listdir(folder()), *os.listdir(folder().parent)} - {*READERS, "inner"}
     limit = ROOM + (TIMES_PACKED if name.endswith(".npz") else TIMES) * len(data)
-    assert peak < limit, f"{peak} bytes were allocated for a file of {len(data)} bytes"
-    assert not others, f"other files were created: {others}"
+    assert peak < limit, f"for {len(data)} bytes, the reader must allocate less than {limit} bytes; got {peak}"
+    assert not others, f"the reader must not create other files; got {others}"
     return read
 
 
 @functools.cache
 def folder() -> Path:
-    """Return an empty folder for this process, in memory if possible."""
+    """Return the folder `inner` for the files of this process. It is alone in its parent, and in memory if possible."""
     outer = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     atexit.register(shutil.rmtree, outer)
     inner = Path(outer, "inner")

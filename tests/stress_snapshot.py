@@ -1,10 +1,13 @@
 """One thread steps an optimizer, while other threads change its arrays or tensors.
 
-Each step must be complete, or raise an error and change nothing.
+The program fails if it crashes, or if a step or a change raises an error that is not expected.
 
 Usage: python tests/stress_snapshot.py [seconds] [numpy|torch|assigned]
 
-A build with sanitizers finds more errors. `.ci/check_sanitizers.sh` shows how to build it.
+`numpy` steps an optimizer on arrays, and `torch` an optimizer on tensors. With `assigned`, other threads also assign to
+`grad` and `data` of the tensors. If none is given, `numpy` and `torch` run. Each runs for the given time.
+
+If the package is built with sanitizers, the program finds more faults. `.ci/check_sanitizers.sh` shows how to build it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)  # errors of a refused step
 
 
 def arrays() -> tuple[Callable[[], object], list[Act]]:
-    """Return a function that steps an optimizer on arrays, and functions that change its arrays."""
+    """Return a function that steps an optimizer on arrays, and functions that change the optimizer and its arrays."""
     params = [np.ones(n, np.float32) for n in (7, 300, 40_000)]
     grads: list[Any] = [np.full_like(p, 1e-3) for p in params]
     opt = fs.Adam(params, lr=1e-3, ema_decay=0.9)
@@ -66,7 +69,7 @@ def arrays() -> tuple[Callable[[], object], list[Act]]:
 def assigned() -> tuple[Callable[[], object], list[Act]]:
     """Return the functions of `tensors`, and functions that assign to `grad` and `data`.
 
-    During such an assignment, torch itself frees memory that another thread may be using.
+    During such an assignment, torch itself frees memory that a step in another thread may be using.
     """
     return tensors(True)
 
@@ -88,14 +91,14 @@ class Tensors:
         self.saved = copy.deepcopy(self.opt.state_dict())
 
     def gradient(self, draw: random.Random) -> None:
-        """Assign to a gradient."""
+        """Assign None or another tensor to the `grad` of a parameter."""
         torch, p = self.torch, draw.choice(self.params)
         p.grad = draw.choice(
             [None, torch.ones_like(p), torch.ones(1).expand_as(p), torch._neg_view(torch.ones_like(p))]
         )
 
     def data(self, draw: random.Random) -> None:
-        """Assign to a parameter's data."""
+        """Assign another tensor to the `data` of a parameter."""
         p = draw.choice(self.params)
         p.data = draw.choice([self.torch.ones_like(p), self.torch.ones(2 * p.numel())[::2]])
 
@@ -156,7 +159,11 @@ def tensors(assign: bool = False) -> tuple[Callable[[], object], list[Act]]:
 def stress(
     make: Callable[[], tuple[Callable[[], object], list[Act]]], seconds: float, seed: int = 0
 ) -> tuple[int, int]:
-    """Step and change the optimizer for some time. Return the numbers of complete steps and of refused steps."""
+    """Step an optimizer for some seconds, while three other threads change it.
+
+    `make` returns the function that steps, and the functions that change the optimizer. Return the numbers of steps
+    that were taken and of steps that raised one of `REFUSALS`.
+    """
     step, acts = make()
     end = threading.Event()
     unexpected: list[BaseException] = []
@@ -166,7 +173,7 @@ def stress(
         while not end.is_set():
             try:
                 draw.choice(acts)(draw)
-            except (*REFUSALS, LookupError, AttributeError):  # Python code may raise these during a change
+            except (*REFUSALS, LookupError, AttributeError):  # expected, because several threads change one object
                 pass
             except BaseException as error:
                 unexpected.append(error)
@@ -201,4 +208,4 @@ if __name__ == "__main__":
     kinds = {"numpy": arrays, "torch": tensors, "assigned": assigned}
     for name, make in kinds.items():
         if name in sys.argv[2:] or (len(sys.argv) < 3 and make is not assigned):
-            print(make.__name__, "taken, refused:", *stress(make, seconds), flush=True)
+            print(name, "steps taken, steps refused:", *stress(make, seconds), flush=True)

@@ -1,4 +1,4 @@
-"""Realistic tables, and a function that reads the tables that a command writes."""
+"""Realistic tables for tests, and a function that reads a CSV file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def rows_of(path: str | Path) -> list[dict[str, str]]:
 
 
 def customers(n: int = 240) -> Any:
-    """Make a realistic table of customers. Young customers who call often leave."""
+    """Make a realistic table of customers. Most customers who are young and make many calls have left.
+
+    Some ages and calls are missing. In the column "left", one customer is neither "yes" nor "no" but "paused".
+    """
     rng = np.random.default_rng(0)
     age, calls = rng.integers(18, 80, n).astype(float), rng.integers(0, 10, n)
     leaves = calls * 5 - age + rng.normal(0, 3, n) > -20
@@ -40,9 +43,9 @@ def customers(n: int = 240) -> Any:
 
 
 def flats(n: int = 160) -> str:
-    """Make a table of flats as a German spreadsheet program saves it.
+    """Return the text of a table of flats, as a German spreadsheet program saves it.
 
-    The table has letters of latin-1, semicolons between fields, decimal commas and missing years.
+    It has letters such as ß, semicolons between the fields, and decimal commas. Half of the years are missing.
     """
     rng = np.random.default_rng(1)
     size = rng.uniform(30, 140, n).round(1)

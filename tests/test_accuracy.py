@@ -11,7 +11,7 @@ from support.bits import Array, every_dtype
 from support.oracle import Options, every_class, every_class_of_torch, every_variant, variants
 
 STEPS = 100
-# Bounds of the error after 100 steps, divided by max(|parameter|, 1).
+# Largest allowed difference from torch's parameters after 100 steps, divided by max(|parameter|, 1).
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 
@@ -59,11 +59,14 @@ def test_defaults_are_those_of_torch(cls: Any, torch: Any) -> None:
 
 
 @every_variant
-def test_error_of_float32_is_within_that_of_its_roundings(cls: Any, options: Options, rng: np.random.Generator) -> None:
-    """The bound allows an error of half an ulp for each rounding.
+def test_float32_step_differs_from_float64_step_only_by_roundings(
+    cls: Any, options: Options, rng: np.random.Generator
+) -> None:
+    """The allowed difference is half an ulp for each rounding of the float32 step.
 
-    10 roundings are counted for the change of the parameter, one for adding the change, and one for a weight decay. The
-    ulp of the 10 roundings is that of the largest change of an element.
+    The test counts 10 roundings for computing the change of a parameter, one for adding the change, and one for weight
+    decay if there is any. For the 10 roundings, the ulp is that of the largest change. For the others, it is that of
+    the new parameter.
     """
     p = rng.uniform(-1, 1, 2000).astype(np.float32)
     single, double = (cls([p.astype(t)], lr=1.0, **options) for t in (np.float32, np.float64))
@@ -115,6 +118,10 @@ def test_maximize_equals_a_step_with_the_negative_gradient(cls: Any, rng: np.ran
 
 
 def test_centered_variance_that_is_rounded_below_zero_does_not_give_nan() -> None:
+    """With `centered`, the variance is the average square minus the square of the average.
+
+    If all gradients are equal, this difference is nearly 0, and rounding may make it negative.
+    """
     for cls, options in ((c.values[0], c.values[1]) for c in every_variant.args[1]):
         if not options.get("centered"):
             continue
@@ -138,7 +145,7 @@ def test_proximal_l1_gives_exact_zeros_and_equals_its_closed_form(cls: Any, rng:
 
 
 @every_class
-def test_average_follows_the_parameters(cls: Any, rng: np.random.Generator) -> None:
+def test_ema_is_the_exponential_moving_average_of_the_parameters(cls: Any, rng: np.random.Generator) -> None:
     p = rng.standard_normal(100)
     opt, want = cls([p], ema_decay=0.75), p.copy()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Augmentation: known exact results, and results that depend only on the key and the number of the row."""
+"""Augmentation: known exact results, and results that depend only on the key and the index of the example."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 
 
 def test_smoothed_labels_sum_to_one_and_equal_the_closed_form() -> None:
+    """Labels and their one-hot rows give the same result. With eps = 0, the result is the one-hot rows."""
     t = augment.label_smoothing([0, 3, 1], 0.2, num_classes=4, dtype=np.float64)
     assert np.allclose(t.sum(axis=1), 1, rtol=1e-15)
     assert np.allclose(t, 0.8 * np.eye(4)[[0, 3, 1]] + 0.05)
@@ -39,7 +40,8 @@ def test_loss_of_smoothed_targets_agrees_with_torch(torch: Any) -> None:
 
 @pytest.mark.parametrize("per_row", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_mixup_mixes_inputs_and_targets_by_one_weight(dtype: Any, per_row: bool) -> None:
+def test_mixup_mixes_inputs_and_targets_with_the_same_weights(dtype: Any, per_row: bool) -> None:
+    """If per_row is False, all examples have the same weight. A second call with the same key has the same result."""
     rng = np.random.default_rng(0)
     x, t = rng.standard_normal((20, 3, 2)).astype(dtype), augment.one_hot(rng.integers(0, 5, 20), 5, dtype)
     before = x.copy()
@@ -57,12 +59,16 @@ def test_mixup_weights_have_a_beta_distribution() -> None:
     x = np.zeros((20000, 1))
     w = augment.mixup(x, x, KEY, alpha=0.4, per_row=True).weight
     assert w.mean() == pytest.approx(0.5, abs=0.01)
-    assert w.var() == pytest.approx(0.25 / 1.8, rel=0.03)  # 1 / (4 (2 alpha + 1))
+    assert w.var() == pytest.approx(0.25 / 1.8, rel=0.03)  # Beta(alpha, alpha) has the variance 1 / (4 (2 alpha + 1))
 
 
 @pytest.mark.parametrize("per_row", [False, True])
 @pytest.mark.parametrize("shape", [(30, 8, 8), (30, 3, 6, 10)])
 def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[int, ...], per_row: bool) -> None:
+    """Before the call, all pixels of image i, and its target, are i.
+
+    If per_row is False, the rectangle is the same in all images.
+    """
     n, height, width = shape[0], *shape[-2:]
     x = np.broadcast_to(np.arange(n, dtype=np.float64).reshape(-1, *[1] * (len(shape) - 1)), shape).copy()
     t = np.arange(n, dtype=np.float64).reshape(-1, 1)
@@ -85,7 +91,7 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # a rectangle ends at the edge of the image, so the mean area is less than half of the image
+    # rectangles are cut off at the edges of the image, so their mean area is less than half of the image
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 
@@ -93,6 +99,7 @@ def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
 
 
 def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
+    """All 25 moves by -2 to 2 pixels along both axes occur. The two channels of an image move together."""
     x = np.arange(1.0, 26).reshape(1, 1, 5, 5).repeat(300, axis=0).repeat(2, axis=1)
     moved = augment.shift(x, KEY, max_shift=2, fill=-1)
     seen = set()
@@ -112,6 +119,7 @@ def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
 
 
 def test_flip_mirrors_each_image_with_probability_p() -> None:
+    """The width is mirrored by default, and the height with axis=-2."""
     x = np.random.default_rng(0).random((4000, 2, 3)).astype(np.float32)
     y = augment.flip(x, KEY, p=0.25)
     flipped = (y == x[:, :, ::-1]).all(axis=(1, 2))
@@ -120,7 +128,11 @@ def test_flip_mirrors_each_image_with_probability_p() -> None:
     assert np.array_equal(augment.flip(x, KEY, p=1.0, axis=-2), x[:, ::-1])
 
 
-def test_rotate_turns_both_channels_by_one_random_angle() -> None:
+def test_rotate_turns_both_channels_of_an_image_by_the_same_random_angle() -> None:
+    """The value of a pixel is its y coordinate, so the angle can be computed from the rotated image.
+
+    An angle of 0 must not change the image.
+    """
     size = 21
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     images = np.stack([y + 0 * x] * 200)[:, None].repeat(2, axis=1)
@@ -128,17 +140,18 @@ def test_rotate_turns_both_channels_by_one_random_angle() -> None:
     inner = np.hypot(y, x) < size / 2 - 2
     angles = []
     for image in turned:
-        sine, cosine = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
-        assert np.allclose(sine, cosine)  # the two channels have the same angle
-        assert np.hypot(*sine) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
-        angles.append(np.degrees(np.arctan2(-sine[0], sine[1])))
+        first, second = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
+        assert np.allclose(first, second)  # the two channels have the same angle
+        assert np.hypot(*first) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
+        angles.append(np.degrees(np.arctan2(-first[0], first[1])))
     assert max(np.abs(angles)) <= 30 and min(angles) < -25 and max(angles) > 25
-    quarter = augment.rotate(np.eye(5)[None], fs.Key(0), 0.0)
-    assert np.array_equal(quarter[0], np.eye(5))
+    unturned = augment.rotate(np.eye(5)[None], fs.Key(0), 0.0)
+    assert np.array_equal(unturned[0], np.eye(5))
 
 
 @pytest.mark.parametrize("act", [augment.shift, augment.flip, augment.rotate])
 def test_slices_of_a_batch_give_the_same_images_as_the_batch(act: Any) -> None:
+    """`first_row` is the index in the batch of the slice's first image. Another key gives other images."""
     x = np.random.default_rng(0).random((40, 3, 6, 5)).astype(np.float32)
     before, whole = x.copy(), act(x, KEY)
     assert whole.dtype == np.float32 and whole.shape == x.shape and np.array_equal(x, before)
@@ -151,6 +164,7 @@ def test_slices_of_a_batch_give_the_same_images_as_the_batch(act: Any) -> None:
 
 
 def test_weight_noise_depends_on_the_key_and_is_removed_afterwards() -> None:
+    """The noise is removed even if the `with` block raises an error."""
     model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3), rng=0)
     before = model.arena.copy()
     with pytest.raises(ZeroDivisionError), augment.weight_noise(model.params, 0.1, KEY):

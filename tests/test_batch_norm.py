@@ -18,8 +18,9 @@ from support.norms import Case
 
 every_machine = pytest.mark.parametrize("machine", MACHINES, ids=str)
 TOLERANCE = dict(zip(DTYPES, (1e-6, 1e-13), strict=True))
-# (shape, axis). The code takes different paths for axes below and above these sizes: the width of a vector, a group of
-# 32 values, a block of 1,024 values, and a slice of channels. The axes here are just below, at and just above them.
+# Pairs (shape, axis of the channels). The code takes different paths if an axis is shorter or longer than these sizes:
+# the width of a SIMD register, a group of 32 values, a block of 1,024 values, and the channels that are processed
+# together. Most axes here are just below, at or just above these sizes.
 SHAPES = [
     *[((2, c), 1) for c in (1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130)],
     *[((n, 5), 1) for n in (3, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)],
@@ -52,8 +53,8 @@ def test_batch_norm_has_the_bits_of_its_numpy_reference(
 
 
 @every_dtype
-def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
-    """Gamma is -0 in one channel. Some sums are so small that coefficients from these sums are rounded to 0."""
+def test_signs_of_zeros_are_those_of_the_numpy_reference(rng: np.random.Generator, dtype: Any) -> None:
+    """Gamma is 0 in one channel and -0 in another. Most values of dy are 0, -0 or the smallest denormals."""
     tiny = np.finfo(dtype).smallest_subnormal
     for shape, axis in (((6, 4, 9), 1), ((54, 4), 1), ((6, 9, 4), -1)):
         for training, relu in itertools.product((True, False), repeat=2):
@@ -64,15 +65,16 @@ def test_signs_of_zeros_are_the_same_in_every_layout(rng: np.random.Generator, d
                 assert_same_bits(got, want, (shape, training, relu))
 
 
-VARIANTS = list(itertools.product((True, False), repeat=3))
+VARIANTS = list(itertools.product((True, False), repeat=3))  # (training, relu, residual)
 
 
 @every_machine
 @every_dtype
 @pytest.mark.parametrize(("shape", "axis"), [((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((700, 70), 1)], ids=str)
-def test_variants_have_the_same_bits_on_every_machine(
+def test_variants_have_the_bits_of_the_numpy_reference_on_every_machine(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any, machine: Any
 ) -> None:
+    """`machine` is a combination of instruction set, threading backend and number of threads."""
     for training, relu, residual in VARIANTS:
         case = Case(rng, shape, axis, dtype, training, relu, residual)
         with running(machine):
@@ -85,7 +87,11 @@ def test_variants_have_the_same_bits_on_every_machine(
 def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_caches(
     rng: np.random.Generator, machine: Any
 ) -> None:
-    """The arrays are so large that stores bypass the caches. They are not aligned to cache lines."""
+    """The outputs are so large that stores bypass the caches. They are not aligned to cache lines.
+
+    The output and the gradient of the residual are compared with the reference. dx must be finite, and nothing may be
+    written outside the outputs. `machine` is a combination of instruction set, backend and number of threads.
+    """
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
         ((101, 11_003, 3), 1, 2),
@@ -109,6 +115,7 @@ def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_cac
 
 @every_dtype
 def test_batch_norm_has_the_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
+    """The layouts are NCHW, NHWC, and NC, in which each pixel of an NHWC image is a row."""
     case = Case(rng, (7, 37, 9, 23), 1, dtype, relu=True)
     first = case.run(case.x, None, case.dy, None)
     for layout in ("NHWC", "NC"):
@@ -164,6 +171,7 @@ def test_batch_norm_gradients_agree_with_central_differences(
 def test_forward_and_backward_agree_with_torch(
     rng: np.random.Generator, torch: ModuleType, dtype: Any, training: bool, relu: bool, residual: bool, given: Any
 ) -> None:
+    """`given` says whether gamma and beta are given: (1, 0) means that only gamma is given."""
     shape = (6, 5, 13, 9)
     case = Case(rng, shape, 1, dtype, training, relu, residual)
     gamma, beta = (a if there else None for a, there in zip((case.gamma, case.beta), given, strict=True))
@@ -209,12 +217,12 @@ def test_float64_results_agree_with_the_formula(rng: np.random.Generator) -> Non
     ],
 )
 @pytest.mark.parametrize("axis", [1, -1])
-def test_statistics_keep_their_digits_at_large_means(
+def test_results_are_accurate_if_the_mean_is_much_larger_than_the_standard_deviation(
     rng: np.random.Generator, dtype: Any, mean: float, std: float, tolerance: float, axis: int
 ) -> None:
     """In float64, the tolerance is about an ulp of the mean, divided by the standard deviation.
 
-    The test is repeated with an outlier as the first value of a channel.
+    Everything is checked twice. For the second check, the first value of a channel is 0, far from the mean.
     """
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):
@@ -231,7 +239,10 @@ def test_statistics_keep_their_digits_at_large_means(
 
 
 def test_channel_with_inf_or_nan_is_nan_and_others_are_not() -> None:
-    """The output of a channel with inf or nan is nan, as in torch. In another channel, large values do not overflow."""
+    """The output of a channel with inf or nan is nan, as in torch.
+
+    Another channel has values of about 1e30. Its output is right, although its running variance overflows to inf.
+    """
     x = np.random.default_rng(1).normal(size=(40, 5, 30)).astype(np.float32)
     x[3, 1, 4], x[3, 2, 4] = np.inf, np.nan
     x[:, 3] *= np.float32(1e30)

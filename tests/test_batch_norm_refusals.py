@@ -75,7 +75,7 @@ def test_refused_calls_write_nothing(changed: dict[str, Any], error: type[Except
         "x": x32(8, 3, 4), "gamma": x32(3), "beta": x32(3), "running_mean": x32(3), "running_var": x32(3),
         "num_batches": None, "out": x32(8, 3, 4), **changed,
     }  # fmt: skip
-    if "x" in changed and "out" not in changed:
+    if "x" in changed and "out" not in changed:  # the out above is only for an x of shape (8, 3, 4)
         arguments["out"] = None
     before = {k: v.tobytes() for k, v in arguments.items() if isinstance(v, np.ndarray)}
     with pytest.raises(error, match="batch_norm: " + message):
@@ -83,7 +83,7 @@ def test_refused_calls_write_nothing(changed: dict[str, Any], error: type[Except
     assert before == {k: v.tobytes() for k, v in arguments.items() if isinstance(v, np.ndarray)}
 
 
-def test_shared_running_statistics_are_refused() -> None:
+def test_running_statistics_and_out_must_not_share_memory_with_other_arguments() -> None:
     both, x = x32(3), x32(8, 3)
     with pytest.raises(ValueError, match="running_mean must be in memory of its own; got memory shared with run"):
         fs.batch_norm(x, None, None, both, both)
@@ -98,7 +98,7 @@ def test_shared_running_statistics_are_refused() -> None:
 def test_refused_backward_calls_write_nothing() -> None:
     x, dy, dx = x32(8, 3, 4), x32(8, 3, 4), x32(9, 3, 4)
     _, saved = fs.batch_norm(x)
-    _, with_mask = fs.batch_norm(x, residual=dy, relu=True)
+    _, saved_with_residual = fs.batch_norm(x, residual=dy, relu=True)
     refused: list[tuple[Any, type[Exception], str]] = [
         ((dy, None), TypeError, "saved must be the second result of batch_norm; got NoneType"),
         ((dy[:4], saved), ValueError, r"dy must be like x: float32 \(8, 3, 4\); got float32 \(4, 3, 4\)"),
@@ -109,7 +109,11 @@ def test_refused_backward_calls_write_nothing() -> None:
         ((dy, saved, x), ValueError, "out must be in memory of its own; got memory shared with x"),
         ((dx[:8], saved, dx[1:]), ValueError, "out must be in memory of its own; got memory shared with a part of dy"),
         ((dy, saved, (None, None)), ValueError, "out must be one array"),
-        ((dy, with_mask, (dx[:8], dx[1:])), ValueError, "out must be in memory of its own; got memory shared with dx"),
+        (
+            (dy, saved_with_residual, (dx[:8], dx[1:])),
+            ValueError,
+            "out must be in memory of its own; got memory shared with dx",
+        ),
     ]
     before = [a.tobytes() for a in (x, dy, dx)]
     for args, error, message in refused:

@@ -12,10 +12,10 @@ from support.bits import Array, assert_close, assert_same_bits
 from support.norms import Case
 
 
-def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
-    """The output of the forward call may be x or the residual. If the output is x, the backward call raises an error.
+def test_calls_that_overwrite_an_input_have_the_bits_of_calls_with_new_outputs(rng: np.random.Generator) -> None:
+    """The forward call may overwrite x or the residual. If it overwrites x, the backward call raises an error.
 
-    The outputs of the backward call may be dy and another array.
+    The backward call may write dx into dy, and dresidual into another array.
     """
     for shape, axis in (((5, 3, 70), 1), ((50, 9), 1)):
         case = Case(rng, shape, axis, np.float32, relu=True, residual=True)
@@ -40,6 +40,7 @@ def test_in_place_calls_have_the_same_bits(rng: np.random.Generator) -> None:
 
 
 def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
+    """The backward call returns the array dy itself as dresidual. Therefore, it must not write dx into dy."""
     case = Case(rng, (5, 3), 1, np.float32, residual=True)
     _, saved = fs.batch_norm(case.x, residual=case.residual)
     assert fs.batch_norm_backward(case.dy, saved).dresidual is case.dy
@@ -47,7 +48,7 @@ def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
         fs.batch_norm_backward(case.dy, saved, out=case.dy)
 
 
-def test_gradient_uses_the_parameters_and_statistics_of_its_forward_pass(rng: np.random.Generator) -> None:
+def test_backward_call_uses_the_parameters_and_statistics_of_the_forward_call(rng: np.random.Generator) -> None:
     """The test changes gamma, beta and the running statistics between the forward and the backward call."""
     for training in (True, False):
         case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)
@@ -61,7 +62,11 @@ def test_gradient_uses_the_parameters_and_statistics_of_its_forward_pass(rng: np
                 assert_same_bits(got, before)
 
 
-def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: ModuleType) -> None:
+def test_running_statistics_without_momentum_agree_with_torch(rng: np.random.Generator, torch: ModuleType) -> None:
+    """With momentum=None, the running statistics are the averages of the statistics of all batches.
+
+    num_batches is the number of these batches. Inference does not change it.
+    """
     layer = torch.nn.BatchNorm1d(4, momentum=None, dtype=torch.float64)
     mean, var, count = np.zeros(4), np.ones(4), np.zeros((), np.int64)
     for n in range(1, 5):
@@ -76,10 +81,11 @@ def test_cumulative_average_agrees_with_torch(rng: np.random.Generator, torch: M
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_gradient_refuses_an_x_that_was_resized_or_retyped() -> None:
+def test_backward_call_refuses_an_x_that_was_resized_or_retyped() -> None:
     """The test changes the shape or dtype of x after the forward call. The backward call then raises an error.
 
-    Without this check, the kernel would read and write beyond the end of the arrays.
+    Without the error, the kernel would read and write beyond the end of the arrays. If x only becomes read-only, the
+    backward call accepts it.
     """
 
     def reshaped(x: Array) -> None:

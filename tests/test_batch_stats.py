@@ -1,4 +1,4 @@
-"""BatchStats: the mean and variance of each channel of several arrays, which are added one after the other."""
+"""BatchStats computes the mean and variance of each channel over several arrays, which it gets one after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.machines import MACHINES, running
 
 
 def of(*arrays: Any, axis: int = 1) -> fs.BatchStats:
-    """Return the common statistics of all arrays."""
+    """Return the statistics of all arrays together."""
     stats = fs.BatchStats()
     for a in arrays:
         stats.update(a, axis)
@@ -39,8 +39,12 @@ def test_batch_statistics_have_the_bits_of_their_numpy_reference(
         assert stats.count == x.size // shape[axis]
 
 
-def test_merged_statistics_of_parts_equal_the_statistics_of_the_whole_array(rng: np.random.Generator) -> None:
-    """They are equal up to rounding. If every cut is at a multiple of 1,024 rows, all bits are equal."""
+def test_statistics_of_parts_equal_the_statistics_of_the_whole_array(rng: np.random.Generator) -> None:
+    """One BatchStats gets all parts, or each part has a BatchStats and these are merged.
+
+    In both cases, the statistics equal those of the whole array up to rounding. If one BatchStats gets all parts, and
+    every cut is at a multiple of 1,024 rows, all bits are equal. The test also computes the statistics in longdouble.
+    """
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
     for cuts in ([1], [1, 2, 3], [2500], [1000, 4999], [17, 333, 4000]):
@@ -67,14 +71,17 @@ def test_statistics_equal_those_of_batch_norm(rng: np.random.Generator) -> None:
     assert_same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
 
 
-def test_memory_map_has_the_bits_of_the_array(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_statistics_of_a_memory_map_have_the_bits_of_those_of_the_array(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     x = rng.normal(size=(4096, 8)).astype(np.float32)
     x.tofile(tmp_path / "x.bin")
     mapped = np.memmap(tmp_path / "x.bin", np.float32, "r", shape=x.shape)
     assert_same_bits(of(*np.split(mapped, 4)).m2, of(x).m2)
 
 
-def test_merging_empty_statistics_changes_nothing(rng: np.random.Generator) -> None:
+def test_statistics_can_be_merged_with_empty_statistics_and_with_themselves(rng: np.random.Generator) -> None:
+    """Merging empty statistics changes nothing. Merging a BatchStats with itself counts its numbers twice."""
     some = of(rng.normal(size=(5, 3)))
     mean = some.mean
     some.merge(fs.BatchStats())
@@ -108,7 +115,8 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
     assert_same_bits(stats.mean, np.ones(3))
 
 
-def test_statistics_of_workers_can_be_pickled_and_merged(rng: np.random.Generator) -> None:
+def test_pickled_and_copied_statistics_equal_the_original_and_can_be_merged(rng: np.random.Generator) -> None:
+    """A wrong state of a pickle is refused."""
     stats = of(rng.normal(size=(50, 3)))
     for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
         assert same.count == 50

@@ -36,6 +36,7 @@ def results(folder: str = "fusedstep-bench") -> dict[str, Any]:
 
 
 def test_the_command_measures_and_writes_results_and_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    """The results of an earlier run are moved to a subfolder."""
     pytest.importorskip("matplotlib")
     Path("fusedstep-bench").mkdir()
     Path("fusedstep-bench/results.json").write_text("those of an earlier run")
@@ -74,7 +75,7 @@ def test_without_optional_packages_the_table_is_plain_and_there_is_no_picture(
         (["--minutes", "0"], "argument --minutes: must be a finite number > 0; got '0'"),
     ],
 )
-def test_wrong_argument_gives_one_line_and_status_2(
+def test_wrong_argument_gives_a_message_of_one_line_and_status_2(
     words: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

@@ -1,4 +1,4 @@
-"""The command `python -m bench report`: it writes README, pages and pictures, and refuses results of a busy machine."""
+"""`python -m bench report` writes README's table, pages and pictures. It refuses results of a busy machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from fusedstep._bench import records
 from support.results import QUIET, document, files, line
 
 
-def test_readme_and_pages_have_the_figures_of_the_stored_results() -> None:
+def test_readme_and_pages_have_the_numbers_of_the_stored_results() -> None:
+    """All pictures exist, and their files are small."""
     kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, tables.readme_block(kept)) == readme, "run `python -m bench report`"
@@ -29,6 +30,8 @@ def test_readme_and_pages_have_the_figures_of_the_stored_results() -> None:
 
 
 def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None:
+    """The list gives the reason: the memory limits the speed (LIMIT), or the reason is not known (UNKNOWN)."""
+
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
@@ -43,7 +46,7 @@ def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None
 
 @pytest.fixture
 def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder into which `report` writes."""
+    """Return a folder into which `report` writes. It has only README and TORCH_PAGE, without text and tables."""
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "ROOT", tmp_path)
@@ -53,7 +56,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_report_writes_everything(pages: Path) -> None:
+def test_report_writes_readme_the_page_of_benchmarks_and_the_stored_results(pages: Path) -> None:
     for name in ("README", "TORCH_PAGE"):
         (pages / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
     assert command.main(["report", *files(pages, document())]) == 0
@@ -94,7 +97,7 @@ def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsy
     assert "it has no record of that" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_figures_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -> None:
+def test_with_the_option_disturbed_results_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -> None:
     assert command.main(["report", "--disturbed", *files(pages, disturbed("other processes took 1.30 CPUs"))]) == 0
     for name in ("README", "PAGE"):
         assert "The machine was disturbed: other processes took 1.30 CPUs." in (pages / name).read_text()
@@ -102,6 +105,7 @@ def test_figures_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -
 
 def test_a_case_that_other_processes_disturbed_is_published_with_a_note(pages: Path) -> None:
     results = document()
+    # other processes used 0.4 CPUs, and other virtual machines used 0.02 CPUs
     results["cases"][0]["load"] = {"seconds": 2.0, "others": 0.4, "stolen": 0.02, "disturbed": True}
     assert command.main(["report", *files(pages, results)]) == 0
     assert "yardstick: roofline; other processes took 0.42 CPUs" in (pages / "PAGE").read_text()
@@ -114,7 +118,7 @@ def test_time_of_a_compilation_is_published(pages: Path) -> None:
     assert "| torch.compile, ready after 31.5 s | 3.00 ms |" in (pages / "PAGE").read_text()
 
 
-def test_table_compares_outputs_in_existing_arrays_and_new_outputs_separately() -> None:
+def test_table_has_separate_rows_for_outputs_in_given_memory_and_in_new_memory() -> None:
     mine = [line(f"fusedstep v4, {kind}", 1.0, mine=True, seconds=s) for kind, s in (("out", 1e-3), ("new", 9e-3))]
     peer = [line(f"torch, {kind}", x, seconds=s) for kind, x, s in (("out", 5.0, 5e-3), ("new", 0.7, 6.3e-3))]
     lines = list(records.records({"cases": [document()["cases"][0] | {"lines": [*mine, *peer]}]}))
@@ -125,13 +129,14 @@ def test_table_compares_outputs_in_existing_arrays_and_new_outputs_separately() 
     ]
 
 
-def test_five_rows_of_the_readme_are_also_rows_of_the_page() -> None:
+def test_the_five_rows_of_the_readme_are_also_rows_of_the_page_of_benchmarks() -> None:
     kept = list(records.records(records.read(publish.KEPT)))
     assert len(tables.SHORT) == 5
     assert set(tables.SHORT) <= {label for label, _ in tables.rows_of_page(kept)}
 
 
 def test_page_about_torch_has_the_table_of_training_loops() -> None:
+    """Without results of training loops, the page says that there are none."""
     assert "no training in PyTorch" in tables.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = tables.torch_block(lines)

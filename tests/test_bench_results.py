@@ -20,7 +20,7 @@ from fusedstep._bench import harness, records, run
 from support.results import document, files
 
 
-def test_reduced_results_are_small_and_have_the_same_figures() -> None:
+def test_results_are_stored_without_samples_and_with_four_digits() -> None:
     small = records.reduce(document())
     assert json.loads(records.dump(small)) == small == records.reduce(small)
     assert "samples" not in records.dump(small) and '"gb_s": 12.35,' in records.dump(small)
@@ -31,14 +31,15 @@ def test_reduced_results_are_small_and_have_the_same_figures() -> None:
     ("new", "status", "text"),
     [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
 )
-def test_compare_reports_only_changes_that_are_larger_than_the_intervals(
+def test_command_compare_reports_only_changes_that_are_larger_than_the_intervals(
     new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["compare", *files(tmp_path, document(), document(new))]) == status
     assert text in capsys.readouterr().out
 
 
-def test_compare_counts_a_missing_figure_as_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_compare_counts_a_wrong_result_as_slower(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command also says that the two runs used different CPUs."""
     broken = document()
     broken["cases"][0]["lines"][0] |= {"status": "WRONG: 3 x", "over_yardstick": None, "seconds": None}
     broken["machine"]["cpu"] = "another"
@@ -47,13 +48,14 @@ def test_compare_counts_a_missing_figure_as_slower(tmp_path: Path, capsys: pytes
     assert "WRONG: 3 x" in out and "Not the same cpu: a CPU and another" in out
 
 
-def test_verdict_depends_on_the_intervals() -> None:
+def test_verdict_on_a_change_depends_on_the_intervals() -> None:
+    """The arguments are the old ratio and the new ratio, each with its interval, and the tolerance."""
     assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
 
 
-def test_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_compare_names_cases_that_only_one_file_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = document()
     more["cases"].append(more["cases"][0] | {"name": "adam/250k"})
     for pair, place in ((more, document()), "0.json"), ((document(), more), "1.json"):
@@ -81,7 +83,7 @@ def spoilt(how: str) -> str:
 
 @pytest.mark.parametrize("how", ["machine", "targets", "cpu", "lines", "1.0", "[1.0, 1.0]", "[0, 0, 0]", "[NaN, 1, 1]"])
 @pytest.mark.parametrize("verb", ["compare", "report"])
-def test_results_of_another_version_are_refused_before_anything_is_written(
+def test_results_in_another_format_are_refused_before_anything_is_written(
     verb: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("README", "PAGE", "PICTURES", "TORCH_PAGE"):
@@ -109,9 +111,7 @@ def test_report_that_cannot_be_written_does_not_change_the_stored_results(
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"cases": []}', '{"machine": {}, "cases": [{}]}', pytest.param("[" * 100_000, id="deep")]
 )
-def test_file_without_results_is_refused_in_one_line(
-    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_file_without_results_is_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(SystemExit, match="2"):
@@ -120,6 +120,7 @@ def test_file_without_results_is_refused_in_one_line(
 
 
 def test_more_instructions_than_the_ceiling_are_reported() -> None:
+    """A ceiling is the largest number of instructions that a step may execute. A missing ceiling is also reported."""
     ceilings = json.loads(instructions.CEILINGS.read_text())
     exact = dict(ceilings)
     assert not any(word for *_, word in instructions.judge(exact, ceilings))
@@ -128,6 +129,7 @@ def test_more_instructions_than_the_ceiling_are_reported() -> None:
 
 
 def test_every_workload_has_a_ceiling_and_runs() -> None:
+    """A workload is a step whose instructions are counted. Its ceiling is the largest allowed number of them."""
     every = instructions.workloads()
     assert set(every) == set(json.loads(instructions.CEILINGS.read_text()))
     for workload in every.values():
@@ -171,12 +173,14 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     now[0] = 60.0
     pace.done()
     assert pace.spent == [0.0, 0.0, 0.0]  # a case that uses its reserved time has not taken too long
-    names = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
-    made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in names.items()]
+    # cases with reserved time run last
+    reserved = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
+    made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in reserved.items()]
     assert [case.name for case in sorted(made, key=run.importance)] == ["adam/250k", "adam/gpt2", "compiled/mlp"]
 
 
 def test_slow_steps_reduce_the_number_of_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If LEAST_ROUNDS rounds would take longer than `limit_s`, the implementation is not timed."""
     clock = [0.0]
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: clock[0])
 
@@ -195,6 +199,6 @@ def test_cases_of_the_quick_run_come_first() -> None:
 
 
 def test_run_of_all_suites_omits_some_cases_so_that_it_takes_ten_minutes() -> None:
-    left = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
-    taken = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
-    assert [name for name in left + taken if run.of_one_suite(SimpleNamespace(name=name))] == left
+    omitted = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
+    timed = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
+    assert [name for name in omitted + timed if run.of_one_suite(SimpleNamespace(name=name))] == omitted

@@ -41,6 +41,11 @@ def test_fit_with_other_weights_than_scikit_learn_is_not_timed(monkeypatch: pyte
 
 
 def test_verdict_compares_accuracies_and_ratios_with_the_target(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a bound, the accuracy of fusedstep must be at least that of scikit-learn.
+
+    With a bound, the time of scikit-learn / the time of fusedstep must be at least the bound. The printed table names
+    the fit.
+    """
     result = suite.run_case(ACCURACY, PLAN)
     ours, theirs = result.line(OURS), result.line(THEIRS)
     assert ours is not None and theirs is not None and ours.accuracy == theirs.accuracy
@@ -55,7 +60,7 @@ def test_verdict_compares_accuracies_and_ratios_with_the_target(capsys: pytest.C
         assert report.judge(Target(FIT.name, 2.0), {FIT.name: fit})["met"] is (ratio == 2.0)
     assert report.judge(Target(FIT.name, 2.0), {})["met"] is None
     report.print_case(fit)
-    assert "fit of 10 epochs of MLPClassifier((4,), batch_size=64), wine" in capsys.readouterr().out
+    assert "fit of 10 epochs: MLPClassifier((4,), batch_size=64), data set wine" in capsys.readouterr().out
 
 
 def test_every_target_has_a_case() -> None:

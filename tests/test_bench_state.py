@@ -33,6 +33,7 @@ def test_verdict_depends_on_whether_the_interval_contains_1(ratio: verdicts.Rati
 
 
 def test_output_line_without_a_ratio_and_output_line_of_fusedstep_have_no_verdict() -> None:
+    """In the other output lines, a remark follows the verdict."""
     assert verdicts.said(None) == "-"
     assert verdicts.cells(None, mine=False) == ("-", "")
     assert verdicts.cells((1.0, 1.0, 1.0), mine=True) == ("1.00 [1.00, 1.00]", "")
@@ -70,7 +71,8 @@ def test_run_with_a_slow_core_is_reported_as_disturbed() -> None:
 
 
 @pytest.mark.parametrize("load", [Load(10.0, 0.4, 0.0), Load(10.0, 0.0, 0.1)])
-def test_run_is_disturbed_if_other_processes_work_for_more_than_a_twentieth_of_the_time(load: Load) -> None:
+def test_run_is_disturbed_if_disturbed_cases_take_more_than_a_twentieth_of_its_time(load: Load) -> None:
+    """A case is disturbed if other processes or a hypervisor use too many CPUs during the case."""
     assert load.is_disturbed and not QUIET.is_disturbed
     long, short = Load(190.0, 0.0, 0.0), Load(150.0, 0.0, 0.0)
     assert state.summary(CORES, {"a": long, "b": load})["disturbed"] == []
@@ -78,7 +80,9 @@ def test_run_is_disturbed_if_other_processes_work_for_more_than_a_twentieth_of_t
     assert f"{load.others + load.stolen:.2f} in b; 1 of 2 measurements were disturbed" in reason
 
 
-def test_the_load_of_a_case_is_the_cpu_time_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_is_the_mean_number_of_cpus_that_other_processes_and_the_hypervisor_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tick = os.sysconf("SC_CLK_TCK")
     rows: list[str] = []
 
@@ -94,6 +98,7 @@ def test_the_load_of_a_case_is_the_cpu_time_of_other_processes(monkeypatch: pyte
     watch = state.Watch()
     now.update(seconds=102.0, own=10.0)
     rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # this process may use only two of the CPUs
+    # in 2 s, all processes used 4 s of CPU time, of which 3 s belong to this process; the hypervisor took 0.5 s
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
 
 

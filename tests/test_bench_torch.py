@@ -30,6 +30,7 @@ def test_every_library_is_checked_and_timed(torch: Any, name: str) -> None:
 
 
 def test_case_named_optimizer_times_only_the_step(torch: Any) -> None:
+    """`refill`, which is not timed, computes the gradients. `step` clips them and changes the parameters."""
     trainer = peers.Trainer(CASES["ppo/optimizer"], peers.DEFAULT)
     assert trainer.refill is not None
     trainer.refill()
@@ -42,13 +43,15 @@ def test_case_named_optimizer_times_only_the_step(torch: Any) -> None:
 
 
 def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) -> None:
-    ours, alone = peers.PEERS[0], peers.PEERS[2]
-    for peer, expected in ((ours, {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}), (alone, set())):
+    """The implementation "fusedstep, torch's layers" uses only the optimizer of fusedstep."""
+    ours, with_layers_of_torch = peers.PEERS[0], peers.PEERS[2]
+    layers = {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}
+    for peer, expected in ((ours, layers), (with_layers_of_torch, set())):
         modules = peers.Trainer(CASES["cnn/step"], peer).task.model.modules()
         assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
 
 
-def test_library_that_gives_wrong_results_is_missing_or_raises_an_error_is_listed(
+def test_library_is_listed_if_its_results_are_wrong_or_it_raises_an_error_or_is_not_installed(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def status(peer: peers.Peer) -> str:
@@ -62,7 +65,11 @@ def test_library_that_gives_wrong_results_is_missing_or_raises_an_error_is_liste
     assert status(peers.DEFAULT) == "not installed: torch"
 
 
-def test_verdict_compares_the_interval_with_the_target() -> None:
+def test_verdict_compares_the_ratio_with_the_target() -> None:
+    """A target for "torch" is compared with the fastest implementation whose name starts with "torch".
+
+    The names of all cases are different, and every target has a case.
+    """
     lines = [
         suite.Line(f"torch {form}", seconds=1.0, over_ours=(x, x, x)) for form, x in (("fused", 1.4), ("default", 2.0))
     ]

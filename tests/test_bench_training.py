@@ -21,7 +21,8 @@ def lines(*more: peers.Peer) -> list[suite.Line]:
     return suite.run_case(TINY, PLAN, 1, (*HERE, *more)).lines
 
 
-def test_our_trainer_is_checked_and_timed() -> None:
+def test_trainer_of_fusedstep_is_checked_and_timed() -> None:
+    """After the case, fusedstep uses the same backend (its own threads, or OpenMP) as before."""
     backend = _core.backend()
     ours, numpy = lines()
     assert _core.backend() == backend
@@ -32,7 +33,7 @@ def test_our_trainer_is_checked_and_timed() -> None:
 
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
-def test_every_peer_learns_the_weights_of_the_reference(peer: peers.Peer) -> None:
+def test_every_library_learns_the_weights_of_the_reference(peer: peers.Peer) -> None:
     if absent := peer.missing():
         pytest.skip(f"not installed: {absent}")
     line = lines(peer)[-1] if peer not in HERE else next(x for x in lines() if x.name == peer.name)
@@ -49,18 +50,22 @@ def test_gradient_of_the_reference_agrees_with_finite_differences() -> None:
 
 
 class Idle(peers.NumPy):
+    """A library that learns in the checked steps, but not in the timed steps."""
+
     def run(self, steps: int) -> None:
         if steps == reference.CHECKED_STEPS:
             super().run(steps)
 
 
 class Wrong(peers.NumPy):
+    """A library that learns from wrong rows."""
+
     def prepare(self) -> None:
         super().prepare()
         self.x = self.x * np.float32(0.7)
 
 
-def test_library_that_learns_wrong_weights_or_nothing_or_is_missing_is_listed() -> None:
+def test_library_is_listed_if_it_learns_wrong_weights_or_learns_nothing_or_is_not_installed() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]
@@ -77,6 +82,7 @@ def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.Mon
 
 
 def test_target_is_met_if_the_ratio_reaches_it_and_cases_have_counts_of_elements_and_flops() -> None:
+    """`flops` is the number of floating-point operations in the matrix products of a step. Every target has a case."""
     line = suite.Line("torch fused", seconds=1.0, over_ours=(2.5, 2.4, 2.6))
     results = {"digits/64-64": suite.CaseResult(cases.CASES[0], [line])}
 

@@ -1,7 +1,7 @@
 """The study of narrow formats (numbers of 16 or 8 bits), which compares their losses with the losses of float32.
 
-A format is good enough if its losses are within a margin. The tests check this margin, run the study with small models,
-and check that the stored results are complete.
+A format is good enough if its losses differ from those of float32 by less than a margin. The tests check this
+margin, run the study with small models, and check that the stored results are complete.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ EVERY = {v.name: v for v in VARIANTS}
         ([0.999, 1.9989, 2.9991, 3.999], True),  # lower in every run, by more than two standard errors
     ],
 )
-def test_losses_differ_by_at_most_1_percent_and_are_at_most_two_standard_errors_higher(
+def test_mean_loss_may_differ_by_1_percent_and_may_be_higher_by_two_standard_errors(
     losses: list[float], within: bool
 ) -> None:
-    """The mean loss may be 1% higher or lower. If it is higher, the limit is also two standard errors."""
+    """The mean loss may differ from that of float32 by at most 1%.
+
+    If it is higher, the difference must also be at most two of its standard errors.
+    """
     reference = [1.0, 2.0, 3.0, 4.0]
     assert outcome.difference(losses, reference).is_within is within
     pair = {"train": reference, "held_out": reference}
@@ -55,6 +58,7 @@ def test_losses_differ_by_at_most_1_percent_and_are_at_most_two_standard_errors_
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_variant_trains_both_models(name: str) -> None:
+    """A variant is a format with a kind of rounding. A repeated training of the digits network has equal losses."""
     corpus = text.Corpus(limit=6)
     for found in (digits.learn(EVERY[name], 0, DIGITS), text.learn(corpus, EVERY[name], 0, TEXT)):
         assert all(np.isfinite(value) and 0 < value < 10 for value in found.values())
@@ -63,6 +67,7 @@ def test_every_variant_trains_both_models(name: str) -> None:
 
 @pytest.mark.parametrize("code", codes.CODES.values(), ids=codes.CODES)
 def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(code: codes.Code) -> None:
+    """A code stores numbers in 8 bits and rounds them at random. The digits network trains with states in this code."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300).astype(np.float32)
     means = [np.mean(code(x, False, rng) - x) for _ in range(400)]
@@ -74,7 +79,7 @@ def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(co
 def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A variant is a format with a kind of rounding. A variant is weak if its losses are known to be too different."""
+    """A variant is a format with a kind of rounding. It is weak if its losses are known to be too different."""
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]
@@ -88,6 +93,7 @@ def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
 
 
 def test_study_fails_if_a_weak_variant_is_within_the_margin() -> None:
+    """A weak variant is a format whose losses are known to be too different from those of float32."""
     document = json.loads(command.KEPT.read_text("utf-8"))
     weak = next(v.name for v in VARIANTS if v.weak)
     document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
@@ -99,6 +105,7 @@ def few(case: str, *names: str) -> tuple[speed.WidthCase, tuple[speed.Way, ...]]
 
 
 def test_every_width_is_timed() -> None:
+    """A width is a choice of formats for parameters and states. A way is an implementation with a width."""
     case, every = few("tiny")
     ways = tuple(way for way in every if way.name.startswith(("fusedstep", "torch fused", "torch, masters")))
     assert len(ways) == len(every) - 3, "three ways are not tested, because their imports take half a minute"
@@ -128,6 +135,11 @@ def test_width_that_does_not_fit_in_memory_or_fails_is_listed() -> None:
 
 
 def test_verdict_on_a_width_uses_the_bound_for_the_instruction_set() -> None:
+    """A width is a choice of formats for parameters and states. It is compared with our float32 step.
+
+    With `like`, it is compared with another library. The line of this library has its time / our time, and the verdict
+    uses our time / its time.
+    """
     case, ways = few("widths/50M", "fusedstep uint8 states")
     line = speed.WidthLine(ways[0].name, seconds=1.0, ratio=(0.8, 0.7, 0.9))
     results = {case.name: speed.WidthResult(case, [line])}

@@ -1,4 +1,4 @@
-"""docs/numerics.md lists fits whose results do not depend on the number of BLAS threads. The test checks these fits."""
+"""docs/numerics.md says which results do not depend on the number of BLAS threads. The test checks examples."""
 
 from __future__ import annotations
 
@@ -35,9 +35,12 @@ print(*(hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()[:8] for a 
 
 
 @pytest.mark.parametrize(
-    "kernels", ["", pytest.param("Haswell", marks=pytest.mark.nightly)], ids=["this CPU's", "AVX2"]
+    "kernels",
+    ["", pytest.param("Haswell", marks=pytest.mark.nightly)],
+    ids=["kernels for this CPU", "kernels for AVX2"],
 )
-def test_fits_have_the_same_bits_for_any_number_of_blas_threads(kernels: str) -> None:
+def test_fits_have_the_same_bits_with_one_and_two_blas_threads(kernels: str) -> None:
+    """BLAS uses its kernels for this CPU or, if `kernels` is "Haswell", its kernels for AVX2."""
     chosen = {"OPENBLAS_CORETYPE": kernels} if kernels else {}
     one, two = (python(BITS, OPENBLAS_NUM_THREADS=n, **chosen) for n in "12")
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr

@@ -1,6 +1,6 @@
 """BLAS is limited to one thread during a fit or a command that computes small matrix products.
 
-Afterwards, the limit is removed.
+Afterwards, the earlier number of threads is restored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def blas_threads() -> int:
 
 @pytest.fixture(autouse=True)
 def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set the number of BLAS threads to two, and let BLAS compute all products."""
+    """Set the number of BLAS threads to two. Behave as if BLAS, not the threads of fusedstep, computed all products."""
     monkeypatch.setattr(threads, "_shares_products", lambda: False)
     libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
     limiter = libraries.limit(limits=2)
@@ -47,7 +47,7 @@ def _two_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         threads.release(libraries)
 
 
-def test_small_products_use_one_blas_thread_and_large_products_use_several() -> None:
+def test_blas_is_limited_for_small_products_and_not_for_large_products() -> None:
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 1
     with one_blas_thread(rows=4096, largest=1024 * 1024):
@@ -55,14 +55,16 @@ def test_small_products_use_one_blas_thread_and_large_products_use_several() -> 
 
 
 def test_blas_is_not_limited_if_threads_of_fusedstep_compute_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products that are small enough for one core are an exception: for them, BLAS is limited."""
     monkeypatch.setattr(threads, "_shares_products", lambda: True)
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 2
-    with one_blas_thread(rows=32, largest=64 * 100):  # such a small network is computed on one core
+    with one_blas_thread(rows=32, largest=64 * 100):  # small enough for one core
         assert blas_threads() == 1
 
 
 def test_blas_limit_is_restored_after_an_error() -> None:
+    """If several blocks with the limit overlap, the end of the last block restores the earlier number of threads."""
     with pytest.raises(KeyError), one_blas_thread(8, 8):
         with one_blas_thread(8, 8):
             assert blas_threads() == 1

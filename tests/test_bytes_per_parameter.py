@@ -1,4 +1,4 @@
-"""The memory of narrow states in bytes per parameter. The operating system measures the memory of the process."""
+"""Memory of optimizers with float32 and 8-bit states, in bytes per parameter, as the operating system measures it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stepped(make, count):
     return p, optimizer
 
 for make in WIDTHS:
-    stepped(make, 1000)  # memory that the libraries allocate once is not counted
+    stepped(make, 1000)  # so memory that the libraries allocate only once is not counted below
 for make in WIDTHS:
     before = held()
     kept = stepped(make, COUNT)
@@ -47,10 +47,10 @@ for make in WIDTHS:
 """
 
 
-def test_parameter_takes_as_many_bytes_as_its_formats_have(torch: Any) -> None:
-    """Each of the three optimizers updates bfloat16 parameters. The bytes of parameters and states are counted.
+def test_memory_is_the_bytes_of_the_parameters_and_states(torch: Any) -> None:
+    """Each optimizer keeps bfloat16 parameters (2 bytes), the low 16 bits of float32 weights (2 bytes) and two states.
 
-    The bytes of the gradients are not counted.
+    A state has 1 byte per parameter in the first two optimizers, and 4 bytes in the third. Gradients are not counted.
     """
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

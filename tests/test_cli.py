@@ -54,6 +54,7 @@ def png_size(path: str) -> tuple[int, int]:
 
 
 def test_the_saved_model_predicts_from_raw_features() -> None:
+    """The model scales the features itself. The run also draws the learning curves."""
     from sklearn.datasets import load_digits
 
     assert main(["train", "--epochs", "15", "--out", "here"]) == 0
@@ -65,7 +66,7 @@ def test_the_saved_model_predicts_from_raw_features() -> None:
 
 
 class Silent:
-    """An object that the training calls after each step and after each epoch. Here, both methods do nothing."""
+    """A watcher that does nothing. The training calls `step` after each step, and `epoch` after each epoch."""
 
     def step(self, done: int, loss: float) -> None:
         pass
@@ -86,22 +87,23 @@ def test_digits_reach_97_percent_accuracy_with_several_seeds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", list(fs.optim.registry))
-def test_every_optimizer_learns(name: str) -> None:
+def test_networks_learn_with_every_optimizer(name: str) -> None:
     assert accuracy("--data", "wine", "--optimizer", name.lower(), "--epochs", "30") >= 0.85
 
 
 @pytest.mark.parametrize("schedule", fs.schedules.NAMES)
-def test_every_schedule_learns(schedule: str) -> None:
+def test_networks_learn_with_every_schedule(schedule: str) -> None:
     assert accuracy("--data", "breast_cancer", "--schedule", schedule, "--warmup", "7", "--epochs", "20") >= 0.93
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_learns_in_float64(activation: str) -> None:
+def test_networks_learn_with_every_activation_in_float64(activation: str) -> None:
     assert accuracy("--data", "iris", "--activation", activation, "--dtype", "float64") >= 0.86
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_same_training_gives_the_same_bytes_with_other_threads_and_instruction_sets() -> None:
+def test_thread_count_and_instruction_set_do_not_change_the_bytes_of_the_model() -> None:
+    """A different seed gives different bytes."""
     files = []
     threads = fs.num_threads()
     isa = fs.isa()
@@ -134,7 +136,8 @@ def test_a_regression_reports_r2_and_predicts_in_the_units_of_the_target(capsys:
 
 @pytest.mark.usefixtures("no_picture")
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_csv_file_with_text_classes_trains(delimiter: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_reads_a_csv_file_whose_classes_are_strings(delimiter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option `--drop` leaves out a column of identifiers."""
     rows = [[*row[:2], f"name{i}", row[2]] for i, row in enumerate(points(200))]
     file = write_csv(rows, ("u", "v", "id", "side"), delimiter)
     assert main(["train", "--data", file, "--target", "side", "--drop", "id"]) == 0
@@ -156,16 +159,17 @@ def test_csv_file_with_text_classes_trains(delimiter: str, capsys: pytest.Captur
         (lambda i, a: ("1", "2", "x")[i % 3], [], "3 classes"),
     ],
 )
-def test_task_is_determined_by_the_target(
+def test_task_is_determined_by_the_option_task_or_by_the_values_of_the_target(
     target: Any, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`target` computes the target of a row from the number of the row and from the first coordinate."""
     file = write_csv([[*row[:2], target(i, row[0])] for i, row in enumerate(points())])
     assert main(["train", "--data", file, "--target", "side", "--epochs", "1", *options]) == 0
     assert expected in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_an_npz_file_of_images_with_text_classes_trains() -> None:
+def test_train_reads_an_npz_file_of_images_whose_classes_are_strings() -> None:
     rng = np.random.default_rng(0)
     y = np.array(["dark", "light"])[np.arange(80) % 2]
     X = rng.random((80, 3, 3)) + (y == "light")[:, None, None]
@@ -176,7 +180,7 @@ def test_an_npz_file_of_images_with_text_classes_trains() -> None:
 
 
 def test_scaling_of_the_columns_uses_only_the_training_rows() -> None:
-    """An outlier in the test rows or in the validation rows must not change the scaling."""
+    """An outlier in a test or validation row does not change the scaling. An outlier in a training row does."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(value: float, row: int) -> Any:
@@ -198,6 +202,7 @@ def test_scaling_of_the_columns_uses_only_the_training_rows() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_early_stopping_restores_the_best_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """The model equals a model whose training ended at the best epoch."""
     options = [
         "--data",
         "wine",
@@ -232,6 +237,7 @@ def test_proximal_l1_gives_exact_zeros_in_weights_but_not_in_biases() -> None:
 
 
 def test_compare_trains_every_registered_optimizer(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the option `--optimizers` is given, only the optimizers that it names are trained."""
     assert main(["compare", "--data", "wine", "--epochs", "3"]) == 0
     out = capsys.readouterr().out
     table = out[out.index("optimizer ") :].splitlines()
@@ -241,7 +247,8 @@ def test_compare_trains_every_registered_optimizer(capsys: pytest.CaptureFixture
     assert "Adagrad" not in capsys.readouterr().out
 
 
-def test_diverging_run_prints_advice_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_diverging_run_prints_advice_and_exits_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """No model is saved. The command `compare` also reports the divergence, but its status is 0."""
     options = ["--optimizer", "SGD", "--lr", "1e30", "--schedule", "constant"]
     assert main(["train", "--data", "iris", *options]) == 1
     captured = capsys.readouterr()

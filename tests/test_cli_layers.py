@@ -35,7 +35,7 @@ def _without_pictures_in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.
 
 
 class Silent:
-    """An object that the training calls after each step and after each epoch. Here, both methods do nothing."""
+    """A watcher that does nothing. The training calls `step` after each step, and `epoch` after each epoch."""
 
     def step(self, done: int, loss: float) -> None:
         pass
@@ -55,7 +55,7 @@ def predictions() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_digits_reach_an_accuracy_of_97_percent() -> None:
+def test_networks_with_dropout_and_batch_norm_reach_97_percent_accuracy_on_digits() -> None:
     """The test uses seeds 0 to 3. With 20 other seeds, the accuracy was 0.975 to 0.992, and 0.982 on average."""
     of_seeds = [run(*BOTH, "--seed", str(seed)).test_metric for seed in range(4)]
     assert of_seeds[0] >= 0.975 and min(of_seeds) >= 0.97 and sum(of_seeds) / 4 >= 0.977
@@ -72,7 +72,8 @@ def test_digits_reach_an_accuracy_of_97_percent() -> None:
         (["--data", "wine", "--optimizer", "sgd", "--ema", "0.9", "--clip-norm", "1"], 0.9),
     ],
 )
-def test_models_learn_from_every_kind_of_data(options: list[str], least: float) -> None:
+def test_networks_with_dropout_and_batch_norm_learn_several_data_sets(options: list[str], least: float) -> None:
+    """`least` is the smallest accuracy or, for the regression diabetes, the smallest R^2."""
     assert run(*BOTH, *options).test_metric >= least
 
 
@@ -91,13 +92,15 @@ def test_options_determine_the_layers_of_the_network() -> None:
 
 
 def test_weight_decay_changes_weights_but_not_gamma() -> None:
+    """Gamma is the scale of the batch normalisation."""
     still = ["--data", "iris", "--epochs", "1", "--lr", "1e-3", "--schedule", "constant", "--batch-norm"]
     plain, decayed = (run(*still, "--weight-decay", d).model.params for d in ("0", "300"))
     assert abs(decayed["0.weight"]).mean() < 0.6 * abs(plain["0.weight"]).mean()
     np.testing.assert_allclose(decayed["1.gamma"], plain["1.gamma"], atol=0.02)
 
 
-def test_same_training_gives_the_same_bytes_with_other_threads_and_instruction_sets() -> None:
+def test_thread_count_and_instruction_set_do_not_change_the_bytes_of_model_and_predictions() -> None:
+    """A different seed gives a different model."""
     files = []
     threads, isa = fs.num_threads(), fs.isa()
     options = ["train", *BOTH, "--epochs", "3", "--mc-samples", "3", "--batch-size", "64"]
@@ -116,6 +119,7 @@ def test_same_training_gives_the_same_bytes_with_other_threads_and_instruction_s
 
 
 def test_the_saved_model_predicts_with_its_running_statistics() -> None:
+    """So the prediction of a row does not depend on the other rows. The saved state is the state after the training."""
     from sklearn.datasets import load_wine
 
     assert main(["train", "--data", "wine", *BOTH]) == 0
@@ -125,12 +129,14 @@ def test_the_saved_model_predicts_with_its_running_statistics() -> None:
     assert np.mean(loaded.predict(X) == names[y]) > 0.97
     assert np.array_equal(loaded.predict(X[:1]), loaded.predict(X)[:1])
     buffers = loaded.model.buffers
+    # the numbers of batches that the batch normalisation and the dropout have counted in the training
     assert buffers["1.num_batches"] == buffers["2.stream"][1] > 0 and buffers["1.running_mean"].any()
     expected = run("--data", "wine", *BOTH).model.state_dict()
     assert all(np.array_equal(array, expected[name]) for name, array in loaded.model.state_dict().items())
 
 
 def test_dropout_masks_give_an_uncertainty_for_each_test_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong predictions have larger uncertainties. The file agrees with the output and the saved model."""
     from sklearn.datasets import load_digits
 
     assert main(["train", "--epochs", "10", *BOTH, "--mc-samples", "20"]) == 0
@@ -162,11 +168,12 @@ def test_uncertainties_of_a_regression_are_in_the_units_of_the_target(capsys: py
     assert list(rows[0]) == ["row", "target", "prediction", "low_90", "high_90", DEVIATION]
     target, mean, deviation = (np.array([float(row[c]) for row in rows]) for c in ("target", "prediction", DEVIATION))
     assert np.sqrt(np.mean((target - mean) ** 2)) < target.std()
-    assert (deviation > 1).all() and (deviation < 100).all()
+    assert (deviation > 1).all() and (deviation < 100).all()  # the targets are 25 to 346
 
 
 @pytest.mark.parametrize("size", ["17", "51"])
 def test_last_batch_of_one_row_is_merged_with_the_previous_batch(size: str) -> None:
+    """Batch normalisation cannot train with a batch of one row. There are 52 training rows."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((75, 2))
     np.savez("t.npz", X=X, y=(X.sum(axis=1) > 0).astype(int))
@@ -179,7 +186,7 @@ def test_last_batch_of_one_row_is_merged_with_the_previous_batch(size: str) -> N
     assert trainer.run(Silent()).steps == trainer.total_steps
 
 
-def test_compare_accepts_the_options_for_layers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_accepts_the_options_for_dropout_and_batch_norm(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--data", "iris", "--epochs", "2", "--optimizers", "sgd,adam", *BOTH]) == 0
     assert "4-64-64-3 relu network (float32, batch norm, dropout 0.2)" in capsys.readouterr().out
 

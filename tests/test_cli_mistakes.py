@@ -1,4 +1,4 @@
-"""Mistakes on the command line and in the data. Each mistake gives one clear line, the exit status 2, no traceback."""
+"""Mistakes on the command line and in the data. Each gives one clear line, no traceback, and exit status 2."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def points(n: int = 60) -> list[list[Any]]:
 
 
 def with_target(target: Any) -> list[list[Any]]:
-    """Return the points with another target, which is computed from the number of the row and the first coordinate."""
+    """Return the points with another target, computed by `target` from the row number and the first coordinate."""
     return [[*row[:2], target(i, row[0])] for i, row in enumerate(points())]
 
 
@@ -223,7 +223,7 @@ def test_npz_file_with_wrong_arrays_gives_one_clear_line(
         ("x.csv", b"a,a,y\n4,5,6\n", "x.csv: column names must differ; 'a' comes twice"),
     ],
 )
-def test_a_file_of_another_kind_gives_one_clear_line(
+def test_a_file_with_wrong_content_gives_one_clear_line(
     name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(name).write_bytes(content)
@@ -244,7 +244,7 @@ def test_a_missing_package_and_its_extra_are_named_before_any_work(
         assert captured.out == ""
 
 
-def test_error_about_a_state_dtype_without_its_package_names_the_extra(
+def test_error_names_the_extra_if_the_package_for_a_state_dtype_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
@@ -274,7 +274,7 @@ def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
         b"\x93NUMPY\x02\x00" + (60_000).to_bytes(4, "little") + b"(" * 60_000,
         b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{",
     ],
-    ids=["empty", "text", "short", "huge", "overflow", "negative", "nested", "long header"],
+    ids=["empty", "text", "little data", "huge shape", "overflow", "negative shape", "nested", "header of 2 GiB"],
 )
 def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile("x.npz", "w") as file:
@@ -293,7 +293,8 @@ def test_pipe_as_data_is_refused_without_waiting(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
 
 
-def test_classes_that_are_integers_above_2_to_the_53_are_not_rounded() -> None:
+def test_integer_classes_above_2_to_the_53_stay_floats() -> None:
+    """Integers up to 2^53 become int. Larger ones could overflow an int64."""
     from fusedstep.cli._data import load_table, prepare
 
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))

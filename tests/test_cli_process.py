@@ -1,4 +1,4 @@
-"""The command as a separate process: in a shell, in a terminal, with a pipe, and with Ctrl-C."""
+"""The command in a separate process: with captured output, with Ctrl-C, in a terminal, and with a closed pipe."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_train_without_options_learns_the_digits_data() -> None:
+    """It takes less than 15 seconds, prints fewer than 40 lines, all in ASCII, and draws the learning curves."""
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, "train"], capture_output=True, text=True, timeout=60)
     elapsed = time.perf_counter() - started
@@ -57,7 +58,7 @@ def test_ctrl_c_keeps_the_best_model_and_exits_130() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_gets_a_bar_and_a_table() -> None:
+def test_output_in_a_terminal_has_a_progress_bar_and_a_table() -> None:
     import pty
 
     main_end, terminal = pty.openpty()
@@ -79,6 +80,7 @@ def test_a_terminal_gets_a_bar_and_a_table() -> None:
 
 
 def test_output_into_a_closed_pipe_prints_no_traceback() -> None:
+    """The status is 141: 128 plus the number of the signal SIGPIPE."""
     with subprocess.Popen([*COMMAND, "train"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout and run.stderr
         run.stdout.readline()

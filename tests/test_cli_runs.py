@@ -41,6 +41,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> Out:
 
 @pytest.mark.usefixtures("no_picture")
 def test_files_of_two_runs_are_never_mixed(out: Out) -> None:
+    """Files of an earlier run are moved to a numbered folder. Other files stay, and are not changed."""
     customers().to_csv("t.csv", index=False)
     Path("flats.csv").write_bytes(flats().encode("latin-1"))
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
@@ -75,9 +76,10 @@ def test_run_that_writes_nothing_moves_no_old_files() -> None:
     ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(options: list[str], out: Out) -> None:
+    """Both have the same model and history, byte by byte. The older files are moved to `run-1`."""
     wine = ["train", "--data", "wine", "--class-weight", "balanced", *options]
     if "constant" not in options and "plateau" not in options:
-        wine += ["--schedule", "constant"]  # other schedules depend on the number of epochs
+        wine += ["--schedule", "constant"]  # the default schedule, cosine, depends on the number of epochs
     assert main([*wine, "--epochs", "9", "--out", "whole"]) == 0
     assert main([*wine, "--epochs", "5", "--out", "parts"]) == 0
     assert main(["train", "--resume", "--out", "parts", "--epochs", "9"]) == 0
@@ -99,7 +101,7 @@ def test_state_dtype_is_passed_to_the_optimizer() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run saves its state after every epoch. Ctrl-C interrupts the run within an epoch."""
+    """The test simulates Ctrl-C within an epoch. Here the run saves its state after every epoch."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # files of another run
@@ -125,6 +127,7 @@ def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatc
 
 @pytest.mark.usefixtures("no_picture")
 def test_killed_run_leaves_files_of_one_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error simulates the kill. The files of the earlier run are moved, and the killed run can be resumed."""
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("fusedstep.cli._train.SAVE_SECONDS", 0.0)
@@ -171,6 +174,7 @@ def test_class_weights_raise_the_recall_of_a_rare_class() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_quiet_prints_nothing(out: Out) -> None:
+    """Files are written nevertheless."""
     assert main(["train", "--data", "iris", "--epochs", "2", "--quiet"]) == 0
     np.savez("iris.npz", X=np.ones((3, 4)), y=["setosa"] * 3)
     assert main(["evaluate", MODEL, "iris.npz", "--quiet"]) == 0
@@ -185,13 +189,13 @@ def test_output_contains_the_learning_rate_and_the_weight_decay(out: Out) -> Non
     assert "AdamW, learning rate 0.02 (cosine schedule), weight decay 0.1 (decoupled)" in out()
 
 
-def test_warm_up_that_is_longer_than_the_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_and_compare_refuse_a_warm_up_that_is_as_long_as_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("train", "compare"):
         assert main([command, "--data", "iris", "--epochs", "2", "--warmup", "8"]) == 2
         assert "--warmup must be below the 8 steps of the run; got 8" in capsys.readouterr().err
 
 
-def test_compare_ranks_by_the_mean_over_seeds(out: Out) -> None:
+def test_compare_ranks_optimizers_by_their_mean_loss_over_seeds(out: Out) -> None:
     words = ["compare", "--data", "iris", "--epochs", "2", "--optimizers", "sgd,adam", "--seeds", "3", "--seed", "4"]
     assert main(words) == 0
     said = out()
@@ -207,6 +211,7 @@ def test_compare_ranks_by_the_mean_over_seeds(out: Out) -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_prediction_with_dropout_masks_reports_an_uncertainty(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option `--mc-samples` is refused for a model without dropout."""
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2", "--dropout", "0.3"]) == 0
     assert main(["predict", MODEL, "t.csv", "--mc-samples", "10"]) == 0

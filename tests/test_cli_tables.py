@@ -43,7 +43,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> Out:
     return lambda: capsys.readouterr().out
 
 
-def test_table_with_every_kind_of_column_trains(out: Out) -> None:
+def test_commands_accept_a_table_with_every_kind_of_column(out: Out) -> None:
     customers().to_csv("churn.csv", index=False)
     assert main(["train", "--data", "churn.csv", "--target", "left"]) == 0
     said = out()
@@ -58,10 +58,11 @@ def test_table_with_every_kind_of_column_trains(out: Out) -> None:
     assert main(["predict", MODEL, "churn.csv"]) == 0
     rows = rows_of("churn-predictions.csv")
     assert list(rows[0]) == ["line", "prediction", "p(no)", "p(paused)", "p(yes)"] and len(rows) == 240
-    assert [row["line"] for row in rows[:2]] == ["2", "3"]
+    assert [row["line"] for row in rows[:2]] == ["2", "3"]  # line 1 is the header
 
 
 def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
+    """The test also checks that a prediction is in the middle of its interval."""
     Path("flats.csv").write_bytes(flats().encode("latin-1"))
     assert main(["train", "--data", "flats.csv", "--target", "preis"]) == 0
     assert main(["evaluate", MODEL, "flats.csv", "--out", "scores"]) == 0
@@ -77,9 +78,11 @@ def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
 
 
 def test_medians_and_categories_are_those_of_the_training_rows() -> None:
+    """A new category or age in a test or validation row is ignored. In a training row, the category is counted."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(row: int | None, age: float = 50.0) -> Any:
+        """Prepare a table. Row 0 has no age. If `row` is given, it gets `age` and a new plan. Other ages are 30."""
         frame = customers().assign(age=lambda f: f["age"].fillna(40.0))
         frame.loc[0, "age"] = np.nan
         if row is not None:
@@ -99,6 +102,7 @@ def test_medians_and_categories_are_those_of_the_training_rows() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_the_order_of_columns_does_not_matter() -> None:
+    """Neither the command nor the loaded model depends on it. Missing and extra columns are named in the error."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "3"]) == 0
@@ -131,7 +135,7 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_options_drop_categorical_and_numeric_determine_the_kinds_of_columns(out: Out) -> None:
+def test_kinds_of_columns_are_determined_by_the_options_drop_categorical_and_numeric(out: Out) -> None:
     frame = customers().assign(code=np.arange(240) % 3, mixed=["5", "many", "7", "x"] * 60)
     frame.to_csv("t.csv", index=False)
     options = ["--drop", "age,plan", "--categorical", "code", "--numeric", "mixed", "--epochs", "1"]
@@ -162,6 +166,7 @@ def test_rows_without_a_target_are_ignored_and_reported(out: Out) -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_rows_of_unknown_classes_are_ignored_and_reported(out: Out, capsys: pytest.CaptureFixture[str]) -> None:
+    """If all rows have unknown classes, the table is refused."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
@@ -175,6 +180,7 @@ def test_rows_of_unknown_classes_are_ignored_and_reported(out: Out, capsys: pyte
 
 
 def test_run_writes_all_its_files(out: Out) -> None:
+    """The files and the printed text contain the same numbers."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     words = ["train", "--data", "t.csv", "--target", "left", "--epochs", "4", "--hidden", "8"]
@@ -222,6 +228,7 @@ class Reader(HTMLParser):
 
 
 def test_the_report_is_one_page_that_loads_no_other_file() -> None:
+    """The page contains two pictures. Special characters in the name of a column are escaped."""
     customers().rename(columns={"plan": "<plan> & co"}).to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0
     text = Path("fusedstep-out/report.html").read_text(encoding="utf-8")
@@ -243,6 +250,7 @@ def test_the_report_is_one_page_that_loads_no_other_file() -> None:
 def test_an_archive_that_unpacks_to_very_much_is_refused(
     method: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """X would unpack to more than BIG bytes (here 1 MiB) and to more than 100 times its size. It is not unpacked."""
     monkeypatch.setattr("fusedstep.cli._tables.BIG", 1 << 20)
     monkeypatch.setattr("numpy.lib.format.read_array", None)  # so unpacking an array would raise an error
     with zipfile.ZipFile("bomb.npz", "w", method) as archive:
@@ -265,7 +273,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
             ["predict", "alone", "t.csv"],
             "alone: MODEL must hold a network and the names and scaling of its inputs and outputs; got only a network",
         ),
-        (["predict", "iris", "none.csv"], "--data: no such file: none.csv"),
+        (["predict", "iris", "none.csv"], "DATA: no such file: none.csv"),
         (["predict", "iris", "t.csv", "--out", "no/where.csv"], "must have the columns sepal length (cm)"),
         (["evaluate", "iris", "wine"], "wine: X must have 4 columns, as in training; got 13"),
     ],

@@ -1,6 +1,6 @@
 """Steps in several threads, after forks, in process pools, and in parallel regions of other libraries.
 
-In each case, a step gives the same bits as a step that runs alone, or raises an error.
+In each case, a step gives the same bits as a step that runs alone, or raises an error. Subinterpreters are refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
 @forks
 @every_backend
 def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
-    """If a fork interrupts a step of an optimizer, the forked process cannot step this optimizer."""
+    """If a process forks during a step of an optimizer, only the parent can step this optimizer afterwards.
+
+    In the child, the steps of other optimizers use one thread.
+    """
     _core.set_backend(backend)
     _core.force_threads(2)
     assert in_child(lambda: trained(1) == trained(1) != b"")
@@ -121,7 +124,7 @@ def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backe
 
 @every_backend
 def test_the_process_can_end_during_a_step(backend: str) -> None:
-    """The step runs in a daemon thread. Python before 3.14 ends such a thread when the C++ code of the step returns."""
+    """The step runs in a daemon thread. The status of the process is 0, and no error is printed."""
     script = (
         "import threading, numpy as np, fusedstep as fs\n"
         "p, g, started = np.zeros(2_000_000), np.ones(2_000_000), threading.Event()\n"
@@ -136,7 +139,7 @@ def test_the_process_can_end_during_a_step(backend: str) -> None:
 
 
 def in_shared_memory(name: str, at: int) -> bytes:
-    """Train parameters that are in shared memory, and return their bytes."""
+    """Train one of two arrays that the shared memory contains. `at` is 0 or 1. Return the bytes of the array."""
     memory = shared_memory.SharedMemory(name)
     try:
         return train(np.ndarray(SIZE, np.float64, memory.buf, 8 * SIZE * at)).tobytes()
@@ -146,6 +149,7 @@ def in_shared_memory(name: str, at: int) -> bytes:
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_processes_can_step_shared_memory(method: str) -> None:
+    """Two processes train two arrays. The arrays have the same bits as after a training in one process."""
     train(start(0))  # starts the thread pool before the fork
     memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
     try:
@@ -160,6 +164,7 @@ def test_processes_can_step_shared_memory(method: str) -> None:
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_workers_of_joblib_train_with_the_same_bits(backend: str) -> None:
+    """The trained parameters have the same bits as without joblib."""
     joblib = pytest.importorskip("joblib")
     jobs = [joblib.delayed(trained)(seed) for seed in range(4)]
     assert joblib.Parallel(n_jobs=2, backend=backend)(jobs) == [trained(seed) for seed in range(4)]
@@ -176,15 +181,17 @@ class Dropped:
 
 
 def test_workers_of_a_data_loader_draw_the_same_dropout(torch: ModuleType) -> None:
+    """With 0 and with 2 workers, the rows have the same bits as without a data loader."""
     from torch.utils.data import DataLoader
 
-    train(start(0))
+    train(start(0))  # starts the thread pool before the workers start
     for workers in (0, 2):
         rows = np.concatenate([batch.numpy() for batch in DataLoader(Dropped(), batch_size=3, num_workers=workers)])
         assert rows.tobytes() == b"".join(Dropped()[k].tobytes() for k in range(8))
 
 
 def test_steps_are_right_while_torch_threads_run(torch: ModuleType) -> None:
+    """The trained parameters have the same bits as before these threads start."""
     want, product = trained(5), torch.ones(600, 600)
     stop = threading.Event()
 
@@ -215,6 +222,7 @@ void in_region(int threads, void (*call)(int)) {
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 @every_backend
 def test_steps_in_an_openmp_region_of_another_library_have_the_same_bits(backend: str, tmp_path: Path) -> None:
+    """The trained parameters have the same bits as outside of the region."""
     (tmp_path / "region.c").write_text(REGION)
     library = tmp_path / "region.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-fopenmp", "-o", library, tmp_path / "region.c"], check=True)
@@ -259,7 +267,7 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """The error is raised before NumPy is imported. In the main interpreter, the package works."""
+    """The package works in the main interpreter, which imports it before the subinterpreter tries to, or after."""
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

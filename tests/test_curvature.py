@@ -18,7 +18,7 @@ KEY = fs.Key(11)
 # Hessians
 
 
-def test_hessian_of_a_quadratic_and_its_products_equal_the_matrix() -> None:
+def test_hessian_of_a_quadratic_and_hessian_vector_products_are_those_of_its_matrix() -> None:
     f = Quadratic([3, 1, -2, 0.5, 0])
     rng = np.random.default_rng(0)
     theta, v = rng.standard_normal(5), 1e3 * rng.standard_normal(5)
@@ -28,6 +28,7 @@ def test_hessian_of_a_quadratic_and_its_products_equal_the_matrix() -> None:
 
 
 def test_hessian_of_a_network_agrees_with_second_differences_of_the_loss() -> None:
+    """The test also compares the Hessian-vector product with the product of the Hessian and the vector."""
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     H, v, h = inspect.hessian(f), fs.gaussian_noise(f.theta.size, 1.0, KEY, dtype=np.float64), 1e-3
@@ -38,6 +39,7 @@ def test_hessian_of_a_network_agrees_with_second_differences_of_the_loss() -> No
 
 @pytest.mark.parametrize("d", [8, 200])
 def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
+    """The test also checks the eigenvectors. A second call returns exactly the same eigenvalues."""
     values = np.concatenate([[-5, -4.5], np.linspace(-1, 1, d - 4), [7, 9]])
     f = Quadratic(values)
     ends = inspect.extreme_eigenvalues(f, np.ones(d), k=2)
@@ -50,7 +52,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
 
 
 def test_eigenvalues_of_a_semidefinite_hessian_with_many_zeros_converge() -> None:
-    """A network with more weights than examples has such a Hessian."""
+    """The function and its negative are tested, so the Hessian is positive and then negative semidefinite."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
@@ -79,6 +81,7 @@ def test_eigenvalues_of_many_magnitudes_converge() -> None:
     ],
 )
 def test_critical_points_are_classified_by_their_eigenvalues(eigenvalues: Any, kind: str) -> None:
+    """A point where the gradient is not zero is "not critical"."""
     f = Quadratic(eigenvalues)
     f.b[:] = 0
     point = inspect.critical_point(f, np.zeros(len(f.b)))
@@ -92,11 +95,12 @@ def test_zero_weights_of_a_tanh_network_are_a_saddle() -> None:
     model, x, _ = network()
     model.arena[:] = 0
     t = np.random.default_rng(0).standard_normal((10, 3))
-    f = inspect.objective(model, nn.MeanSquaredError(), x, t - t.mean(axis=0))
+    f = inspect.objective(model, nn.MeanSquaredError(), x, t - t.mean(axis=0))  # the mean of 0 makes the gradient 0
     assert inspect.critical_point(f).kind == "saddle"
 
 
 def test_sharpness_of_a_quadratic_is_computed_at_a_corner_of_the_box() -> None:
+    """The box contains the points whose coordinates differ from theta_i by at most epsilon (|theta_i| + 1)."""
     theta, epsilon = np.array([1.0, -3.0, 0.0]), 1e-2
 
     def f(t: Array) -> tuple[float, Array]:
@@ -115,7 +119,8 @@ def test_narrow_minimum_is_sharper_than_a_wide_minimum() -> None:
 # Newton
 
 
-def test_newton_step_solves_a_quadratic_and_a_damped_step_has_the_gradient_direction() -> None:
+def test_newton_step_solves_a_quadratic_and_large_damping_gives_the_gradient_direction() -> None:
+    """The steps agree with the formula theta - rate (A + damping I)^-1 g, where g is the gradient."""
     f, theta = Quadratic([1, 100, 3, 1e3]), np.ones(4)
     np.testing.assert_allclose(f(inspect.newton_step(f, theta))[1], 0, atol=1e-4)
     damped = inspect.newton_step(f, theta, damping=1e9)
@@ -156,5 +161,5 @@ def test_scipy_minimizes_the_rosenbrock_function_with_our_hessian_products() -> 
     found = optimize.minimize(
         f, start, jac=True, hessp=lambda t, v: inspect.hessian_vector_product(f, v, t), method="trust-ncg"
     )
-    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # by default, scipy stops at a gradient of 1e-4
+    np.testing.assert_allclose(found.x, 1, atol=1e-4)  # scipy stops at a gradient norm of 1e-4
     assert inspect.critical_point(f, found.x).kind == "minimum" and found.nit < 60

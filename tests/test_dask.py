@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.thread_unsafe, pytest.mark.filterwarnings("ignore")]
 
 @pytest.fixture(scope="module")
 def distributed() -> Any:
+    """Return the package. If it is not installed, skip the tests, or fail if FUSEDSTEP_REQUIRE_PEERS is set."""
     if os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         import distributed
     else:

@@ -1,6 +1,6 @@
-"""Adafactor and row-wise Adagrad, which keep second moments per row and per column.
+"""Adafactor keeps second moments of each row and column of a gradient. Row-wise Adagrad keeps one number per row.
 
-Their steps have the same bits for any number of threads.
+The steps of both optimizers have the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 
 
 def sum_of_squares(x: Array) -> float:
-    """Return the sum of the squares of one row. The additions are in the order of the kernels."""
+    """Return the sum of the squares of one row, added in the same order as in the kernels."""
     squares = x.astype(np.float64) ** 2
     if x.size < _reference.LANES:
         return float(sum(squares.tolist(), 0.0))
@@ -59,7 +59,7 @@ def sums_of_columns(x: Array) -> Array:
 
 
 def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any) -> Array:
-    """Return the array that a step multiplies by `lr`, computed with NumPy. The arrays in `state` are updated."""
+    """Return the array that step number `t` with the gradient `g` multiplies by `lr`. Update the arrays in `state`."""
     c, n = g.dtype.type, g.shape[-1] if g.ndim else 1
     if cls is fs.RowwiseAdagrad:
         rows, total = g.reshape(state["sum"].size, -1), state["sum"]
@@ -89,7 +89,7 @@ def transcribed(cls: Any, g: Array, state: dict[str, Array], t: int, group: Any)
 def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """Parameters and states are compared with those of `transcribed` after three steps."""
+    """After three steps, parameters and states are compared with those that `transcribed` computes with NumPy."""
     for k, options in enumerate(OPTIONS[cls]):
         start = [numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES]
         grads = [[numbers(rng, int(np.prod(s)), dtype).reshape(s) for s in SHAPES] for _ in range(3)]
@@ -118,7 +118,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """A float16 parameter can also be updated with a float16 gradient. The states of this parameter are float32."""
+    """A step also updates a float16 parameter, whose states are float32. States of bfloat16 are refused."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -147,6 +147,7 @@ def test_adafactor_does_not_change_a_row_whose_gradients_are_zero() -> None:
 
 
 def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tuple[Array, Array, Any]:
+    """Take two steps, with gradients that are multiplied by `scale`. Return both parameters and the last result."""
     rng = np.random.default_rng(rng_seed)
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b], lr=0.1)
@@ -157,7 +158,7 @@ def stepped(cls: Any, rng_seed: int = 5, scale: float = 1.0, **step: Any) -> tup
 
 @every_class
 def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None:
-    """The first and the second dict of each pair must give equal parameters."""
+    """The loop has pairs of arguments for `stepped`. The two dicts of a pair must give equal parameters."""
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -171,7 +172,10 @@ def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
-    """A step with inf in a gradient is skipped. Gradients of a wrong shape and missing gradients are refused."""
+    """A step with inf in a gradient is skipped. A gradient of a wrong shape and a missing gradient are refused.
+
+    Then a correct step changes a parameter and zeroes the gradients.
+    """
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = cls([w, b])
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -190,7 +194,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.rand
 
 
 @every_class
-def test_training_resumed_from_a_checkpoint_has_the_same_bits(
+def test_resumed_training_has_the_bits_of_uninterrupted_training(
     cls: Any, rng: np.random.Generator, tmp_path: Any
 ) -> None:
     """A new optimizer loads the state that was saved after two of four steps. A state of a wrong shape is refused."""
@@ -239,8 +243,11 @@ def test_rowwise_adagrad_equals_adagrad_if_rows_have_one_element(rng: np.random.
 
 
 @every_dtype
-def test_gradient_given_as_rows_equals_the_dense_gradient_with_these_rows(dtype: Any, rng: np.random.Generator) -> None:
-    """The rows of a repeated index are added up. Scaling and clipping act on these sums."""
+def test_steps_with_rows_and_with_dense_gradients_agree(dtype: Any, rng: np.random.Generator) -> None:
+    """`Rows` holds some rows of a gradient. The other rows are zero.
+
+    Rows with the same index are added up. `grad_scale` and `clip_norm` act on these sums.
+    """
     rows = [fs.Rows(rng.integers(0, 20, 30), rng.standard_normal((30, 4, 2)).astype(dtype)) for _ in range(3)]
     table, dense = np.ones((2, 20, 4, 2), dtype)
     w, v = np.ones((2, 5), dtype)
@@ -256,8 +263,11 @@ def test_gradient_given_as_rows_equals_the_dense_gradient_with_these_rows(dtype:
     assert_same_bits(w, v) if dtype == np.float64 else np.testing.assert_allclose(w, v, rtol=1e-6)
 
 
-def test_a_refused_gradient_leaves_all_parameters_and_sums_unchanged() -> None:
-    """A step refuses rows with a wrong index, or a dense gradient of a wrong shape. Then a correct step works."""
+def test_a_refused_gradient_leaves_all_parameters_and_states_unchanged() -> None:
+    """`Rows` with a wrong index and a dense gradient of a wrong shape are refused. Then a correct step works.
+
+    If the optimizer has weight_decay, all `Rows` are refused.
+    """
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.RowwiseAdagrad([table, w])
     for rows, g, message in (
@@ -297,8 +307,8 @@ TORCH_SHAPES: list[tuple[int, ...]] = [(20, 30), (6, 4, 3, 3), (5, 1), (17,), ()
 @pytest.mark.parametrize(
     "options", [*OPTIONS[fs.Adafactor], {"maximize": True}], ids=lambda o: ", ".join(o) or "default"
 )
-def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: Any) -> None:
-    """The parameters and the states of both optimizers are compared after 100 steps with equal gradients."""
+def test_adafactor_agrees_with_torchs_adafactor_after_100_steps(options: Any, dtype: str, torch: Any) -> None:
+    """Both optimizers get equal gradients. Their parameters and states are compared."""
     mine, other = (leaves(torch, TORCH_SHAPES, getattr(torch, dtype)) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, **options), theirs("Adafactor")(other, **options)
     train(torch, opt, mine, 100)
@@ -315,6 +325,7 @@ def test_100_steps_agree_with_torchs_adafactor(options: Any, dtype: str, torch: 
 @pytest.mark.torch
 @every_class
 def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, torch: Any) -> None:
+    """With `clip_norm`, the results agree up to rounding. The step replaces no gradient tensor."""
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -344,9 +355,10 @@ def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, to
 
 @pytest.mark.torch
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
-    """Each Adafactor loads the state of the other. Afterwards, the steps of both are equal up to rounding.
+    """First, a step with nan in a gradient is skipped, and changes no state.
 
-    Before the exchange, a skipped step changes no state.
+    Then torch's Adafactor loads the state of fusedstep's Adafactor, and a new Adafactor of fusedstep loads it back.
+    After three more steps, the parameters of both are equal up to rounding.
     """
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
@@ -365,8 +377,11 @@ def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> 
 
 
 @pytest.mark.torch
-def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
-    """The states are also float32 after a state dict is loaded. A state dict with wrong shapes changes nothing."""
+def test_adafactor_keeps_float32_states_for_bfloat16_parameters(torch: Any) -> None:
+    """After a state dict is loaded, the states have the saved values and dtypes.
+
+    A state dict with a state of a wrong shape is refused, and changes nothing.
+    """
     tensors = leaves(torch, [(8, 5), (5,)], torch.bfloat16)
     opt = ours("Adafactor")(tensors, master_weights=True)
     train(torch, opt, tensors, 3)
@@ -386,8 +401,11 @@ def test_bfloat16_parameters_keep_states_of_float32(torch: Any) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize("coalesced", [False, True])
-def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(coalesced: bool, torch: Any) -> None:
-    """The torch optimizer of fusedstep is compared with its NumPy optimizer. torch has no row-wise Adagrad."""
+def test_sparse_torch_gradients_and_rows_of_numpy_arrays_give_the_same_bits(coalesced: bool, torch: Any) -> None:
+    """RowwiseAdagrad of fusedstep.torch is compared with fusedstep.RowwiseAdagrad, whose gradients are `Rows`.
+
+    Then a sparse gradient with a wrong index is refused, and changes nothing.
+    """
     model = torch.nn.Embedding(12, 3, sparse=True)
     w = torch.nn.Parameter(torch.ones(3))
     arrays = [model.weight.detach().numpy().copy(), np.ones(3, np.float32)]
@@ -412,7 +430,7 @@ def test_sparse_gradients_of_a_torch_embedding_give_the_bits_of_rows_in_numpy(co
 
 @pytest.mark.torch
 def test_adafactor_refuses_sparse_gradients_and_zero_grads_of_gradients_with_repeated_elements(torch: Any) -> None:
-    """In an expanded gradient, several elements are one number in memory."""
+    """If a gradient is expanded, several of its elements are the same number in memory."""
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])
@@ -426,7 +444,7 @@ def test_adafactor_refuses_sparse_gradients_and_zero_grads_of_gradients_with_rep
 
 @pytest.mark.torch
 @every_class
-def test_skipped_torch_step_also_zeroes_its_gradients(cls: Any, torch: Any) -> None:
+def test_skipped_torch_step_zeroes_gradients_if_zero_grads_is_true(cls: Any, torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3, 2))
     opt = ours(cls.__name__)([p], skip_nonfinite=True, zero_grads=True)
     p.grad = torch.full((3, 2), torch.inf)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.usefixtures("torch"), pytest.mark.thread_unsafe]
 
 @cache
 def alone(rule: str, feature: str) -> matrix.Result:
-    """Return the result of the training in one process."""
+    """Return the result of the training in one process. It is computed once for each optimizer and feature."""
     return matrix.train(0, 1, "", rule, feature)
 
 
@@ -36,6 +36,7 @@ def largest_difference(a: list[Any], b: list[Any]) -> float:
 @pytest.mark.parametrize("feature", matrix.FEATURES)
 @pytest.mark.parametrize("wrapper", matrix.WRAPPERS)
 def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, rule: str) -> None:
+    """Pairs of a wrapper and a feature that must be refused are in `matrix.REFUSED`."""
     if (wrapper, feature) in matrix.REFUSED:
         world_of(2).run(refused, wrapper, rule, feature)
         return
@@ -53,7 +54,7 @@ def test_training_with_rarer_wrappers_agrees_with_one_process(
 
 
 def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature: str) -> None:
-    """Assert that all ranks have the same bits, and agree with the training in one process."""
+    """Assert that all ranks have equal bits, and that their results agree with the training in one process."""
     first, one = results[0], alone(rule, feature)
     for other in results[1:]:
         assert all(a.tobytes() == b.tobytes() for a, b in zip(first.values, other.values, strict=True))
@@ -73,6 +74,7 @@ def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature
 @pytest.mark.parametrize("rule", matrix.RULES)
 @pytest.mark.parametrize("wrapper", ["FSDP1", "FSDP2", "ZeRO"])
 def test_a_bad_gradient_on_one_rank_is_an_error_on_all(wrapper: str, rule: str) -> None:
+    """The error on the other rank contains the text of the error on rank 1, which has the wrong gradient."""
     first, second = world_of(2).run(matrix.fail_together, wrapper, rule)
     assert re.search(r"step: grads\[\d\] must be", second) and second in first
     assert "no rank has stepped, because there was an error on rank 1" in first
@@ -83,7 +85,7 @@ def refused(rank: int, size: int, wrapper: str, rule: str, feature: str) -> None
         matrix.build(wrapper, rule, matrix.FEATURES[feature])
 
 
-def test_the_table_in_the_docs_equals_the_tested_matrix() -> None:
+def test_table_in_docs_distributed_md_shows_the_tested_wrappers_and_features() -> None:
     path = Path(__file__).parents[1] / "docs" / "make_distributed.py"
     make = runpy.run_path(str(path))
     page = make["PAGE"].read_text("utf-8")

@@ -1,4 +1,7 @@
-"""Other numbers of ranks can load checkpoints of sharded parameters, also after a rank is killed during a save."""
+"""Checkpoints of sharded parameters can be loaded on another number of ranks.
+
+If a rank is killed during a save, the older checkpoint can still be loaded. A rank is a process of torch.distributed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pytest
 from support.worlds import world_of
 
 pytestmark = pytest.mark.thread_unsafe
-FIRST, MORE = 3, 3  # numbers of steps before a save and after a load
+FIRST, MORE = 3, 3  # number of steps before the first save, and after each load
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +26,10 @@ def ranks(torch: ModuleType) -> Any:
 
 @pytest.mark.parametrize("rule", ["AdamW"])
 def test_training_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
+    """Two ranks save, one rank loads, trains and saves, and four ranks load and train.
+
+    The losses agree with those of training on two ranks without a break.
+    """
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four")]
     unbroken = world_of(2).run(ranks.begin, rule, folders[0], FIRST, 2 * MORE)[0][FIRST:]
     one = world_of(1).run(ranks.go_on, rule, folders[0], folders[1], FIRST, MORE)[0]
@@ -31,7 +38,11 @@ def test_training_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("width", ["bfloat16 states", "8-bit states"])
-def test_narrow_states_resume_bit_for_bit_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, width: str) -> None:
+def test_narrow_states_have_equal_bits_if_the_number_of_ranks_changes(ranks: Any, tmp_path: Path, width: str) -> None:
+    """Two ranks, then one rank, then four ranks take a step each, with checkpoints in between.
+
+    Parameters and states have the bits of three steps on two ranks.
+    """
     folders = [str(tmp_path / name) for name in ("of_two", "of_one", "of_four", "unbroken")]
     unbroken = world_of(2).run(ranks.step_and_save, width, "", folders[3], [1, 2, 3])[0]
     world_of(2).run(ranks.step_and_save, width, "", folders[0], [1])
@@ -43,6 +54,7 @@ def test_narrow_states_resume_bit_for_bit_on_other_numbers_of_ranks(ranks: Any, 
 
 
 def test_older_checkpoint_loads_after_a_rank_is_killed_during_a_save(ranks: Any, tmp_path: Path) -> None:
+    """The interrupted save leaves files (*.distcp) in the folder. The next complete save removes these files."""
     folder = str(tmp_path / "saved")
     unbroken = world_of(2).run(ranks.begin, "Lion", folder, FIRST, MORE)[0][FIRST:]
     with pytest.raises(AssertionError, match="rank 1:\nthe process has ended"):

@@ -1,4 +1,7 @@
-"""Under torchrun, the examples of docs/distributed.md have the losses of one process, and equal parameters."""
+"""Two processes run the examples of docs/distributed.md with torchrun.
+
+Their losses agree with those of one process, and their parameters are equal.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ SECONDS = 300
 
 
 def run(folder: Path, *arguments: str) -> tuple[str, list[float]]:
-    """Return the output of an example, and its losses."""
+    """Run Python with these arguments, which start an example. Return the output and the losses of the example."""
     path = folder / "losses"
     environment = {**os.environ, "LOSSES": str(path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -1,4 +1,6 @@
-"""`step_in_backward` and `OffloadedOptimizer` use gradients after a wrapper has reduced them, or refuse the wrapper.
+"""`step_in_backward` and `OffloadedOptimizer` refuse a wrapper, or use gradients after the wrapper has reduced them.
+
+A wrapper, for example DistributedDataParallel (DDP), reduces gradients: it averages them over the processes (ranks).
 
 The assertions are in tests/support/hooks_of_ranks.py, whose functions run in each process. If an assertion fails in any
 process, `World.run` raises an error.
@@ -15,6 +17,7 @@ from support.worlds import world_of
 
 pytestmark = pytest.mark.thread_unsafe
 KINDS = ["step_in_backward", "OffloadedOptimizer"]
+# The ways in which the tests make the wrapped model and its optimizer.
 ORDERS = ["wrapper first", "optimizer first", "from the inner module", "gradients in buckets"]
 
 
@@ -28,28 +31,40 @@ def ranks(torch: ModuleType) -> Any:
 @pytest.mark.parametrize("how", ORDERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_used_after_ddp_has_reduced_them(ranks: Any, kind: str, how: str) -> None:
+    """The parameters agree with those of one process, and have equal bits on both ranks."""
     first, second = world_of(2).run(ranks.trained_after_the_reduction, kind, how)
     assert first == second
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
+    """Under `no_sync` of DDP, a backward pass changes no parameter.
+
+    The next step uses the sum of the gradients of both passes. The parameters are equal on both ranks.
+    """
     first, second = world_of(2).run(ranks.adds_up_under_no_sync, kind)
     assert first == second
 
 
-def test_backward_pass_after_an_interrupted_pass_steps_all_parameters(ranks: Any) -> None:
+def test_step_in_backward_changes_all_parameters_after_an_interrupted_pass(ranks: Any) -> None:
+    """A hook raises an error during the first backward pass. The second pass is complete."""
     world_of(2).run(ranks.interrupted_pass)
 
 
-def test_error_names_fsdp1_if_hooks_or_a_norm_would_be_wrong(ranks: Any) -> None:
+def test_errors_under_fsdp1_name_the_wrapper(ranks: Any) -> None:
+    """FSDP1 is FullyShardedDataParallel. It is refused by `step_in_backward` and `OffloadedOptimizer`.
+
+    It is also refused by steps with `clip_norm` or `skip_nonfinite` but without `process_group`.
+    """
     world_of(2).run(ranks.refused_under_fsdp1)
 
 
-def test_steps_that_would_make_ranks_differ_are_refused(ranks: Any) -> None:
+def test_combinations_with_which_ranks_would_differ_are_refused(ranks: Any) -> None:
+    """Example: `step_in_backward` is refused with `skip_nonfinite` if each rank has a part of the gradients."""
     world_of(2).run(ranks.refused_if_ranks_would_differ)
 
 
-def test_a_rank_without_parameters_has_the_norm_of_all_ranks(ranks: Any) -> None:
+def test_a_rank_without_parameters_has_the_gradient_norm_of_all_ranks(ranks: Any) -> None:
+    """ZeroRedundancyOptimizer assigns the only parameter to one of the two ranks."""
     first, second = world_of(2).run(ranks.zero_with_fewer_parameters_than_ranks)
     assert first == second

@@ -33,7 +33,8 @@ def test_docstring_examples_run(name: str) -> None:
     assert result.failed == 0
 
 
-def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
+def test_every_optimizer_docstring_has_an_equation_an_example_and_a_year() -> None:
+    """The year is that of a publication, in parentheses."""
     for cls in fs.optim.registry.values():
         text = cls.__doc__ or ""
         for part in ("::\n", "Parameters\n", "Raises\n", "Notes\n", "Examples\n", ">>> "):
@@ -42,11 +43,14 @@ def test_every_optimizer_has_an_example_an_equation_and_a_source() -> None:
 
 
 TOOLS = ("augment", "ensemble", "init", "inspect", "nn", "schedules", "search", "stopping")
-BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # base classes for users
+BASES = (fs.nn.Layer, fs.nn.Loss, fs.nn.ActivityPenalty)  # classes from which users derive their own classes
 
 
 def _public() -> Iterator[tuple[str, Any]]:
-    """Yield the public functions and classes of the tools, except classes of results, warnings and base classes."""
+    """Yield the names and values of the public functions and classes in the modules of `TOOLS`.
+
+    Warnings, base classes and classes of results are left out.
+    """
     for tool in TOOLS:
         module = importlib.import_module(f"fusedstep.{tool}")
         for name in getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]:
@@ -63,7 +67,7 @@ def _public() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "value"), list(_public()), ids=lambda value: value if isinstance(value, str) else "")
-def test_every_public_callable_has_parameters_raises_and_example(name: str, value: Any) -> None:
+def test_every_public_docstring_has_parameters_raises_and_an_example(name: str, value: Any) -> None:
     text = inspect.getdoc(value) or ""
     assert value.__doc__ and ">>> " in text, name
     taken = inspect.signature(value).parameters
@@ -78,7 +82,7 @@ README = re.findall(
 )
 
 
-def test_readme_examples_run_and_print_the_error_that_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_readme_examples_run_and_print_the_output_that_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
     for code in README:
         if "import torch" not in code:
             exec(code, {})

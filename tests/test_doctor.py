@@ -20,11 +20,13 @@ from fusedstep.cli._machine import Library, Machine
 HEALTHY = Machine("a CPU", 8, 8, None, 8, "threads", "v4", ("v4", "v3", "v2"), load=0.1, huge_pages="madvise")
 FIGURES = Figures(10_000_000, copy=20.0, in_place=40.0, in_place_one=15.0, should=0.007, does=0.0071)
 OPENBLAS, GOMP = Library("libopenblas.so", False, 8, "/a"), Library("libgomp.so.1", True, 8, "/b")
+# A part of each advice, and the changes of `FIGURES` that cause this advice.
 FIGURES_OF: dict[str, dict[str, Any]] = {
     "the shortest time that the memory's bandwidth allows": {"does": 0.0105},
     "One thread moves 15 GB/s, and 8 threads together move 16 GB/s": {"in_place": 16.0},
     "A matrix product of NumPy takes 4.0 x as long with all BLAS": {"product": 0.004, "product_one": 0.001},
 }
+# A part of each advice, and the changes of `HEALTHY` that cause this advice.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "Other processes keep about 7.5 of 8 CPUs busy": {"load": 7.5},
     "FUSEDSTEP_NUM_THREADS=1 limits steps to 1 of 8 CPUs": {"environment": {"FUSEDSTEP_NUM_THREADS": "1"}},
@@ -50,13 +52,13 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("text", PROBLEMS)
-def test_each_machine_problem_gives_one_advice(text: str) -> None:
+def test_each_machine_problem_gives_exactly_one_advice(text: str) -> None:
     (advice,) = advise(replace(HEALTHY, **PROBLEMS[text]), FIGURES)
     assert text in advice
 
 
 @pytest.mark.parametrize("text", FIGURES_OF)
-def test_each_slow_figure_gives_one_advice(text: str) -> None:
+def test_each_slow_measurement_gives_exactly_one_advice(text: str) -> None:
     (advice,) = advise(HEALTHY, replace(FIGURES, **FIGURES_OF[text]))
     assert text in advice
 
@@ -100,7 +102,7 @@ def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(
         "Adam, 0.1 million parameters: should",
     ):
         assert text in out
-    assert "hange" in out
+    assert "hange" in out  # "What to change" or "Nothing to change."
     assert fs.num_threads() == limit
 
 
@@ -113,9 +115,9 @@ def test_doctor_explains_the_number_of_threads() -> None:
 def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The names of the libraries come from /proc/self/maps. The numbers of their threads need an extra of the package.
+    """`doctor` finds the libraries in /proc/self/maps. It needs threadpoolctl to find their numbers of threads.
 
-    `doctor` prints the command that installs this extra.
+    If threadpoolctl is missing, `doctor` prints the command that installs it.
     """
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
@@ -156,9 +158,10 @@ def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(
         (4, ml_dtypes.bfloat16, {"master_weights": True, "state_dtype": "uint8"}),
     ],
 )
-def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting_uses(
+def test_memory_settings_of_doctor_agree_with_the_memory_of_an_optimizer(
     k: int, dtype: Any, options: dict[str, Any]
 ) -> None:
+    """Setting `k` of the table is compared with AdamW with these options, in bytes per parameter."""
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
     setting = _footprint.SETTINGS[k]
     assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
@@ -166,7 +169,8 @@ def test_doctor_gives_the_bytes_per_parameter_that_an_optimizer_with_the_setting
     assert setting.held == group.total
 
 
-def test_table_of_memory_settings_says_which_fit_into_memory_and_how_long_a_step_takes() -> None:
+def test_table_of_memory_settings_says_if_a_setting_fits_and_how_long_a_step_takes() -> None:
+    """A setting is a combination of dtypes. `memory` is in bytes, and `bandwidth` is in GB/s."""
     rows = _footprint.rows(10**9, memory=16 * 10**9, bandwidth=28.0)
     assert [row[-2] for row in rows] == ["yes", "yes", "yes", "yes", "yes"]
     assert [row[-1] for row in rows] == ["1 s", "1.43 s", "0.93 s", "0.644 s", "0.503 s"]
@@ -188,6 +192,10 @@ def test_table_of_memory_settings_says_which_fit_into_memory_and_how_long_a_step
 def test_available_memory_is_the_least_of_machine_and_container(
     files: dict[str, str], expected: int, tmp_path: Path
 ) -> None:
+    """In a container, the available memory is the limit minus the usage.
+
+    Inactive pages of files are first subtracted from the usage. The expected numbers are in bytes.
+    """
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8 kB\n")
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -196,6 +204,7 @@ def test_available_memory_is_the_least_of_machine_and_container(
 
 
 def test_doctor_with_params_prints_the_table_of_memory_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """The settings need too much memory for 1e15 parameters, so the line of each setting contains "no"."""
     assert main(["doctor", "--millions", "0.01", "--params", "1e15"]) == 0
     out = capsys.readouterr().out
     assert "AdamW, 1e+15 parameters" in out and "GB available" in out

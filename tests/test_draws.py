@@ -21,6 +21,7 @@ def test_philox_words_equal_those_of_the_numpy_reference(first: int) -> None:
 
 
 def test_uniform_numbers_are_uniform_and_depend_only_on_key_and_index() -> None:
+    """The argument `offset` is the index of the first number."""
     u = fs.ops.uniform((200, 500), KEY)
     assert u.dtype == np.float64 and u.min() > 0 and u.max() < 1
     counts = np.histogram(u, bins=100, range=(0, 1))[0]
@@ -50,7 +51,8 @@ def _rank(order: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.01, 0.01), (0.2, 0.2), (1.0, 1.0), (2.0, 6.0), (50.0, 5.0), (0.5, 3.0)])
-def test_beta_variates_have_the_moments_of_beta(a: float, b: float) -> None:
+def test_beta_variates_have_the_mean_and_variance_of_the_beta_distribution(a: float, b: float) -> None:
+    """The argument `offset` is the index of the first variate."""
     n = 40000
     x = fs.ops.beta(n, a, b, KEY)
     assert np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1
@@ -77,6 +79,6 @@ def test_beta_variates_pass_a_kolmogorov_smirnov_test_against_scipy() -> None:
         (lambda: fs.ops.beta(3, 1.0, float("nan"), KEY), ValueError, r"beta: b must be finite; got nan"),
     ],
 )
-def test_draws_refuse_wrong_arguments(call, error, message) -> None:  # type: ignore[no-untyped-def]
+def test_random_functions_refuse_wrong_arguments(call, error, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=message):
         call()

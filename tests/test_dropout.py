@@ -27,13 +27,16 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
     return reference.dropout(x, kept, p) if mode == "inverted" else np.where(kept, x, x.dtype.type(0))
 
 
-# The same bits everywhere
+# The bits of the NumPy reference
 
 
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_dropout_of_every_length_has_the_bits_of_the_numpy_reference(dtype: Any, offset: int) -> None:
-    """Nothing is written outside the output."""
+    """`offset` is the index of the first element among the random numbers of a key.
+
+    Nothing is written outside the output.
+    """
     for n in LENGTHS:
         x = values(n, dtype)
         want = expected(x, 0.3, offset)
@@ -76,6 +79,7 @@ def test_dropout_of_large_arrays_has_the_same_bits_in_place_and_into_another_arr
 def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_reference(
     dtype: Any, p: float, mode: str
 ) -> None:
+    """In training, mode "inverted" scales the kept values, and mode "vanilla" does not. Masks are also compared."""
     x = values(5000, dtype)
     for machine in machines():
         assert_same_bits(fs.dropout(x, p, KEY, mode, 9), expected(x, p, 9, mode), machine)
@@ -84,7 +88,7 @@ def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_refer
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
 
 
-def test_dropout_in_prediction_copies_the_input_and_vanilla_mode_scales_it() -> None:
+def test_dropout_in_prediction_copies_in_inverted_mode_and_scales_in_vanilla_mode() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)
     assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
@@ -102,7 +106,8 @@ def test_a_dropped_value_is_plus_zero() -> None:
         assert not y[dropped].view(np.uint64).any(), "all bits of a dropped value must be 0"
 
 
-def test_scale_of_kept_values_is_exact_for_p_rounded_to_a_multiple_of_2_to_the_minus_16() -> None:
+def test_scale_of_kept_values_uses_p_rounded_to_a_multiple_of_2_to_the_minus_16() -> None:
+    """The seed is the first seed whose mask keeps the only element."""
     for p in (0.1, 1 / 3, 0.9):
         threshold = round(65536 * p)
         scale = fs.dropout(np.ones(1), p, fs.Key(next(s for s in range(999) if fs.dropout_mask(1, p, fs.Key(s))[0])))
@@ -114,7 +119,10 @@ def test_scale_of_kept_values_is_exact_for_p_rounded_to_a_multiple_of_2_to_the_m
 
 @every_dtype
 def test_dropout_of_a_slice_equals_the_slice_of_the_dropout(dtype: Any) -> None:
-    """The argument `offset` is the index of the first element of the slice."""
+    """The argument `offset` is the index of the first element of the slice. Masks are also compared.
+
+    `dropout` and `dropout_backward` of the same array have the same bits.
+    """
     x = values(3000, dtype)
     whole, backward = fs.dropout(x, 0.4, KEY), fs.dropout_backward(x, 0.4, KEY)
     assert_same_bits(whole, backward)
@@ -154,6 +162,7 @@ def test_dropout_of_an_input_with_strides_of_zero_equals_dropout_of_its_copy() -
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 5)])
 def test_dropout_keeps_the_shape_of_empty_and_zero_dimensional_arrays(shape: tuple[int, ...]) -> None:
+    """The results of `dropout_mask` and `gaussian_noise` also have this shape."""
     x = np.ones(shape, np.float32)
     assert_same_bits(fs.dropout(x, 0.5, KEY), expected(x, 0.5, 0))
     assert fs.dropout_mask(shape, 0.5, KEY).shape == shape
@@ -204,7 +213,7 @@ def test_equal_keys_give_equal_dropout_masks_and_different_keys_different_masks(
     assert 400 < (fs.dropout_mask(1000, 0.5, a) != fs.dropout_mask(1000, 0.5, b)).sum() < 600
 
 
-def test_two_processes_draw_the_same_dropout_mask_and_noise_from_a_seed() -> None:
+def test_two_processes_draw_the_same_dropout_mask_and_noise_from_the_same_seed() -> None:
     program = "import fusedstep as fs, hashlib; k = fs.Philox(9).key(); d = hashlib.sha256; print(" + (
         "d(fs.dropout_mask(9999, 0.3, k).tobytes()).hexdigest(), "
         "d(fs.gaussian_noise(9999, 2.0, k).tobytes()).hexdigest())"
@@ -236,8 +245,8 @@ def test_dropout_gradient_agrees_with_finite_differences(mode: str, training: bo
 # Torch
 
 
-def test_dropout_differs_from_torch_only_as_documented(torch: Any) -> None:
-    """Torch multiplies by the mask, so a dropped inf becomes nan. In fusedstep, a dropped inf becomes 0."""
+def test_a_dropped_inf_becomes_nan_in_torch_and_0_in_fusedstep(torch: Any) -> None:
+    """Torch multiplies by the mask, and inf times 0 is nan. After dropout, the mean of 65,536 ones is still about 1."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

@@ -77,7 +77,7 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), REFUSED, ids=[words[:50] for _, _, words in REFUSED])
-def test_wrong_argument_of_dropout_is_refused_and_no_byte_is_written(
+def test_wrong_argument_of_dropout_or_noise_is_refused_and_no_byte_is_written(
     call: Callable[[], Any], error: type[Exception], words: str
 ) -> None:
     before = BUFFER.tobytes()

@@ -1,4 +1,4 @@
-"""Ensembles are compared with closed forms, and snapshots and Polyak averages with the models of a training."""
+"""Ensembles are compared with formulas. Snapshots and Polyak averages are compared with copies of the trained model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model(seed: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), rng=seed)
 
 
-def test_average_is_the_weighted_mean_and_does_not_change_the_outputs() -> None:
+def test_average_is_the_weighted_mean_and_does_not_change_its_arguments() -> None:
     outputs = np.random.default_rng(1).standard_normal((5, 6, 3))
     np.testing.assert_allclose(average(iter(outputs)), outputs.mean(axis=0), rtol=1e-14)
     weights = [1, 0, 2, 0.5, 3]
@@ -29,7 +29,8 @@ def test_average_is_the_weighted_mean_and_does_not_change_the_outputs() -> None:
     assert np.array_equal(outputs[0], first)
 
 
-def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
+def test_an_ensemble_returns_mean_and_variance_of_the_outputs_of_its_members() -> None:
+    """The outputs are probabilities. An index or slice of an ensemble returns its members."""
     members = [model(seed) for seed in range(4)]
     together = Ensemble(members)
     probabilities = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
@@ -42,7 +43,7 @@ def test_an_ensemble_returns_mean_and_variance_of_the_probabilities() -> None:
 
 
 def test_squared_error_of_the_mean_is_the_mean_error_minus_the_variance_of_members() -> None:
-    """Krogh and Vedelsby (1995) derive this equation."""
+    """Krogh and Vedelsby (1995) derive the equation in the name of this test."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)
@@ -57,7 +58,10 @@ def test_estimators_and_functions_can_be_members_of_an_ensemble() -> None:
 
 
 def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
-    """The cycles of the learning rate end after steps 4, 12 and 28. The ensemble predicts the mean of its models."""
+    """The cycles of the learning rate end after steps 4, 12 and 28. After these steps, `observe` returns True.
+
+    `predict` returns the mean of the predictions of all copies.
+    """
     net, loss = model(0), nn.SoftmaxNLL()
     eta = schedules.cosine_restarts(0.1, cycle_steps=4, multiplier=2)
     opt = fs.SGD(net.params, lr=eta)
@@ -75,7 +79,7 @@ def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
     assert [Snapshots(net, eta, last=2).observe(t) for t in (4, 12, 28)] == [True] * 3
 
 
-def test_snapshots_keep_only_the_requested_number_of_last_models() -> None:
+def test_snapshots_keep_only_as_many_models_as_the_argument_last_says() -> None:
     net, eta = model(0), schedules.cosine_restarts(0.1, cycle_steps=1)
     snapshots = Snapshots(net, eta, last=2)
     for t in range(1, 6):
@@ -86,7 +90,11 @@ def test_snapshots_keep_only_the_requested_number_of_last_models() -> None:
 
 @pytest.mark.parametrize("decay", [0.9, None])
 def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(decay: float | None) -> None:
-    """With a decay, `Polyak` equals `ema_decay` of the optimizer. Without a decay, it is the mean over all steps."""
+    """With a decay, `Polyak` agrees with the average that an optimizer with `ema_decay` keeps.
+
+    Without a decay, `Polyak` agrees with the mean of the parameters after all steps. Inside the context `averaged`, the
+    parameters have the values of the average. After the context, they have their own values again.
+    """
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)
     mean, seen = Polyak(net.params, decay), []
@@ -98,7 +106,7 @@ def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(d
     before = net.arena.copy()
     with mean.averaged():
         found = net.arena.copy()
-        net.arena += 1  # changes of the average inside the context are not kept
+        net.arena += 1  # changes inside the context are not kept
     assert np.array_equal(net.arena, before)
     with opt.averaged():
         expected = net.arena.copy() if decay else np.mean(seen, axis=0)
@@ -106,6 +114,7 @@ def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(d
 
 
 def test_over_seeds_returns_mean_standard_deviation_and_standard_error() -> None:
+    """The standard deviation of only one score is nan."""
     values = [0.5, 0.75, 0.25, 1.0]
     scores = over_seeds(lambda seed: values[seed], range(4))
     assert list(scores.values) == values
@@ -116,7 +125,7 @@ def test_over_seeds_returns_mean_standard_deviation_and_standard_error() -> None
 
 
 def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
-    """The mean over masks agrees with the prediction, because the model is linear."""
+    """The mean over masks agrees with the prediction without dropout, because the model is linear."""
     net = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5), nn.Linear(50, 2), dtype=np.float64, rng=0)
     x = X.astype(np.float64)
     masks = net.predict_samples(x, 400, 7)

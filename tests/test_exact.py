@@ -2,7 +2,7 @@
 
 Each operation of a step may add an error of half a unit in the last place (ULP). `support.exact` computes the bound of
 the whole error from the formula of the step. `ROWS` lists the reasons for which a result may exceed its bound.
-docs/numerics.md shows the same reasons. The bounds of layers and losses are numbers of ULPs beside their formulas.
+docs/numerics.md shows the same reasons. For layers and losses, each test gives the bounds in ULPs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from support.bits import Array, every_dtype
 from support.exact import CONTEXT, INF, Exact, Format, Namespace, exact, grid, mpf, option
 from support.oracle import CLASSES, Options, accepted, variants
 
-#: Optimizers that are not tested here, because exact numbers cannot replace their coefficients. The coefficients are
-#: computed in float64, with logarithms, powers or scalar states. `test_published` and `test_rules` test them.
+#: Optimizers whose coefficients are computed in float64, with logarithms, powers or scalar states. Exact numbers cannot
+#: replace these coefficients, so `test_published` and `test_rules` test these optimizers instead.
 PREPARED = ("ASGD", "AdEMAMix", "AdamWScheduleFree", "NAdam", "RAdam", "SGDScheduleFree")
 every_class = pytest.mark.parametrize(
     "cls", [c for c in CLASSES if c.__name__ not in PREPARED], ids=lambda c: c.__name__
@@ -35,9 +35,10 @@ every_class = pytest.mark.parametrize(
 # Reasons for which a result may differ from the exact result. A key is the name of an event in the computation.
 ROWS = {
     "overflow": "an intermediate result is beyond the largest number of the dtype and becomes inf, as in torch",
-    "lost": "a divisor underflows to zero, because `eps` is 0 or smaller than the numbers that it is added to",
+    "lost": "a divisor underflows to zero, because the `eps` that is added to it is 0 or too small",
     "choice": "a sign or a maximum depends on two numbers that differ only by their rounding errors",
 }
+# The values of an option in these tests, many of them at the limits of its range. A key is the check of the option.
 ENDS: dict[Any, list[Any]] = {
     checks.fraction: [0.0, 0.5, 0.9999999],
     checks.open_fraction: [1e-7, 0.5, 0.9999999],
@@ -47,6 +48,7 @@ ENDS: dict[Any, list[Any]] = {
     checks.betas: [(0.0, 0.0), (0.0, 0.9999999), (0.5, 0.999), (0.9999999, 0.0), (0.9, 0.999)],
     checks.rate: [0.0, 1e-3, 1.0, 1e30],
 }
+# Pairs: options of an optimizer, and arguments of its step.
 STAGES: list[tuple[Options, Options]] = [
     ({}, {}),
     ({"weight_decay": 0.0}, {"clip_value": 1e30}),
@@ -67,7 +69,7 @@ def on_exact_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Options:
-    """Return the options of a variant. Each option that the variant leaves free gets a random number from `ENDS`."""
+    """Return the options in `variant`, and random values from `ENDS` for other options and for `lr`."""
     free = {n: c for n, c in cls.checks.items() if c in ENDS and n not in variant and n != "weight_decay"}
     while True:
         found = {n: ENDS[c][rng.integers(len(ENDS[c]))] for n, c in free.items()}
@@ -77,7 +79,10 @@ def at_their_ends(cls: Any, rng: np.random.Generator, variant: Options) -> Optio
 
 
 def right(got: Any, want: Exact) -> bool:
-    """Return True if a result is within its bound. A result beyond the largest number of the dtype must be inf."""
+    """Return True if the result `got` is within the bound of the exact number `want`.
+
+    If `want` is beyond the largest number of the dtype, the result must be inf.
+    """
     value, given = want.value, mpf(float(got))
     if CONTEXT.isnan(value) or not CONTEXT.isfinite(value):
         return bool(np.isnan(got)) if CONTEXT.isnan(value) else bool(given == value)
@@ -89,9 +94,10 @@ def right(got: Any, want: Exact) -> bool:
 def compare(
     cls: Any, options: Options, around: tuple[Options, Options], dtype: Any, seed: int, size: int
 ) -> Iterator[Any]:
-    """Take three steps with numbers from the grid. Yield each result of the third step that exceeds its bound.
+    """Take three steps with numbers from `grid`. Yield each result of the third step that exceeds its bound.
 
-    Such a result is yielded as a tuple: its name, the events, the result and the exact number.
+    `around` is a pair from `STAGES`. A result is an element of the parameter or of a state. It is yielded as a
+    tuple: "p" or the name of the state, the names of the events in the computation, the result, and the exact number.
     """
     rng, values = np.random.default_rng(seed), grid(dtype)
     p = rng.choice(values, size)
@@ -120,9 +126,10 @@ def compare(
 
 
 def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int) -> Counter[str]:
-    """Assert that the errors of an optimizer are within their bounds.
+    """Assert that the results of an optimizer exceed their bounds only for a reason in `ROWS`.
 
-    Return how many results exceeded their bound for each reason in `ROWS`.
+    Return how many results exceed their bound for each reason. `sets` is the number of sets of options. For each set,
+    three steps of `size` elements are taken.
     """
     Exact.narrow, rows = Format(dtype), Counter[str]()
     rng = np.random.default_rng(seed)
@@ -157,14 +164,18 @@ def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors(cls: Any, dty
 @every_class
 @pytest.mark.nightly
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors_for_100_options(cls: Any, dtype: Any) -> None:
+def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors_for_100_sets_of_options(
+    cls: Any, dtype: Any
+) -> None:
     print(cls.__name__, dtype, dict(assert_steps_are_exact(cls, dtype, seed=2, sets=100, size=60)))
 
 
 @pytest.mark.usefixtures("on_exact_numbers")
-def test_bound_of_rounding_errors_detects_an_error_of_100_units_in_the_last_place(
+def test_bound_of_rounding_errors_detects_a_formula_with_a_wrong_factor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The wrong factor is 1 + 100 * 2**-24. One rounding changes a number by at most the factor 1 + 2**-24."""
+
     def step(p: Array, g: Array, state: Any, t: int, lr: Any, group: Any) -> Array:
         return p - lr * g * (1 + 100 * 2.0**-24)
 
@@ -174,7 +185,7 @@ def test_bound_of_rounding_errors_detects_an_error_of_100_units_in_the_last_plac
 
 
 def near(got: Any, want: Any, units: float, size: Any = 0, kind: Any = np.float32) -> bool:
-    """Return True if the error of a result is at most `units` ULPs of max(exact result, `size`)."""
+    """Return True if `got` differs from the exact result `want` by at most `units` ULPs of max(|`want`|, |`size`|)."""
     if CONTEXT.isnan(want) or not CONTEXT.isfinite(want):
         return bool(np.isnan(got)) if CONTEXT.isnan(want) else bool(mpf(float(got)) == want)
     form = Format(kind)
@@ -217,7 +228,7 @@ def finite(dtype: Any) -> Array:
 @every_dtype
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_errors_are_within_their_bounds_in_ulps(name: str, dtype: Any) -> None:
-    """A sigmoid below the smallest normal number has no relative accuracy (docs/numerics.md)."""
+    """If the exact sigmoid is below 8 times the smallest normal number, the result must be from 0 to this limit."""
     x = finite(dtype)
     got, slopes = layer(name, x)
     value, slope = ACTIVATIONS[name]
@@ -242,6 +253,7 @@ def test_every_activation_and_every_loss_is_tested() -> None:
 
 @every_dtype
 def test_errors_of_mean_squared_error_are_within_their_bounds_in_ulps(dtype: Any) -> None:
+    """A loss that overflows or underflows is not compared. Its gradient is compared."""
     for y, t in itertools.product(finite(dtype), repeat=2):
         with np.errstate(over="ignore"):
             value, gradient = losses.MeanSquaredError().value_and_gradient(np.array([[y]]), np.array([[t]]))
@@ -263,7 +275,7 @@ def test_errors_of_binary_cross_entropy_are_within_their_bounds_in_ulps(dtype: A
 
 @every_dtype
 def test_errors_of_softmax_and_hinge_losses_are_within_their_bounds_in_ulps(dtype: Any) -> None:
-    """The loss first subtracts the largest logit. A difference beyond the range of the dtype is infinite."""
+    """The bounds are in ULPs of the numbers that a loss adds up, because the loss itself can be much smaller."""
     for row in itertools.product(np.array([0.0, -1e-8, 3.0, -87.0, 104.0, 1e30], dtype), repeat=3):
         z, x = np.array([row]), [mpf(float(v)) for v in row]
         top = max(x)
@@ -284,7 +296,10 @@ def test_errors_of_softmax_and_hinge_losses_are_within_their_bounds_in_ulps(dtyp
 @pytest.mark.parametrize("size", [1e-30, 1e-8, 1.0, 1e8, 1e18, 1e30, 1e37])
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e3])
 def test_errors_of_batch_norm_are_within_their_bounds_in_ulps(size: float, mean: float, dtype: Any) -> None:
-    """The error is relative to the largest result, and eps is 0. If mean / deviation is 1,000, ten bits are lost."""
+    """The inputs have the mean `size * mean` and the standard deviation `size`. `eps` is 0.
+
+    The bounds are proportional to `max(1, mean)`, because the subtraction of the mean cancels leading bits.
+    """
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:
         size /= 1000

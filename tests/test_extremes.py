@@ -23,7 +23,10 @@ FIRST, SECOND = {"exp_avg", "grad_avg", "exp_avg_fast"}, {"exp_avg_sq", "square_
 
 
 def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any) -> tuple[Array, dict[str, Array]]:
-    """Step 17 parameters that start from 1, with the same gradient for all. Return the parameters and the states."""
+    """Take one step for each number in `grads`. Return the parameters and the states.
+
+    There are 17 parameters, which start from 1. The number is the gradient of each of them.
+    """
     p = np.ones(17, dtype)
     opt = cls([p], **options)
     for g in grads:
@@ -34,10 +37,13 @@ def steps(cls: Any, grads: list[float], dtype: Any = np.float32, **options: Any)
 @every_dtype
 @pytest.mark.parametrize("before", [1e4, np.inf, np.nan])
 @pytest.mark.parametrize(("cls", "options"), [w for w in WITH_BETAS if w[1]], ids=lambda w: getattr(w, "__name__", ""))
-def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(
+def test_states_equal_the_last_gradient_or_its_square_if_all_betas_are_0(
     cls: Any, options: Any, before: float, dtype: Any
 ) -> None:
-    """In float32, the formula m + (1 - beta) (g - m) would lose a gradient g = 1e-4 if the old average m is 1e4."""
+    """The first gradient is `before`, and the last one is 1e-4.
+
+    In float32, the formula m + (1 - beta) (g - m) with m = 1e4, g = 1e-4 and beta = 0 would give 0 instead of g.
+    """
     centered = {"centered": True} if "centered" in cls.checks else {}
     _, state = steps(cls, [before, 1e-4], dtype, **options, **centered)
     g = dtype.type(1e-4)
@@ -50,7 +56,7 @@ def test_if_betas_are_zero_the_states_equal_the_last_gradient_and_its_square(
 @every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
 def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
-    """With a decay of 0, the average equals the parameters. With a decay of 1, the average does not change."""
+    """With `ema_decay=0`, the average equals the parameters. With `ema_decay=1`, the average does not change."""
     for decay in (0.0, 1.0):
         for proximal in ({}, {"decay": "proximal", "l1": 1e-6}):
             p = np.full(17, 1e4, dtype)
@@ -63,7 +69,10 @@ def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: 
 
 @every_dtype
 def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
-    """In float32, the sum of 0.9999 and 1 - 0.9999 is not 1. These weights would give an error of 1 in 3,000."""
+    """If 0.9999 and 1e-4 are rounded to float32, their sum is not exactly 1.
+
+    An average with these two weights would move away from the constant.
+    """
     p = np.full(17, np.pi, dtype)
     opt = fs.SGD([p], ema_decay=0.9999)
     for _ in range(100):
@@ -75,9 +84,9 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
 def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
-    """The gradient or the old momentum has the weight 0."""
-    if momentum == 0:
-        momentum = 1e-300  # 0 in float32
+    """With `dampening=1`, the gradient has the weight 0. With `momentum=1e-300`, float32 momentum has the weight 0."""
+    if momentum == 0:  # Python rounds 1e-330 to 0
+        momentum = 1e-300  # not 0 in float64, but 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
     if dampening == 1:
         np.testing.assert_array_equal(state["momentum_buffer"], 0.25)
@@ -89,7 +98,10 @@ def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampe
     ("cls", "largest"), [(fs.Adam, 1e20), (fs.AdamW, 1e20), (fs.RMSprop, 1e20), (fs.Adadelta, 5e19)]
 )
 def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: float, torch: Any) -> None:
-    """Elements with |g| > 1.85e19 change, because only the weighted square must be below 3.4e38."""
+    """The square of the first gradient is beyond the range of float32, which ends at 3.4e38.
+
+    But the square times its weight in the average (such as 1 - beta2) is below 3.4e38. So the average stays finite.
+    """
     for machine in SERIAL:
         with running(machine):
             p, state = steps(cls, [largest, 1.0, 1.0])
@@ -106,7 +118,7 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
 
 @pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
 def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads: list[float], torch: Any) -> None:
-    """The parameters also do not change in torch's RMSprop."""
+    """The RMSprop of torch does not change the parameters either."""
     for alpha in (0.99, 0.9):
         p, _ = steps(fs.RMSprop, grads, centered=True, alpha=alpha)
         np.testing.assert_array_equal(p, np.float32(1))
@@ -121,7 +133,10 @@ def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads:
 @pytest.mark.parametrize("zero_grads", [False, True])
 @every_class
 def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grads: bool) -> None:
-    """The float32 gradient 1e30 is divided by 1e-10. No byte changes, except that `zero_grads` zeroes the gradients."""
+    """The float32 gradient 1e30 is divided by 1e-10. With `skip_nonfinite`, no byte of parameters and states changes.
+
+    `zero_grads` zeroes the gradients, although the step is skipped.
+    """
     p, q = np.ones(17, np.float32), np.ones(3)
     opt = cls([p, q], ema_decay=0.9)
     before = snapshot(opt)
@@ -132,7 +147,10 @@ def test_step_is_skipped_if_division_by_grad_scale_overflows(cls: Any, zero_grad
 
 
 def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
-    """A gradient that overflows before clipping is not skipped if the clipped gradient is finite."""
+    """If a gradient is beyond float32 after the division by `grad_scale`, clipping can make it finite.
+
+    Then the step is not skipped.
+    """
 
     def step(g: Any, **options: Any) -> tuple[bool, Array]:
         p = np.zeros_like(g)
@@ -152,6 +170,7 @@ def test_skip_nonfinite_checks_gradients_after_scaling_and_clipping() -> None:
 @pytest.mark.parametrize("sizes", [(100,), (50, 0, 50), (1, 99)])
 @pytest.mark.parametrize("value", [1e-170, 5e-324, 1e-150, 2.0**-485, 0.0])
 def test_gradient_norm_is_accurate_if_squares_underflow(value: float, sizes: tuple[int, ...]) -> None:
+    """The gradients have 100 elements of the same value, so their norm is 10 times this value."""
     grads = [np.full(n, value) for n in sizes]
     for more in ([], [np.zeros(5, np.float32)]):
         every = [*grads, *more]
@@ -163,7 +182,7 @@ def test_gradient_norm_is_accurate_if_squares_underflow(value: float, sizes: tup
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
 def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(options: dict[str, Any]) -> None:
-    """The norm is about 2e38, so the clip coefficient 1e-10 / 2e38 is 0 in float32."""
+    """Without other options, the norm is about 2e38, and the clip coefficient 1e-10 / 2e38 is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
         g = np.float32([1e38, -1e38, 1e38, 0])
@@ -174,7 +193,10 @@ def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(opti
 
 @every_class
 def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None:
-    """An `eps` of 1e-50 is refused for float32 parameters, in options and in groups. float64 parameters accept it."""
+    """`eps=1e-50` is refused with float32 parameters, but not with float64 parameters. `eps=0` is always accepted.
+
+    `eps` is given to the constructor, in a group, in an assignment to a group, and to the class in `fusedstep.torch`.
+    """
     if "eps" not in cls.checks:
         return
     name, need = cls.__name__, "eps must be 0 or at least 1.4e-45 for float32 parameters"
@@ -198,7 +220,10 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((9, 5), -1)])
 @pytest.mark.parametrize("size", [1e-18, 1e-22, 1e-30, 0.0])
 def test_batch_norm_of_numbers_whose_squares_underflow_is_accurate(shape: Any, axis: int, size: float) -> None:
-    """Squares below 1e-38 lose their digits in float32. Without eps, the results for 1e-30 would be nan."""
+    """In float32, squares below 1e-38 lose digits, and squares below 1e-45 become 0.
+
+    If the numbers are not all 0, `eps` is 0, so that errors of the squares would change the results.
+    """
     x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
     ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)
     v = norms.channels_first(x, axis)
@@ -215,7 +240,7 @@ def test_batch_norm_of_numbers_whose_squares_underflow_is_accurate(shape: Any, a
 @pytest.mark.parametrize(("shape", "axis"), [((40, 3, 50), 1), ((2000, 3), 1), ((1030, 5), -1), ((4, 7, 300), 1)])
 @pytest.mark.parametrize("size", [1e20, 1e37])
 def test_batch_norm_gradients_of_large_numbers_are_accurate(shape: Any, axis: int, size: float) -> None:
-    """If a product overflows in float32, the kernel adds the products in float64."""
+    """If products overflow in float32, so that their sum is inf or nan, the kernel computes the sum in float64."""
     rng, channels = np.random.default_rng(0), shape[axis]
     x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
     x *= np.float32(size)
@@ -241,9 +266,9 @@ def test_batch_norm_gradients_of_large_numbers_are_accurate(shape: Any, axis: in
 @every_dtype
 @pytest.mark.parametrize("odd", [np.inf, np.nan])
 def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: Any) -> None:
-    """With momentum 0, the statistics do not change, even if the batch has inf or nan.
+    """With momentum 0, the running statistics do not change, even if the batch contains inf or nan.
 
-    With momentum 1, the statistics of the batch replace them, even if they were inf or nan.
+    With momentum 1, the statistics of the batch replace the running statistics, even if those were inf or nan.
     """
     x, ones = np.arange(8, dtype=dtype).reshape(4, 2), np.ones(2, dtype)
     bad, before = x.copy(), (np.array([1e4, 3], dtype), np.array([2, 1e30], dtype))
@@ -264,7 +289,10 @@ def test_running_statistics_are_exact_for_momentum_0_and_1(odd: float, dtype: An
 def test_polyak_averages_are_exact_for_decay_0_and_1(
     decay: float | None, first: float, last: float, dtype: Any
 ) -> None:
-    """With a decay of 0 or None, the first update sets the average to the parameters. With 1, nothing changes."""
+    """With a decay of 0 or None, the first update sets the average to the parameters.
+
+    With a decay of 1, the average does not change.
+    """
     p = np.full(3, first, dtype)
     mean = fs.ensemble.Polyak([p], decay)
     p[:] = last

@@ -1,4 +1,4 @@
-"""Ctrl-C, full disks, missing folders and missing memory leave existing data intact."""
+"""Ctrl-C, full disks, folders without write permission, and lack of memory leave existing data intact."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def interrupting(seconds: float) -> Iterator[None]:
 @posix
 @every_class
 def test_ctrl_c_leaves_each_step_complete_and_undoes_each_context(cls: Any) -> None:
-    """Ctrl-C interrupts a loop of steps, contexts and state dicts at 40 random moments.
+    """Ctrl-C interrupts a loop of steps, contexts (`averaged` and `lookahead`) and state dicts at 40 random moments.
 
-    Afterwards the optimizer has the bits of a second optimizer that took as many steps without interrupts.
+    Afterwards, the optimizer has the same bits as a second optimizer that took as many steps without interrupts.
     """
     rng, g = np.random.default_rng(3), [np.full((40, 50), 0.25), np.full(7, 0.5, np.float32)]
     params = [np.ones((40, 50)), np.ones(7, np.float32)]
@@ -82,7 +82,7 @@ def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
 @needs_safetensors
 @posix
 def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimizers(tmp_path: Path) -> None:
-    """Ctrl-C comes while the second optimizer, Adam, trains. The exit status is 130."""
+    """Ctrl-C interrupts the command `compare` while the second optimizer, Adam, trains. The exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
@@ -102,10 +102,10 @@ def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimiz
 
 @needs_safetensors
 @posix
-def test_ctrl_c_while_train_saves_the_model_lets_the_save_finish(
+def test_train_command_finishes_the_save_of_the_model_after_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C comes at the start of the save. The model and the picture exist afterwards, and the exit status is 130."""
+    """Ctrl-C comes at the start of the save. Afterwards, the model and the picture exist. The exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     from fusedstep import cli
@@ -149,7 +149,7 @@ for name, save in saves.items():
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_save_on_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    """The full disk is simulated: the process may write at most 50,000 bytes to a file."""
+    """The full disk is simulated: the process may write at most 50,000 bytes to each file."""
     done = python(LIMITED_FILES, tmp_path)
     assert done.stdout.split() == ["state", "OSError", "True", "model", "OSError", "True"], done.stderr
     assert sorted(os.listdir(tmp_path)) == ["model", "state"]
@@ -169,8 +169,8 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
-def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path: Path) -> None:
-    """The full disk is simulated: the process may write at most 4,000 bytes to a file. The exit status is 2."""
+def test_train_command_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path: Path) -> None:
+    """The full disk is simulated: the process may write at most 4,000 bytes to each file. The exit status is 2."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     (tmp_path / "model.safetensors").write_text("the old model")
@@ -184,14 +184,14 @@ def test_train_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path:
 
 @needs_safetensors
 def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_nothing(tmp_path: Path) -> None:
-    """An optimizer and a model are saved. The old file in the folder keeps its content."""
+    """The test tries to save an optimizer and a model. The old file in the folder keeps its content."""
     opt = fs.Adam([np.ones(3)])
     model = nn.TrainedModel(nn.Sequential(nn.Linear(1, 1)), "regression", np.zeros(1), np.ones(1))
     read_only = tmp_path / "fixed"
     read_only.mkdir()
     (read_only / "state").write_text("old")
     read_only.chmod(0o500)
-    folders = ["/proc"] if sys.platform == "linux" else []
+    folders = ["/proc"] if sys.platform == "linux" else []  # even root cannot create files in /proc
     if getattr(os, "geteuid", lambda: 1)():  # root may write into any folder
         folders.append(str(read_only))
     try:
@@ -217,7 +217,7 @@ own = [opt.params["w"], opt.ema["w"], *opt.state["w"].values()]
 before = [a.sum() for a in own], opt.steps
 with open("/proc/self/statm") as statm:
     pages = int(statm.read().split()[0])
-for spare in (0, 1, 10, 50, 130):
+for spare in (0, 1, 10, 50, 130):  # MiB
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (spare << 20), -1))
     for act in (lambda: opt.load(sys.argv[1]), opt.state_dict):
         try:
@@ -252,9 +252,9 @@ makes["batch_norm"] = lambda: fs.batch_norm(x)
 def pages():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[0])
-fs.set_num_threads(1)  # threads take memory too
+fs.set_num_threads(1)  # more threads would need memory
 before = pages()
-for spare in (0, 30, 50, 90):
+for spare in (0, 30, 50, 90):  # MiB
     resource.setrlimit(resource.RLIMIT_AS, (before * resource.getpagesize() + (spare << 20), -1))
     for name, make in makes.items():
         try:
@@ -272,7 +272,11 @@ for make in makes.values():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
 def test_constructor_that_fails_for_lack_of_memory_frees_its_arrays() -> None:
-    """An array takes 38 MiB. The states and averages of Adam take three times as much."""
+    """The test makes every optimizer and calls `dropout` and `batch_norm`, with 0, 30, 50 and 90 MiB of free memory.
+
+    Each array takes 38 MiB, so all calls fail with 0 and 30 MiB. Adam needs three arrays (two states and the average),
+    so it fails even with 90 MiB.
+    """
     done = python(LIMITED_CONSTRUCTION)
     assert done.returncode == 0, done.stderr + done.stdout
     made = [line.split() for line in done.stdout.splitlines()]
@@ -281,7 +285,10 @@ def test_constructor_that_fails_for_lack_of_memory_frees_its_arrays() -> None:
 
 
 def test_parameters_of_an_optimizer_cannot_be_resized_or_closed_while_it_exists(tmp_path: Path) -> None:
-    """NumPy and Python refuse to free the memory, because the optimizer has references to the arrays."""
+    """NumPy and Python refuse to free the memory, because the optimizer has references to the arrays.
+
+    While an array is read-only, `step` refuses it and changes nothing.
+    """
     own = np.ones(100)
     mapped = np.memmap(tmp_path / "file", np.float64, "w+", shape=100)
     memory = shared_memory.SharedMemory(create=True, size=800)
@@ -312,6 +319,7 @@ def test_parameters_of_an_optimizer_cannot_be_resized_or_closed_while_it_exists(
 
 @every_class
 def test_a_deleted_optimizer_is_freed_at_once(cls: Any) -> None:
+    """An assignment to a group of the deleted optimizer raises an error."""
     opt = cls([np.ones(3)], ema_decay=0.5)
     group, state = opt.groups[0], weakref.ref(next(iter(opt._state.values()), {}).get("momentum_buffer", opt._ema[0]))
     opt.step([np.ones(3)])

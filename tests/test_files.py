@@ -22,7 +22,7 @@ SAVES: dict[str, Callable[[Path], None]] = {
     "model": lambda path: nn.save(path, MODEL),
 }
 every_save = pytest.mark.parametrize("save", SAVES.values(), ids=list(SAVES))
-needs_umask = pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+needs_umask = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 
 
 def mode(path: Path) -> int:
@@ -66,6 +66,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(
 def test_saved_files_can_have_names_as_long_as_the_file_system_allows(
     save: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
+    """The second save replaces the file. No other file is left."""
     save(tmp_path / name)
     save(tmp_path / name)
     assert os.listdir(tmp_path) == [name]
@@ -84,6 +85,7 @@ def test_save_refuses_a_folder_and_a_too_long_name_and_leaves_no_file(
 
 
 def test_replacing_refuses_the_path_of_a_folder_before_its_block_runs(tmp_path: Path) -> None:
+    """`replacing` is a context manager. The code in its `with` block writes the new file."""
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):
-        pytest.fail("replacing must refuse the path before its block runs")
+        pytest.fail("replacing must refuse the path before its `with` block runs")

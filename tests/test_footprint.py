@@ -10,6 +10,7 @@ import pytest
 
 import fusedstep as fs
 
+# The states of `master_weights`, which have the bits of float32 weights that 16-bit parameters lack.
 KEPT = ("low", "low_sum", "master")
 
 
@@ -36,6 +37,7 @@ def test_inspect_memory_counts_the_bytes_of_states_and_averages(dtype: Any, opti
 
 
 def test_inspect_memory_predicts_the_bytes_of_an_optimizer_with_other_settings() -> None:
+    """The result for an optimizer also lists the bytes that the same optimizer would need with other settings."""
     p = np.zeros(512, ml_dtypes.bfloat16)
     before = {b.name: b.total for b in fs.inspect.memory(fs.AdamW([p])).settings}
     made = fs.AdamW([p], state_dtype="uint8", master_weights=True)
@@ -43,7 +45,11 @@ def test_inspect_memory_predicts_the_bytes_of_an_optimizer_with_other_settings()
 
 
 def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: Any) -> None:
-    """The count before the first step equals the bytes of the state tensors after it."""
+    """An `OffloadedOptimizer` keeps its states in CPU memory.
+
+    The bytes that are counted before the first step equal the bytes of the state tensors after this step. The repr
+    names the field `kept_bits`.
+    """
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
     model = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)
@@ -57,6 +63,7 @@ def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: An
 
 
 def test_inspect_memory_counts_the_copies_that_an_offloaded_optimizer_makes_of_the_parameters(torch: Any) -> None:
+    """For each parameter, there are a float32 number (4 bytes) and its float64 copy in CPU memory (8 bytes)."""
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
     model = torch.nn.Linear(32, 16, bias=False)
@@ -70,6 +77,10 @@ def test_inspect_memory_refuses_objects_that_are_no_optimizers() -> None:
 
 
 def test_inspect_memory_counts_states_per_row_and_per_column() -> None:
+    """Adafactor has one state number per row and one per column. RowwiseAdagrad has one per row.
+
+    Each number takes 4 bytes. The results are bytes per parameter.
+    """
     p = np.zeros((100, 50), np.float32)
     assert fs.inspect.memory(fs.Adafactor([p])).groups[0].states == 4 * (100 + 50) / 5000
     assert fs.inspect.memory(fs.RowwiseAdagrad([p])).groups[0].states == 4 * 100 / 5000

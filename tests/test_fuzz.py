@@ -1,4 +1,4 @@
-"""Every file of the fuzzer's corpus, and every mutation of it, is read or refused without other effects."""
+"""Each file of the fuzzer's corpus is read or refused without other effects. So are random mutations of these files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ CORPUS = corpus()
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_each_reader_accepts_the_first_file_of_its_corpus_and_refuses_others(name: str) -> None:
+    """Each reader refuses at least one other file."""
     read = [fuzz.check(name, data) for data in CORPUS[name]]
     assert read[0] and not all(read)
 
@@ -45,12 +46,15 @@ def mutations(data: bytes, count: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_no_mutation_of_a_file_crashes_a_reader_or_takes_much_memory(name: str) -> None:
-    """`fuzz.check` catches the documented errors, and asserts that memory is bounded and that no file is written."""
+    """`fuzz.check` catches the documented errors.
+
+    It asserts that the memory which the reader allocates is limited, and that the reader creates no other file.
+    """
     for data in mutations(CORPUS[name][0], 300):
         fuzz.check(name, data)
 
 
-def test_fuzz_check_detects_readers_that_use_memory_write_files_or_raise_other_errors(
+def test_fuzz_check_detects_readers_that_use_much_memory_create_files_or_raise_undocumented_errors(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """Three faulty readers are passed to `fuzz.check`."""
@@ -72,6 +76,7 @@ def test_fuzz_check_detects_readers_that_use_memory_write_files_or_raise_other_e
 
 
 def test_names_that_look_like_paths_write_no_file_outside_the_folder(tmp_path: Path) -> None:
+    """The names are those of parameters. If the path of a saved file is a symbolic link, the file replaces the link."""
     inner, outside = tmp_path / "inner", tmp_path / "outside"
     inner.mkdir()
     outside.write_text("unchanged")

@@ -1,6 +1,6 @@
-"""Every page of the gallery has a title, a formula, a picture and claims. The tests run the quick pages.
+"""Every page of the gallery has a title, a formula, a picture and claims. The claims are `assert` statements.
 
-``nox -s docs`` runs all pages. A claim that does not hold stops the build.
+The tests run the quick pages. ``nox -s docs`` runs all pages. A claim that does not hold stops the build.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if not PAGES:
 
 @pytest.fixture
 def plain_style(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Draw without a window. Afterwards, restore the settings of matplotlib and the number of BLAS threads."""
+    """Let matplotlib draw without a window, and NumPy use one BLAS thread. Restore the settings after the test."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     import matplotlib
     import matplotlib.pyplot as plt
@@ -40,7 +40,9 @@ def plain_style(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name[:2] in QUICK], ids=lambda page: page.stem)
-def test_claims_of_a_quick_page_hold_and_its_picture_has_a_title_and_spread(page: Path, plain_style: Any) -> None:
+def test_claims_of_a_quick_page_hold_and_its_picture_has_a_title_and_a_band_or_error_bars(
+    page: Path, plain_style: Any
+) -> None:
     runpy.run_path(str(page))  # the claims are `assert` statements
     panels = [axes for number in plain_style.get_fignums() for axes in plain_style.figure(number).axes]
     assert panels and any(axes.get_title() for axes in panels)
@@ -49,6 +51,7 @@ def test_claims_of_a_quick_page_hold_and_its_picture_has_a_title_and_spread(page
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
+    """The title is underlined, and the formula is a code block. The code draws with `subplots` and uses `interval`."""
     tree = ast.parse(page.read_text("utf-8"))
     title, rule, *_ = (ast.get_docstring(tree) or "").splitlines()
     assert set(rule) == {"="} and len(rule) == len(title)
@@ -61,7 +64,7 @@ def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_repeats_its_comparison_at_least_five_times(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A constant of the page sets the range of seeds or splits. The shared constant `SEEDS` has five seeds."""
+    """The page sets its own number of seeds or splits, or imports `SEEDS` from `shared`, which has five seeds."""
     monkeypatch.syspath_prepend(HERE)
     text = page.read_text("utf-8")
     own = [int(n) for n in re.findall(r"\b(?:RUNS|SEEDS|SPLITS|TESTING)\b.*?range\((\d+)\)", text)]

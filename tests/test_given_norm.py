@@ -1,4 +1,4 @@
-"""The argument `grad_norm` of a step, and the step options of `fusedstep.torch`, which give the bits of arrays."""
+"""A step accepts the gradients' norm as `grad_norm`. The options of a step give tensors the same bits as arrays."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def numbers(seed: int) -> list[Any]:
 
 
 class Arrays:
-    """Steps of arrays."""
+    """An optimizer of NumPy arrays."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         self.params = numbers(0)
         self.opt = fs.optim.registry[name](self.params, lr=0.1, **options)
 
     def step(self, grads: list[Any], grad_norm: Any = None, **options: Any) -> tuple[Any, bool]:
-        """Return the norm that the step reports, and whether it was skipped."""
+        """Take a step. Return the norm that the step reports, and True if the step was skipped."""
         info = self.opt.step(grads, grad_norm=grad_norm, **options)
         return info.grad_norm, info.skipped
 
@@ -38,7 +38,7 @@ class Arrays:
 
 
 class Tensors:
-    """Steps on tensors. Here the options of a step are options of the optimizer."""
+    """An optimizer of torch tensors. The options of a step (such as `clip_norm`) are attributes of this optimizer."""
 
     def __init__(self, name: str = "SGD", **options: Any) -> None:
         import torch
@@ -48,7 +48,7 @@ class Tensors:
         self.opt = ours(name)(self.params, lr=0.1, **options)
 
     def step(self, grads: list[Any], grad_norm: Any = None, **options: Any) -> tuple[Any, bool]:
-        """Return the norm that the step reports, and whether it was skipped."""
+        """Take a step. Return the norm that the step reports, and True if the step was skipped."""
         for name, value in options.items():
             setattr(self.opt, name, value)
         for p, g in zip(self.params, grads, strict=True):
@@ -71,7 +71,7 @@ def equal(a: list[Any], b: list[Any]) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(a, b, strict=True))
 
 
-def test_step_with_the_computed_norm_as_grad_norm_equals_the_step_without_it(steps: Any) -> None:
+def test_step_with_the_computed_norm_as_grad_norm_equals_a_step_without_grad_norm(steps: Any) -> None:
     without, with_norm = steps(), steps()
     norm, _ = without.step(numbers(1), clip_norm=2.0)
     assert norm > 2, "the step must clip"
@@ -80,7 +80,7 @@ def test_step_with_the_computed_norm_as_grad_norm_equals_the_step_without_it(ste
 
 
 def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) -> None:
-    """With a given norm below `clip_norm`, the gradients are not clipped."""
+    """If the given norm is below `clip_norm`, the gradients are not clipped."""
     clipped, scaled = steps(), steps()
     assert clipped.step(numbers(1), grad_norm=8.0, clip_norm=2.0) == (8.0, False)
     scaled.step([(g * np.float32(2.0 / (8.0 + 1e-6))).astype(np.float32) for g in numbers(1)])
@@ -93,7 +93,7 @@ def test_clipping_uses_the_given_norm_instead_of_the_computed_one(steps: Any) ->
     assert equal(unclipped.values(), plain.values())
 
 
-def test_a_given_norm_is_only_reported_without_clipping(steps: Any) -> None:
+def test_without_clipping_a_given_norm_is_reported_and_has_no_other_effect(steps: Any) -> None:
     with_norm, without = steps(), steps()
     assert with_norm.step(numbers(1), grad_norm=1e6) == (1e6, False)
     without.step(numbers(1))
@@ -102,7 +102,7 @@ def test_a_given_norm_is_only_reported_without_clipping(steps: Any) -> None:
 
 @pytest.mark.parametrize("norm", BAD)
 def test_a_non_finite_grad_norm_skips_the_step_if_skip_nonfinite_is_true(norm: float, steps: Any) -> None:
-    """A later step with a finite `grad_norm` is taken."""
+    """A later step with a finite `grad_norm` is not skipped."""
     one = steps()
     reported, skipped = one.step(numbers(1), grad_norm=norm, skip_nonfinite=True, clip_norm=2.0)
     assert skipped
@@ -113,7 +113,10 @@ def test_a_non_finite_grad_norm_skips_the_step_if_skip_nonfinite_is_true(norm: f
 
 
 def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: Any) -> None:
-    """With `skip_nonfinite`, only `grad_norm` decides whether the step is skipped."""
+    """If `grad_norm` is given, `skip_nonfinite` checks only this norm.
+
+    Without `grad_norm`, the same gradients, one of which contains a nan, are skipped.
+    """
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan
     assert not one.step(grads, grad_norm=3.0, skip_nonfinite=True)[1]
@@ -125,7 +128,9 @@ def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: An
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_clipping_by_a_nan_norm_gives_nan_and_by_an_infinite_norm_no_change(norm: float, steps: Any) -> None:
+def test_clipping_with_a_nan_norm_makes_parameters_nan_and_with_an_infinite_norm_changes_none(
+    norm: float, steps: Any
+) -> None:
     one = steps()
     one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
     if math.isnan(norm):
@@ -153,7 +158,8 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @every_optimizer
-def test_step_options_give_tensors_the_bits_of_arrays(name: str, torch: Any) -> None:
+def test_step_options_give_tensors_the_same_bits_as_arrays(name: str, torch: Any) -> None:
+    """For each set of options, tensors and arrays take the same three steps. A gradient of the second contains inf."""
     for options in OPTIONS:
         arrays, tensors = Arrays(name, weight_decay=0.1), Tensors(name, weight_decay=0.1, **options)
         for t in range(3):
@@ -178,6 +184,7 @@ def test_step_options_give_tensors_the_bits_of_arrays(name: str, torch: Any) -> 
     ],
 )
 def test_torch_optimizer_refuses_wrong_step_options(option: str, value: Any, torch: Any) -> None:
+    """The constructor refuses them. If they are assigned later, the assignment or the next step raises an error."""
     with pytest.raises((ValueError, TypeError), match=rf"SGD: {option} must be"):
         Tensors("SGD", **{option: value})
     one = Tensors("SGD")

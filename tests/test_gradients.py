@@ -1,4 +1,4 @@
-"""Every layer, loss and penalty passes the gradient check in float64 with a tolerance of 1e-7."""
+"""The gradients of all layers, losses and penalties agree with finite differences in float64 (tolerance 1e-7)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLIC = [value for value in (getattr(nn, name) for name in nn.__all__) if isins
 LOSSES = [kind for kind in PUBLIC if issubclass(kind, nn.Loss) and kind is not nn.Loss]
 LAYERS = [kind for kind in PUBLIC if issubclass(kind, nn.Layer) and kind not in (nn.Layer, nn.ActivityPenalty)]
 
-# Layers that need arguments, and layers whose arguments select another code path.
+# How to make the layers that need arguments, and those whose arguments select another code path.
 ARGUMENTS: dict[type[nn.Layer], list[Callable[[], nn.Layer]]] = {
     nn.Linear: [lambda: nn.Linear(WIDTH, WIDTH), lambda: nn.Linear(WIDTH, WIDTH, bias=False)],
     nn.BatchNorm: [nn.BatchNorm, lambda: nn.BatchNorm(relu=True), lambda: nn.BatchNorm(momentum=None)],
@@ -61,6 +61,7 @@ WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the fir
 
 
 def test_every_layer_that_can_be_saved_is_in_the_gradient_check() -> None:
+    """At least four losses are in it. Each loss names the kinds of targets that it accepts in `takes`."""
     assert set(nn._layer.LAYERS.values()) <= set(LAYERS)
     assert len(LOSSES) >= 4 and all(kind.takes for kind in LOSSES)
 
@@ -82,6 +83,7 @@ def test_gradient_of_every_layer_agrees_with_finite_differences(make: Callable[[
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize(("kind", "form"), CASES, ids=lambda value: getattr(value, "__name__", value))
 def test_gradient_of_every_loss_agrees_with_finite_differences(kind: type[nn.Loss], form: str, weights: str) -> None:
+    """The loss is computed with and without a weight for each row."""
     loss, outputs = kind(), 3 * np.random.default_rng(2).standard_normal((N, OUT))
     targets = targets_of(loss, form)
 
@@ -96,7 +98,7 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(kind: type[nn.Los
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("kind", THEIRS, ids=lambda kind: kind.__name__)
 def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], columns: int) -> None:
-    """These losses are private classes of `fusedstep.sklearn`."""
+    """The losses of the estimators are private classes of `fusedstep.sklearn`."""
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
     # The value of SquaredError is a mean over the columns. The gradient is the gradient of the sum over the columns.
@@ -111,8 +113,11 @@ def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], c
 
 
 @pytest.mark.parametrize("penalty", [{"weight_decay": 0.3}, {"l1": 0.2}, {"weight_decay": 0.3, "l1": 0.2}], ids=str)
-def test_step_of_weight_penalties_is_their_gradient(penalty: dict[str, float]) -> None:
-    """If the gradient is 0, a step subtracts the derivative of ``scale (l2 / 2 |theta|^2 + l1 |theta|_1)``."""
+def test_step_with_gradient_0_subtracts_the_gradient_of_the_penalties(penalty: dict[str, float]) -> None:
+    """The penalties of the parameters theta are ``scale (l2 / 2 |theta|^2 + l1 |theta|_1)``.
+
+    Here, l2 is `weight_decay`, and scale is `decay_scale`. The learning rate is 1.
+    """
     l2, l1, scale = penalty.get("weight_decay", 0.0), penalty.get("l1", 0.0), 0.25
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:

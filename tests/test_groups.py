@@ -1,4 +1,4 @@
-"""Groups, missing gradients, averages and look-ahead. Some attributes may change between steps, and others may not."""
+"""Groups, missing gradients, averages and look-ahead. Most options of groups can be changed between steps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_step_in_which_all_gradients_are_none_is_counted(cls: Any) -> None:
 
 @every_class
 def test_optimizer_with_two_groups_equals_two_optimizers(cls: Any, rng: np.random.Generator) -> None:
-    """The groups have different learning rates, signs and penalties."""
+    """The groups have different values of `lr`, `maximize` and `l1`."""
     a, b = rng.standard_normal((2, 100))
     g = rng.standard_normal((2, 100))
     mine = [a.copy(), b.copy()]
@@ -77,7 +77,7 @@ def test_change_of_a_group_takes_effect_with_the_next_step(cls: Any, rng: np.ran
 
 @every_class
 def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
-    """A refused assignment does not change the group."""
+    """Groups also refuse to remove an option, and refuse a wrong value. A refused change does not change the group."""
     opt = cls([np.ones(3)], lr=0.1)
     group, before = opt.groups[0], dict(opt.groups[0])
     with pytest.raises(ValueError, match=f"{cls.__name__}: learning_rate is not an option; the options are lr, "):
@@ -94,7 +94,10 @@ def test_groups_refuse_unknown_options_and_new_params(cls: Any) -> None:
 
 @every_class
 def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: Any) -> None:
-    """Other options can be changed. After a change or a refused change, a step equals that of a new optimizer."""
+    """Other options can be changed.
+
+    After a change or a refused change, a step equals the step of a new optimizer that has the same options.
+    """
     for name in switches(cls):
         value = True if cls.checks[name] is _checks.flag else 0.5
         if not accepted(cls, {name: value}):
@@ -115,7 +118,7 @@ def test_option_that_would_add_or_remove_a_state_array_cannot_be_changed(cls: An
 
 @every_class_of_this_rate
 def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> None:
-    """The learning rate that is passed to a refused step is also not used later."""
+    """A learning rate that is passed to a refused step is never used."""
     a, b = np.ones(3), np.ones(3)
     once, plain = cls([a], lr=0.1), cls([b], lr=0.1)
     once.step([np.ones(3)], lr=0.0)
@@ -130,6 +133,7 @@ def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> No
 
 @every_class
 def test_schedule_is_called_with_the_step_number_from_1_and_again_after_a_skipped_step(cls: Any) -> None:
+    """The second step is skipped. So the third step calls the schedule with 2 again."""
     asked: list[int] = []
 
     def schedule(t: int) -> float:
@@ -152,7 +156,10 @@ def make(cls: Any) -> tuple[Any, list[Array]]:
 
 @every_class
 def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
-    """The parameters are restored after the context, also after an exception. Inside, steps and loads are refused."""
+    """After the context, also after an exception in it, the parameters are restored.
+
+    Inside the context, steps, state dicts, loads and a second context are refused.
+    """
     opt, grads = make(cls)
     before, averages = snapshot(opt), [a.copy() for a in opt.ema]
     for error in (None, ZeroDivisionError):
@@ -176,7 +183,7 @@ def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
 
 @every_class
 def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
-    """Inside the context, `ema` shares memory with the parameters, which contain the averages."""
+    """Inside the context `averaged`, `ema` shares memory with the parameters, which contain the averages."""
     opt, _ = make(cls)
     averages = [a.copy() for a in opt.ema]
     with opt.averaged():
@@ -189,7 +196,10 @@ def test_ema_shows_the_averages_also_inside_averaged(cls: Any) -> None:
 
 @every_context
 def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: str) -> None:
-    """A context changes the parameters. The end of the context restores the parameters, even if they are read-only."""
+    """The context is `averaged` or `lookahead`, which change the parameters.
+
+    The end of the context restores the parameters, even if they are read-only.
+    """
     opt, grads = make(cls)
     before = snapshot(opt)
     with getattr(opt, context)():
@@ -201,7 +211,7 @@ def test_parameter_made_read_only_in_a_context_is_restored(cls: Any, context: st
 
 @every_context
 def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(cls: Any, context: str) -> None:
-    """The context cannot restore the parameters, so the end of the context raises an error."""
+    """The context (`averaged` or `lookahead`) cannot restore the parameters, so its end raises an error."""
     opt, grads = make(cls)
     words = rf"{context}: params\[1\] must be unchanged in memory, layout and dtype since the optimizer was made"
     with pytest.raises(ValueError, match=words), getattr(opt, context)():
@@ -214,6 +224,7 @@ def test_optimizer_refuses_all_calls_after_a_parameter_was_resized_in_a_context(
 
 
 def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> None:
+    """Afterwards, a step to which a correct rate is passed works."""
     for rate in (np.nan, "fast", -1.0):
         opt = fs.NAG([p := np.ones(3)], lr=lambda t: rate)  # noqa: B023 (called in the same iteration)
         with pytest.raises((TypeError, ValueError), match=r"lr of groups\[0\] at step 1 must be"), opt.lookahead():
@@ -225,7 +236,11 @@ def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> Non
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
 def test_params_ema_state_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
-    """Changes of the returned views do not affect the optimizer. Each error names what to use instead."""
+    """If there is something to use instead, the error names it.
+
+    `ema` and `state` contain views. If a user changes the shape or the writeable flag of a view, the optimizer does
+    not change.
+    """
     opt = cls({"w": np.ones((2, 3))}, ema_decay=0.5)
     for shown in (opt.params, opt.ema, opt.state, opt.groups):
         with pytest.raises(TypeError):
@@ -264,6 +279,7 @@ def test_optimizer_refuses_copy_deepcopy_and_pickle(cls: Any) -> None:
 
 @pytest.mark.parametrize(("cls", "name"), [(c, name) for c in CLASSES for name in c.only_at_first])
 def test_option_that_only_determines_the_initial_state_cannot_be_changed(cls: Any, name: str) -> None:
+    """A state dict, which contains this option, can be loaded."""
     opt = cls([np.ones(3)])
     with pytest.raises(ValueError, match=f"{name} must be given when the optimizer is made"):
         opt.groups[0][name] = opt.groups[0][name]
@@ -281,7 +297,7 @@ def test_averaged_raises_an_error_without_ema_decay(cls: Any) -> None:
 
 @every_context
 def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, context: str) -> None:
-    """After the parameter is writeable again, the context and a step work."""
+    """When the parameter is writeable again, the context (`averaged` or `lookahead`) and a step work."""
     opt, grads = make(cls)
     opt.params[1].flags.writeable = False
     before = snapshot(opt)
@@ -295,8 +311,11 @@ def test_context_refuses_a_read_only_parameter_and_changes_nothing(cls: Any, con
 
 
 @every_variant_with_lookahead
-def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
-    """Inside the context, the parameter is p - lr momentum buffer. After the context or an exception, it is p."""
+def test_lookahead_subtracts_the_momentum_and_restores_the_parameters(cls: Any, options: dict[str, Any]) -> None:
+    """Inside the context, the parameter p is replaced by ``p - lr * momentum * momentum_buffer``. Steps are refused.
+
+    After the context, also after an exception in it, the parameter is p again.
+    """
     momentum = options.get("momentum", 0.9)
     for lr in (0.1, lambda t: 0.3 / t):
         opt = cls([p := np.full(4, 2.0, np.float32)], lr=lr, **options)
@@ -316,6 +335,7 @@ def test_lookahead_adds_the_momentum_and_restores_the_parameters(cls: Any, optio
 
 @every_class
 def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
+    """If the parameters are a dict, `params` and `state` have its keys. `state` refuses assignments."""
     opt = cls({"w": np.ones((100, 20)), "b": np.ones(3)})
     assert repr(opt).startswith(f"{cls.__name__}(2 arrays, 2,003 elements, step 0, lr=")
     assert "\n" not in repr(opt)
@@ -326,7 +346,7 @@ def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
 
 @every_class
 def test_each_group_has_its_own_schedule(cls: Any) -> None:
-    """Three groups have the bits of three optimizers with one schedule each."""
+    """Three groups with different rates have the same bits as three optimizers with one of these rates each."""
     rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
     together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
     opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])

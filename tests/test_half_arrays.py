@@ -32,7 +32,10 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("half", HALVES)
 @every_class
 def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
-    """NumPy computes two steps in float32 and rounds parameters and states after each step. Averages stay float32."""
+    """NumPy computes two steps in float32, and rounds parameters and states to 16 bits after each step.
+
+    The averages stay float32.
+    """
     dtype = HALVES[half]
     for options in variants(cls):
         params = [draw(n, n, dtype) for n in LENGTHS]
@@ -61,15 +64,15 @@ def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(c
 LAYOUTS = {
     "plain": lambda a: a,
     "transposed": lambda a: np.ascontiguousarray(a.T).T,
-    "every other": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
-    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+    "every second column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "negative strides": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
 }
 OTHERS = [np.float32, np.float16, bfloat16]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parameters_and_gradients_of_float32_float16_and_bfloat16_can_be_combined(layout: str) -> None:
-    """The step equals the step with the gradient converted to float32.
+    """The gradients have several memory layouts. The step equals a step with the gradient converted to float32.
 
     Parameters and gradients of float64 cannot be combined with other dtypes.
     """
@@ -108,7 +111,10 @@ def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
 
 
 def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tensors(torch: Any) -> None:
-    """Tensors of float32, float16 and bfloat16 are accepted as gradients. Tensors are refused as parameters."""
+    """Float32 parameters accept gradients that are tensors of float32, float16 and bfloat16.
+
+    Float64 parameters refuse a float32 tensor as gradient. Tensors are refused as parameters.
+    """
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         p, q = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)
         g = torch.arange(12, dtype=dtype).reshape(4, 3).t()
@@ -123,6 +129,7 @@ def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tenso
 
 
 def test_numpy_optimizer_accepts_gradients_of_jax() -> None:
+    """JAX's arrays are read-only, so `zero_grads` refuses them."""
     numbers = pytest.importorskip("jax.numpy")
     p = np.ones((3, 4), np.float32)
     opt = fs.SGD([p], lr=0.5)
@@ -142,7 +149,7 @@ def test_optimizer_refuses_a_data_frame_as_params() -> None:
 
 
 def view(data: Any, memory: Any) -> Any:
-    """Draw a view of memory. Its strides are positive or negative multiples of the item size."""
+    """Let Hypothesis draw a view of `memory`. Its strides are positive or negative multiples of the item size."""
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
     strides = [data.draw(st.integers(-6, 6).filter(bool)) for _ in shape]
     reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
@@ -153,7 +160,10 @@ def view(data: Any, memory: Any) -> Any:
 
 @given(st.data())
 def test_zero_grads_refuses_gradients_exactly_if_they_share_an_element(data: Any) -> None:
-    """`zero_grads` refuses gradients if two of them share an element, or if one gradient has an element twice."""
+    """`zero_grads` refuses two gradients that share an element, and a gradient that contains an element twice.
+
+    It accepts all other gradients. Two elements are the same element if they have the same address.
+    """
     memory = np.zeros(128, np.float32)
     a, b = view(data, memory), view(data, memory)
     twice = any(len({*np.ravel(where(v, memory))}) < v.size for v in (a, b))

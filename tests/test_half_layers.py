@@ -1,4 +1,7 @@
-"""Dropout and batch norm of float16 and bfloat16 have the bits of float32 results, rounded once to nearest even."""
+"""Dropout and batch norm of float16 and bfloat16 have the bits of float32 results, rounded once to nearest even.
+
+In the names of these tests, "half" means float16 and bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
-    """Return the result of the NumPy reference in float32, rounded to the dtype of x."""
+    """Return dropout of x as the NumPy reference computes it in float32, rounded to the dtype of x."""
     wide = x.astype(np.float32)
     kept = reference.mask(KEY.seed, KEY.stream, offset, x.size, p).reshape(x.shape)
     y = reference.dropout(wide, kept, p) if mode == "inverted" else np.where(kept, wide, np.float32(0))
@@ -37,6 +40,7 @@ def dropped(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 @every_half
 @pytest.mark.parametrize("offset", [0, 7, 505, 2**35 - 600, 2**63 - 1])
 def test_half_dropout_has_the_bits_of_the_rounded_numpy_reference(half: Any, offset: int) -> None:
+    """`half` is float16 or bfloat16. The reference computes in float32. Nothing is written outside the output."""
     for n in (0, 1, 15, 16, 17, 511, 513, 2047, 2048, 2049, 5000, 100_003):
         x = values(n, half)
         for machine in machines((4,) if n > 5000 else (1,)):
@@ -49,10 +53,10 @@ def test_half_dropout_has_the_bits_of_the_rounded_numpy_reference(half: Any, off
 @every_half
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("mode", ["inverted", "vanilla"])
-def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_float32_rounded(
+def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_rounded_float32_results(
     half: Any, p: float, mode: str
 ) -> None:
-    """In prediction, vanilla dropout multiplies by 1 - p."""
+    """`half` is float16 or bfloat16. In prediction, vanilla dropout multiplies by 1 - p, and inverted dropout by 1."""
     x = values(3001, half)
     want = dropped(x, p, 3, mode)
     assert_same_bits(fs.dropout_backward(x, p, KEY, mode, 3), want, any_nan=True)
@@ -65,8 +69,13 @@ def test_half_dropout_in_place_in_backward_and_in_prediction_has_the_bits_of_flo
 
 @every_half
 @pytest.mark.parametrize("shape", [(40, 1, 1, 1), (1, 7, 1, 1), (40, 7, 1, 33), (1, 1, 11, 33)])
-def test_half_dropout_with_a_broadcast_mask_has_the_bits_of_float32_rounded(half: Any, shape: tuple[int, ...]) -> None:
-    """The masks drop whole channels, or the same features at all time steps. `test_dropout` checks float32 masks."""
+def test_half_dropout_with_a_broadcast_mask_has_the_bits_of_rounded_float32_results(
+    half: Any, shape: tuple[int, ...]
+) -> None:
+    """`half` is float16 or bfloat16. `shape` is the shape of the mask, which is broadcast to the shape of x.
+
+    An array in Fortran order, for which dropout runs in place, gives the same result. `test_dropout` checks float32.
+    """
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
     assert_same_bits(fs.dropout(x, 0.4, KEY, offset=5, shape=shape), want)
@@ -82,8 +91,8 @@ def test_dropout_refuses_an_output_of_the_other_16_bit_dtype() -> None:
 
 # Batch norm
 
-# (shape, axis). The kernels convert 2,048 numbers at a time, and use vectors of 8 or 16 channels. The shapes are a
-# little larger or smaller than multiples of these numbers.
+# (shape, axis). The kernels convert 2,048 numbers at a time, and use SIMD vectors of 8 or 16 channels. Most shapes are
+# a little larger or smaller than multiples of these numbers.
 SHAPES = [
     ((2, 1), 1),
     ((33, 17), 1),
@@ -98,15 +107,16 @@ SHAPES = [
     ((2, 50, 65), 1),
     ((5, 4, 3, 19), -1),
 ]
-VARIANTS = list(itertools.product((True, False), repeat=3))
+VARIANTS = list(itertools.product((True, False), repeat=3))  # (training, relu, residual)
 
 
 def rounded_case(
     rng: np.random.Generator, shape: Any, axis: int, half: Any, variant: Any, parameters: Any
 ) -> tuple[Case, list[Array]]:
-    """Return random 16-bit arguments of batch norm, and the expected results.
+    """Return random arguments of batch norm, and the expected results.
 
-    The expected results are computed with NumPy in float32, and rounded.
+    x, dy and the residual have the dtype `half`. gamma, beta and the running statistics have the dtype `parameters`.
+    `variant` is (training, relu, residual). The expected results are computed with NumPy in float32, and rounded.
     """
     case = Case(rng, shape, axis, np.float32, *variant)
     names = {"x": half, "dy": half, **({} if case.residual is None else {"residual": half})}
@@ -125,7 +135,7 @@ def rounded_case(
 def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_reference(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
-    """The layer has a residual and a ReLU. Nothing is written outside the arrays."""
+    """`half` is float16 or bfloat16. Batch norm has a residual and a ReLU. Nothing is written outside the arrays."""
     case, want = rounded_case(rng, shape, axis, half, (True, True, True), np.float32)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -142,7 +152,10 @@ def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_reference(
 def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread_count(
     rng: np.random.Generator, half: Any, machine: Any, wide: bool
 ) -> None:
-    """The variants combine training, ReLU and residual. The parameters are float32 or 16-bit."""
+    """`half` is float16 or bfloat16. The expected bits are those of the NumPy reference in float32, rounded to `half`.
+
+    The variants combine training, ReLU and residual. The parameters are float32 or 16-bit.
+    """
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
         for variant in VARIANTS:
@@ -155,10 +168,10 @@ def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread
 
 @every_half
 @pytest.mark.parametrize(("shape", "axis"), [((64, 33, 3001), 1), ((3001, 2112), -1)], ids=str)
-def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(
+def test_half_layers_have_the_bits_of_rounded_float32_results_if_stores_bypass_the_caches(
     rng: np.random.Generator, half: Any, shape: Any, axis: int
 ) -> None:
-    """The arrays are so large that the kernels use stores that bypass the caches."""
+    """`half` is float16 or bfloat16. The arrays are so large that the kernels use stores that bypass the caches."""
     x = rng.standard_normal(shape, dtype=np.float32).astype(half)
     wide = x.astype(np.float32)
     assert_same_bits(fs.dropout(x, 0.3, KEY, offset=5), fs.dropout(wide, 0.3, KEY, offset=5).astype(half))
@@ -172,7 +185,7 @@ def test_half_layers_have_the_same_bits_if_stores_bypass_the_caches(
 
 @every_half
 def test_half_batch_norm_in_place_has_the_same_bits_as_into_another_array(rng: np.random.Generator, half: Any) -> None:
-    """The output is written over the input, and the gradient over dy."""
+    """`half` is float16 or bfloat16. The output is written over the input, and the gradient of the input over dy."""
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
     assert_same_bits(kept, y)
@@ -184,7 +197,9 @@ def test_half_batch_norm_in_place_has_the_same_bits_as_into_another_array(rng: n
 
 
 @every_half
-def test_batch_stats_of_16_bits_equal_those_of_the_widened_numbers(rng: np.random.Generator, half: Any) -> None:
+def test_batch_stats_of_16_bit_numbers_equal_those_of_the_same_numbers_in_float32(
+    rng: np.random.Generator, half: Any
+) -> None:
     x = rng.normal(3, 2, (70, 33)).astype(half)
     narrow, wide = fs.BatchStats(), fs.BatchStats()
     narrow.update(x)
@@ -194,6 +209,7 @@ def test_batch_stats_of_16_bits_equal_those_of_the_widened_numbers(rng: np.rando
 
 
 def test_batch_norm_refuses_mixtures_of_16_bit_dtypes(rng: np.random.Generator) -> None:
+    """It also refuses 16-bit parameters for a float32 input. The kernel of `nn.ReLU` refuses 16-bit arrays."""
     x, gamma = np.ones((4, 3), np.float16), np.ones(3, bfloat16)
     need = r"gamma must be None or a C-contiguous float16 or float32 \(3,\); got bfloat16 \(3,\)"
     with pytest.raises(ValueError, match=need):
@@ -203,7 +219,7 @@ def test_batch_norm_refuses_mixtures_of_16_bit_dtypes(rng: np.random.Generator) 
     with pytest.raises(ValueError, match=r"residual must be like x: float16 \(4, 3\); got bfloat16 \(4, 3\)"):
         fs.batch_norm(x, residual=x.astype(bfloat16))
     with pytest.raises(TypeError, match="relu: x must be float32 or float64"):
-        fs._core.relu(x, None, x)  # a layer of fusedstep.nn
+        fs._core.relu(x, None, x)
 
 
 # torch's tensors
@@ -220,7 +236,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 @every_name
-def test_half_dropout_in_torch_equals_dropout_of_float32_rounded(torch: Any, ft: Any, name: str) -> None:
+def test_half_dropout_in_torch_equals_the_rounded_result_of_float32_dropout(torch: Any, ft: Any, name: str) -> None:
     """The layer runs in place and not in place, on a channels-last tensor. The gradient is 0 where the output is 0."""
     dtype = getattr(torch, name)
     wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
@@ -240,7 +256,10 @@ def test_half_dropout_in_torch_equals_dropout_of_float32_rounded(torch: Any, ft:
 
 
 def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]:
-    """Return the output, the gradients and the running statistics, in float64."""
+    """Return the output, the gradients and the running statistics, converted to float64.
+
+    The output is that of batch norm with a residual and a ReLU.
+    """
     x, residual = x.clone().requires_grad_(), residual.clone().requires_grad_()
     own = isinstance(layer, torch.nn.BatchNorm2d) and "fusedstep" in type(layer).__module__
     y = layer(x, residual) if own else torch.relu(layer(x) + residual)
@@ -252,11 +271,14 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
-@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
 def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_torch(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
-    """The errors are mean differences from torch's layer in float64. A tolerance of 2% is allowed."""
+    """The errors are mean absolute differences from the results of torch's layer in float64.
+
+    Errors may be 2% larger than those of torch's layer. In evaluation, the outputs of the two layers agree to 0.02.
+    """
     dtype = getattr(torch, name)
     layers = [ft.BatchNorm2d(7, relu=True), torch.nn.BatchNorm2d(7), torch.nn.BatchNorm2d(7).double()]
     torch.nn.init.normal_(layers[0].weight), torch.nn.init.normal_(layers[0].bias)
@@ -278,7 +300,9 @@ def test_errors_of_half_batch_norm_in_torch_are_at_most_those_of_the_layer_of_to
 
 
 @every_name
-def test_half_batch_norm_in_torch_has_a_finite_second_derivative(torch: Any, ft: Any, name: str) -> None:
+def test_half_batch_norm_in_torch_has_second_derivatives_that_are_finite_and_not_all_0(
+    torch: Any, ft: Any, name: str
+) -> None:
     layer, x = ft.BatchNorm1d(3), torch.randn(20, 3).to(getattr(torch, name)).requires_grad_()
     (dx,) = torch.autograd.grad(layer(x).float().pow(3).sum(), x, create_graph=True)
     dx.float().pow(2).sum().backward()

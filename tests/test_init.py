@@ -23,7 +23,7 @@ def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, d
     """Uniform weights are at most sqrt(3) sigma. 68.3% of the normal weights have an absolute value below sigma."""
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
-    # Of 60,000 draws, the mean has a standard error of sigma / 245, and the deviation one of at most 0.3%.
+    # With 60,000 draws, the standard error of the mean is sigma / 245. That of the standard deviation is at most 0.3%.
     assert abs(w.mean()) < 4 * sigma / 245
     assert w.std() == pytest.approx(sigma, rel=0.012)
     if distribution == "uniform":
@@ -33,12 +33,14 @@ def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, d
         assert np.mean(abs(w) < sigma) == pytest.approx(0.6827, abs=0.008)
 
 
-def test_glorot_uniform_has_the_papers_limit() -> None:
+def test_glorots_uniform_weights_are_within_the_bounds_of_the_paper() -> None:
+    """The bounds are -a and a, where a = sqrt(6 / (fan_in + fan_out))."""
     w = init.glorot()((64, 10), np.random.default_rng(0), np.float64)
     assert abs(w).max() <= math.sqrt(6 / 74)
 
 
-def test_both_dtypes_draw_the_same_weights_from_a_seed() -> None:
+def test_float32_weights_are_the_rounded_float64_weights_of_the_same_seed() -> None:
+    """Another seed gives other weights."""
     make = init.he("normal")
     double = make(SHAPE, np.random.default_rng(5), np.float64)
     single = make(SHAPE, np.random.default_rng(5), np.float32)
@@ -48,13 +50,15 @@ def test_both_dtypes_draw_the_same_weights_from_a_seed() -> None:
 
 
 def test_zero_output_weights_give_every_class_the_same_probability() -> None:
+    """If 7 classes have the same probability, the negative log-likelihood of each class is log 7."""
     model = nn.Sequential(nn.Linear(5, 7, weight_init=init.zeros()), rng=0)
     x = np.random.default_rng(0).random((4, 5)).astype(np.float32)
     assert nn.SoftmaxNLL()(model.forward(x), np.arange(4)) == pytest.approx(math.log(7), rel=1e-6)
 
 
-def test_a_negative_bias_makes_hidden_units_sparse() -> None:
+def test_a_negative_bias_more_than_halves_the_share_of_active_hidden_units() -> None:
     def active(bias: float) -> float:
+        """Return the share of positive outputs."""
         layer = nn.Linear(50, 400, weight_init=init.he(), bias_init=init.constant(bias))
         model = nn.Sequential(layer, nn.ReLU(), rng=0)
         return float(np.mean(model.forward(np.random.default_rng(1).random((64, 50)).astype(np.float32)) > 0))
@@ -79,7 +83,7 @@ def test_initializers_refuse_wrong_arguments(make: Any, message: str) -> None:
         make()
 
 
-def test_initializers_are_comparable_and_picklable() -> None:
+def test_pickle_and_eval_of_the_repr_give_an_initializer_that_is_equal_to_the_first() -> None:
     for make in (init.he("normal", 0.5), init.zeros(), init.constant(-1.0)):
         assert pickle.loads(pickle.dumps(make)) == make
         assert eval(repr(make), vars(init)) == make
@@ -95,6 +99,6 @@ def test_docstring_examples_run() -> None:
     ("kind", "std"),
     [(nn.ReLU, 0.2**0.5), (nn.Tanh, 0.1**0.5), (nn.HardTanh, 0.1**0.5), (nn.Sigmoid, 4 * 0.1**0.5)],
 )
-def test_activation_has_an_initialiser_of_weights(kind: Any, std: float) -> None:
-    """ReLU has He's initialiser. Tanh and HardTanh have Glorot's. The sigmoid has Glorot's, times four."""
+def test_each_activation_has_its_usual_initializer_of_weights(kind: Any, std: float) -> None:
+    """ReLU has He's initializer. Tanh and HardTanh have Glorot's. The sigmoid has Glorot's, times four."""
     assert kind.weight_init().std((10, 10)) == pytest.approx(std)

@@ -1,4 +1,4 @@
-"""Tests of `fusedstep.inspect`: gradient checks, lines and planes through a loss, bias and variance, and pictures."""
+"""Tests of `fusedstep.inspect`: gradient checks, a loss along lines and on planes, bias and variance, and plots."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KEY = fs.Key(11)
 # objective
 
 
-def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model() -> None:
-    """The gradient agrees with `backward` of the model. Calls at other parameters do not change the model."""
+def test_objective_has_the_gradient_of_the_model_and_does_not_change_the_model() -> None:
+    """The gradient agrees with `backward` of the model. Calls with other parameter values do not change the model."""
     model, x, labels = network(np.float32, nn.BatchNorm())
     before = model.state_dict()
     for training in (False, True):
@@ -38,7 +38,8 @@ def test_objective_computes_the_loss_of_the_model_and_does_not_change_the_model(
     np.testing.assert_allclose(gradient, model.grad_arena, rtol=1e-3, atol=1e-6)
 
 
-def test_objective_in_training_keeps_its_dropout_masks_and_adds_penalties() -> None:
+def test_objective_keeps_its_dropout_masks_in_training_and_is_the_plain_loss_otherwise() -> None:
+    """In training, each key has its own masks. The plain loss contains neither dropout nor the penalty of a layer."""
     model, x, labels = network(np.float64, nn.Dropout(0.5), nn.L1Activity(0.1))
     f, g = (inspect.objective(model, nn.SoftmaxNLL(), x, labels, training=True, key=fs.Key(k)) for k in (1, 2))
     assert f.value(f.theta) == f.value(f.theta) != g.value(g.theta)
@@ -87,7 +88,7 @@ def test_gradient_check_of_7_coordinates_calls_the_function_15_times() -> None:
     assert len(calls) == 1 + 14
 
 
-# lines and planes through a loss
+# a loss along lines and on planes
 
 
 def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the_key() -> None:
@@ -105,7 +106,7 @@ def test_random_direction_has_the_column_norms_of_the_weights_and_depends_on_the
 
 
 def test_line_and_plane_through_a_quadratic_have_its_curvature_and_values() -> None:
-    """The directions are eigenvectors with the eigenvalues 2 and -3."""
+    """The directions are eigenvectors of the quadratic's matrix. Their eigenvalues are 2 and -3."""
     f = Quadratic([2, -3])
     up, down = np.linalg.eigh(f.A)[1].T[::-1]
     line = inspect.line(f, up, np.ones(2), span=(-2, 1), points=7)
@@ -118,7 +119,7 @@ def test_line_and_plane_through_a_quadratic_have_its_curvature_and_values() -> N
     assert plane.values[3, 1] == pytest.approx(f(np.ones(2) - 0.5 * up + 0.5 * down)[0])
 
 
-def test_the_line_between_two_solutions_ends_at_them() -> None:
+def test_line_between_two_parameter_vectors_starts_and_ends_with_their_losses() -> None:
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     other = np.random.default_rng(0).standard_normal(f.theta.size)
@@ -161,10 +162,10 @@ def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
 
 
-def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_else_lowers_it() -> None:
-    """Each round predicts a random label, which is 1 in 70% of the rounds. So the main prediction is label 1.
+def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_lowers_it_if_it_is_wrong() -> None:
+    """The main prediction is the most frequent one. Here it is 1, because about 70% of the rounds predict 1.
 
-    First the correct label is 1, and then it is 0.
+    The correct label is 1 in the first half of the test, and 0 in the second half.
     """
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731
@@ -176,10 +177,10 @@ def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_e
     assert parts.net_variance == pytest.approx(-parts.variance) == pytest.approx(-0.3, abs=0.05)
 
 
-# pictures
+# plots
 
 
-def test_plot_methods_draw_into_the_given_axes_or_into_a_new_figure() -> None:
+def test_plots_are_drawn_into_the_given_axes_or_into_a_new_figure() -> None:
     """With given axes, pyplot opens no figure."""
     figures = pytest.importorskip("matplotlib.figure")
     pyplot = pytest.importorskip("matplotlib.pyplot")

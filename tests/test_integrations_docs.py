@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "integrations.md").read_text("utf-8
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 SECTIONS = dict(SECTION.findall(PAGE))
-NEEDS = {
+NEEDS = {  # the packages that the code of each section imports
     "skops": ["skops"],
     "MLflow": ["mlflow", "skops"],
     "ONNX": ["skl2onnx", "onnxruntime"],
@@ -31,7 +31,7 @@ def test_every_section_of_the_page_is_tested() -> None:
     assert SECTIONS.keys() == NEEDS.keys() and PAGE.count("```python") == len(NEEDS)
 
 
-@pytest.mark.filterwarnings("default")  # warnings of these packages
+@pytest.mark.filterwarnings("default")  # warnings of the packages in NEEDS are not errors
 @pytest.mark.parametrize("title", NEEDS)
 def test_code_of_each_section_prints_the_text_below_it(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -43,5 +43,5 @@ def test_code_of_each_section_prints_the_text_below_it(
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     ((code, promised),) = BLOCK.findall(SECTIONS[title])
     exec(compile(code, title, "exec"), {"__name__": "page"})
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().out  # it may contain dicts of metrics, which are not on the page
     assert [line for line in printed.splitlines() if not line.startswith("{")] == promised.splitlines()

@@ -1,4 +1,7 @@
-"""The estimators work with other tools for scikit-learn: skops, MLflow, ONNX and array API dispatch."""
+"""The estimators work with other tools for scikit-learn: skops, MLflow, ONNX and array API dispatch.
+
+Some tests are about `weight_decay`, a class with a single row, and a diverging fit.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,10 @@ SMALL: dict[str, Any] = {"hidden_layer_sizes": (6,), "max_iter": 4, "random_stat
 
 FITTED: dict[str, Any] = {
     "plain": {},
-    "layers of ours": {"dropout": 0.2, "batch_norm": True, "solver": "AdamW", "ema_decay": 0.9, "sparsity": 1e-3},
+    "several options": {"dropout": 0.2, "batch_norm": True, "solver": "AdamW", "ema_decay": 0.9, "sparsity": 1e-3},
     "lbfgs": {"solver": "lbfgs"},
     "snapshots": {"learning_rate": "cosine_restarts", "snapshots": 2, "solver": "sgd", "max_iter": 6},
-    "stopping early": {"early_stopping": True, "max_iter": 8},
+    "early stopping": {"early_stopping": True, "max_iter": 8},
     "plateau": {"learning_rate": "plateau", "warmup": 3, "solver": "nag"},
     "schedule": {"learning_rate": "cosine", "solver": "lion", "weight_decay": 0.1},
 }
@@ -47,7 +50,7 @@ def fitted(options: dict[str, Any]) -> MLPClassifier:
 
 @pytest.mark.parametrize("options", FITTED.values(), ids=FITTED)
 @pytest.mark.parametrize("way", ["skops", "pickle", "deepcopy"])
-def test_a_copy_predicts_and_trains_further_as_the_original(options: dict[str, Any], way: str) -> None:
+def test_a_copy_predicts_and_continues_training_like_the_original(options: dict[str, Any], way: str) -> None:
     model = fitted(options)
     if way == "skops":
         io = package("skops.io")
@@ -58,7 +61,7 @@ def test_a_copy_predicts_and_trains_further_as_the_original(options: dict[str, A
         again = pickle.loads(pickle.dumps(model)) if way == "pickle" else copy.deepcopy(model)
     assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
     assert again.get_params().keys() == model.get_params().keys() and again.loss_curve_ == model.loss_curve_
-    if options.get("solver") == "lbfgs":
+    if options.get("solver") == "lbfgs":  # it does not support partial_fit
         return
     rows = {"X_val": X[:20], "y_val": LABELS[:20]} if options.get("early_stopping") else {}
     for one in (model, again):
@@ -73,7 +76,7 @@ def test_unfitted_estimator_can_be_saved_by_skops() -> None:
     assert again.hidden_layer_sizes == (3,) and not hasattr(again, "_model")
 
 
-@pytest.mark.filterwarnings("default")  # warnings of MLflow
+@pytest.mark.filterwarnings("default")  # warnings of MLflow are not errors
 def test_mlflow_saves_and_loads_in_its_default_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = package("mlflow")
     sklearn_flavor = package("mlflow.sklearn")
@@ -115,7 +118,7 @@ TARGETS = {
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("options", [{}, {"batch_norm": True, "dropout": 0.2, "sparsity": 1e-3}])
-def test_onnx_predicts_the_same_as_the_classifier(target: Any, options: dict[str, Any]) -> None:
+def test_onnx_model_predicts_the_same_as_the_classifier(target: Any, options: dict[str, Any]) -> None:
     model = MLPClassifier(**SMALL, **options).fit(X.astype(np.float32), target)
     x = X.astype(np.float32)
     labels, p = run_onnx(model, x)
@@ -125,14 +128,15 @@ def test_onnx_predicts_the_same_as_the_classifier(target: Any, options: dict[str
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity", "hard_tanh"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_onnx_predicts_the_same_as_the_regressor(activation: str, dtype: Any) -> None:
+def test_onnx_model_predicts_the_same_as_the_regressor(activation: str, dtype: Any) -> None:
     x = X.astype(dtype)
     for options in ({}, {"batch_norm": True}, {"loss": "poisson", "hidden_layer_sizes": ()}):
         model = MLPRegressor(**{**SMALL, "activation": activation, **options}).fit(x, np.abs(X[:, :2]))
         np.testing.assert_allclose(run_onnx(model, x)[0], model.predict(x), rtol=1e-6, atol=1e-6)
 
 
-def test_onnx_exports_averages_snapshots_and_residual_blocks() -> None:
+def test_onnx_model_predicts_the_same_with_averaged_weights_with_snapshots_and_with_a_residual_block() -> None:
+    """For the residual block, the test replaces the network of a fitted estimator."""
     x = X.astype(np.float32)
     for options in ({"ema_decay": 0.9}, {"learning_rate": "cosine_restarts", "snapshots": 3, "max_iter": 6}):
         model = MLPClassifier(**{**SMALL, **options}).fit(x, LABELS)
@@ -173,7 +177,10 @@ def test_errors_under_array_api_dispatch_name_the_argument(torch: Any) -> None:
 
 
 def test_weight_decay_of_the_estimator_equals_that_of_the_optimizer() -> None:
-    """Every step multiplies the weights by 1 - learning rate * weight_decay, for any batch size."""
+    """Every step multiplies the weights by 1 - learning rate * weight_decay, for any batch size.
+
+    `alpha` is divided by the number of rows in the batch. So with the same number as `alpha`, the weights stay larger.
+    """
     decayed = MLPClassifier(**SMALL, solver="AdamW", weight_decay=0.5).fit(X, LABELS)
     own = MLPClassifier(**{**SMALL, "solver": lambda groups: fs.AdamW(_with_decay(groups), lr=0.001)}).fit(X, LABELS)
     assert all(np.array_equal(a, b) for a, b in zip(decayed.coefs_, own.coefs_, strict=True))
@@ -183,6 +190,7 @@ def test_weight_decay_of_the_estimator_equals_that_of_the_optimizer() -> None:
 
 
 def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups with a weight decay of 0.5 in the first group, which contains the weights."""
     return [groups[0] | {"weight_decay": 0.5}, groups[1]]
 
 
@@ -210,7 +218,7 @@ def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message
         MLPClassifier(**{**SMALL, **options}).fit(X, LABELS)
 
 
-def test_error_about_a_rare_class_contains_its_label() -> None:
+def test_error_about_a_class_with_a_single_row_contains_its_label() -> None:
     labels = np.array(["often"] * 89 + ["once"])
     with pytest.raises(ValueError, match=r"The least populated classes.*Classes of y with a single row: 'once'\."):
         MLPClassifier(early_stopping=True).fit(X, labels)

@@ -12,7 +12,8 @@ import pytest
 import fusedstep as fs
 from support.integrations import package
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.thread_unsafe]  # warnings of these packages
+# Warnings of these packages are not errors.
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.thread_unsafe]
 
 NAMES = [name for name, cls in fs.optim.registry.items() if cls.element_wise]
 
@@ -25,12 +26,13 @@ def ft(torch: Any) -> Any:
 
 
 def rows(torch: Any, n: int = 32) -> Any:
+    """Return n rows of inputs, and their targets."""
     x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
     return x, x.sum(1, keepdim=True)
 
 
 def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
-    """Train a small model with Lightning, and return its weights."""
+    """Train a small model with Lightning, and return its weights. `make` makes the optimizer from the parameters."""
     lightning = package("lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -64,7 +66,7 @@ def fit_with_lightning(torch: Any, make: Any, precision: str) -> Any:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("AdamW", {})])
-def test_weights_trained_by_lightning_agree_with_torchs(
+def test_weights_trained_by_lightning_agree_with_those_of_torchs_optimizer(
     torch: Any, ft: Any, precision: str, name: str, options: dict[str, Any]
 ) -> None:
     trained = [
@@ -75,10 +77,11 @@ def test_weights_trained_by_lightning_agree_with_torchs(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_step_unscales_only_float16_gradients(torch: Any, ft: Any) -> None:
-    for dtype, left in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
+def test_step_supports_amp_scaling_is_true_only_for_float16_parameters(torch: Any, ft: Any) -> None:
+    """True means that the step, instead of torch's GradScaler, divides the gradients by the scale of the loss."""
+    for dtype, by_step in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)
-        assert opt._step_supports_amp_scaling is left
+        assert opt._step_supports_amp_scaling is by_step
 
 
 def bert(torch: Any) -> Any:
@@ -106,6 +109,8 @@ def fit_with_hugging_face(torch: Any, model: Any, optimizer: Any, folder: Path, 
 
 @pytest.mark.parametrize("name", [*NAMES, "offloaded"])
 def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str, tmp_path: Path) -> None:
+    """Training that resumes after two of four steps ends with exactly the weights of uninterrupted training."""
+
     def fit(resume: bool) -> Any:
         model = bert(torch)
         if name == "offloaded":
@@ -120,12 +125,14 @@ def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str
     assert any(not torch.equal(after[key], before[key]) for key in after)
     assert all(torch.equal(after[key], again[key]) for key in after)
     if name != "offloaded":
-        assert whole.optimizer.optimizer.grad_norm > 0, "the attribute optimizer of the wrapper must be our optimizer"
+        assert whole.optimizer.optimizer.grad_norm > 0, "`optimizer` of the Trainer's wrapper must be ours"
         with whole.optimizer.optimizer.averaged():
             pass
 
 
-def test_weights_trained_by_hugging_faces_trainer_agree_with_torchs(torch: Any, ft: Any, tmp_path: Path) -> None:
+def test_weights_trained_by_hugging_faces_trainer_agree_with_those_of_torchs_optimizer(
+    torch: Any, ft: Any, tmp_path: Path
+) -> None:
     states = []
     for cls in (ft.AdamW, torch.optim.AdamW):
         model = bert(torch)
@@ -139,6 +146,7 @@ def test_weights_trained_by_hugging_faces_trainer_agree_with_torchs(torch: Any, 
 def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
     torch: Any, ft: Any, name: str, tmp_path: Path
 ) -> None:
+    """After the saved state is loaded, a step gives exactly the weights that the step after the save gave."""
     accelerator = package("accelerate").Accelerator(cpu=True)
     model = torch.nn.Linear(4, 1)
     made = (
@@ -166,6 +174,10 @@ def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
 @pytest.mark.parametrize("name", list(fs.optim.registry))
 @pytest.mark.parametrize("stepped", [False, True])
 def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: str, stepped: bool) -> None:
+    """After the load, a step gives exactly the weights that the step after the save gave.
+
+    A state with a tensor of a wrong shape is refused, and the refused load does not change the weights.
+    """
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2, bias=False, dtype=torch.bfloat16)  # without bias, because Muon needs matrices
     opt = ft.OffloadedOptimizer(getattr(ft, name), model, lr=0.1)
@@ -190,8 +202,10 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), after, strict=True))
 
 
-def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
-    """The model's `zero_grad` does not remove gradients in the hosts. So the step must remove them."""
+def test_training_with_an_offloaded_optimizer_and_the_models_zero_grad_is_equal_to_ordinary_training(
+    torch: Any, ft: Any
+) -> None:
+    """The program does not call the optimizer's `zero_grad`. Two backward passes come before each step."""
     results = []
     for offloaded in (True, False):
         torch.manual_seed(0)
@@ -199,7 +213,7 @@ def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
         opt = ft.OffloadedOptimizer(ft.SGD, model, lr=0.1) if offloaded else ft.SGD(model.parameters(), lr=0.1)
         x, y = rows(torch)
         for _ in range(3):
-            for part in (slice(0, 16), slice(16, 32)):  # the gradients of two passes are added before a step
+            for part in (slice(0, 16), slice(16, 32)):  # the gradients of the two passes are added
                 torch.nn.functional.mse_loss(model(x[part]), y[part]).backward()
             opt.step()
             model.zero_grad()
@@ -207,7 +221,7 @@ def test_an_offloaded_step_removes_the_gradients(torch: Any, ft: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_weights_trained_by_stable_baselines_agree_with_torchs(torch: Any, ft: Any) -> None:
+def test_weights_trained_by_stable_baselines_agree_with_those_of_torchs_optimizer(torch: Any, ft: Any) -> None:
     baselines = package("stable_baselines3")
     trained = []
     for cls in (ft.RMSprop, torch.optim.RMSprop):
@@ -218,7 +232,7 @@ def test_weights_trained_by_stable_baselines_agree_with_torchs(torch: Any, ft: A
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_trained_by_skorch_agree_with_torchs(torch: Any, ft: Any) -> None:
+def test_weights_trained_by_skorch_agree_with_those_of_torchs_optimizer(torch: Any, ft: Any) -> None:
     skorch = package("skorch")
     x, y = rows(torch)
     trained = []
@@ -233,8 +247,9 @@ def test_weights_trained_by_skorch_agree_with_torchs(torch: Any, ft: Any) -> Non
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "ema_decay": 0.9}, {"zero_grads": True}])
-@pytest.mark.filterwarnings("ignore")  # warnings of torch's compiler
+@pytest.mark.filterwarnings("ignore")  # torch's compiler gives warnings
 def test_step_and_zero_grad_each_break_a_compiled_graph_once(torch: Any, ft: Any, options: dict[str, Any]) -> None:
+    """The breaks at `backward` are not counted. Compiled and uncompiled steps have the same losses."""
     from torch._dynamo.utils import counters
 
     x, y = rows(torch)

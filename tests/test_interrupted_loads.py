@@ -1,4 +1,4 @@
-"""After Ctrl-C at any moment of `load_state_dict`, the whole state is the old state, or the whole state is the new."""
+"""After Ctrl-C at any moment of `load_state_dict`, the optimizer has all of the old state or all of the new state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ State = tuple[Any, ...]
 
 
 class Arrays:
-    """An optimizer of NumPy arrays, with a learning-rate schedule that has a state."""
+    """An optimizer of NumPy arrays, with schedules that have states. `states` are saved after steps 1 and 2."""
 
     def __init__(self) -> None:
         rates = [fs.schedules.ReduceOnPlateau(0.1, patience=0) for _ in range(2)]
@@ -38,7 +38,7 @@ class Arrays:
             self.states.append(self.opt.state_dict())
 
     def load(self, k: int) -> None:
-        """Load one of the two states."""
+        """Load `states[k]`."""
         self.opt.load_state_dict(self.states[k])
 
     def look(self) -> State:
@@ -49,12 +49,12 @@ class Arrays:
         return (*arrays, *averages, *counts, *(str(rate.state_dict()) for rate in self.rates))
 
     def step(self) -> None:
-        """Step, which must not be refused."""
+        """Take a step. It must not raise an error."""
         self.opt.step(self.grads)
 
 
 class Tensors:
-    """An optimizer of torch tensors."""
+    """An optimizer of torch tensors. `states` are saved after steps 1 and 2."""
 
     def __init__(self) -> None:
         import torch
@@ -70,7 +70,7 @@ class Tensors:
             self.states.append(copy.deepcopy(self.opt.state_dict()))
 
     def load(self, k: int) -> None:
-        """Load a copy of one of the two states, because torch later changes the tensors that it loaded."""
+        """Load a copy of `states[k]`. It must be a copy, because torch later changes the tensors that it loaded."""
         self.opt.load_state_dict(copy.deepcopy(self.states[k]))
 
     def look(self) -> State:
@@ -80,14 +80,14 @@ class Tensors:
         return (*tensors, self.opt.param_groups[0]["weight_decay"])
 
     def step(self) -> None:
-        """Step, which must not be refused."""
+        """Take a step. It must not raise an error."""
         self.opt.step()
 
 
 def interrupted_at(line: int, act: Callable[[], None]) -> bool:
-    """Call `act`, and raise KeyboardInterrupt before line number `line` that the package executes.
+    """Call `act`, and raise KeyboardInterrupt in it after `line` executed lines of fusedstep and torch.optim.
 
-    Lines are counted from 0. Return True if `act` reached this line.
+    Return True if the interrupt was raised, and False if `act` ended before.
     """
     left = line
 
@@ -95,7 +95,7 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
         nonlocal left
         if "fusedstep" not in frame.f_code.co_filename and "torch/optim" not in frame.f_code.co_filename:
             return None
-        if frame.f_code.co_name == "_reserved":  # an interrupt before its `finally` leaves steps refused
+        if frame.f_code.co_name == "_reserved":  # it blocks steps; an interrupt in it could leave them blocked
             return None
         if event == "line":
             left -= 1
@@ -118,9 +118,10 @@ def interrupted_at(line: int, act: Callable[[], None]) -> bool:
 
 
 def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
-    """Load the new state over the old state with an interrupt. Assert that the result is the old or the new state.
+    """Load the new state over the old state, and interrupt this load. The result must be the old or the new state.
 
-    Return True if the interrupt came before the end of the load.
+    `world` is an object of `Arrays` or `Tensors`. `interrupt` calls the load and interrupts it. Return True if the
+    interrupt came before the end of the load.
     """
     world.load(0)
     old = world.look()
@@ -130,7 +131,7 @@ def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
     world.load(0)
     struck = interrupt(lambda: world.load(1))
     found = world.look()
-    assert found in (old, new), "the state must be the old or the new state, without a mixture of both"
+    assert found in (old, new), "the state must be the old or the new state, not a mixture of both"
     world.step()
     return struck
 
@@ -148,7 +149,10 @@ def test_ctrl_c_at_any_line_of_load_state_dict_leaves_the_old_or_the_new_state(k
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
 def test_ctrl_c_at_random_moments_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
-    """A timer interrupts 100 loads. More than 5 interrupts must come before the load ends."""
+    """In each of 100 loads, a timer raises KeyboardInterrupt after a random time, if the load has not ended before.
+
+    More than 5 of the loads must be interrupted.
+    """
     world, draw = kind(), random.Random(0)
     began = time.perf_counter()
     world.load(0)

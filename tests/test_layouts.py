@@ -29,7 +29,10 @@ def f_order(x: Array) -> Array:
 
 
 def axes(order: tuple[int, ...]) -> Layout:
-    """Return a layout whose axes are in the given order in memory."""
+    """Return a layout whose axes are in the given order in memory.
+
+    An array with another number of axes than `order` gets Fortran order.
+    """
 
     def lay(x: Array) -> Array:
         if x.ndim != len(order):
@@ -48,16 +51,18 @@ def every_other(x: Array) -> Array:
 
 
 def backwards(x: Array) -> Array:
+    """Return an array with a negative stride in every axis."""
     every = (..., *(slice(None, None, -1),) * x.ndim)
     return np.array(x[every], order="C")[every]
 
 
 def first_backwards(x: Array) -> Array:
+    """Return an array with a negative stride in the first axis."""
     return np.array(x[::-1], order="C")[::-1] if x.ndim else x.copy()
 
 
 def in_a_record(x: Array) -> Array:
-    """Return an array in a field of records of 12 or 24 bytes, a stride that is not a power of two."""
+    """Return the middle field of records that have three fields of equal size. The stride is not a power of two."""
     records = np.zeros(x.shape, [("before", x.dtype), ("value", x.dtype), ("after", x.dtype)])
     records["value"] = x
     return records["value"]
@@ -69,13 +74,14 @@ def odd_strides_of_ones(x: Array) -> Array:
     return as_strided(x.copy(), x.shape, strides)
 
 
+# Layouts without gaps, which parameters must have. Gradients may have any layout.
 DENSE: list[Layout] = [c_order, f_order, odd_strides_of_ones, *map(axes, itertools.permutations(range(3)))]
 ANY: list[Layout] = [*DENSE, every_other, backwards, first_backwards, in_a_record]
 SHAPES = [(), (0,), (1,), (5,), (200,), (3, 0, 2), (7, 1), (1, 1, 1), (33, 70), (5, 1, 90), (4, 9, 130), (65, 2, 64)]
 
 
 def result(cls: Any, params: list[Array], grads: list[Array | None], **step_options: Any) -> list[bytes]:
-    """Take two steps. Return the bytes of the parameters and the averages in C order."""
+    """Take two steps. Return the bytes of the parameters, and of their averages, in C order."""
     opt = cls(params, lr=0.1, ema_decay=0.9, weight_decay=0.1)
     for _ in range(2):
         opt.step(grads, **step_options)
@@ -116,7 +122,8 @@ def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and
 
 
 @every_class
-def test_gradient_with_repeated_elements_gives_the_step_of_its_copy(cls: Any, rng: np.random.Generator) -> None:
+def test_gradient_whose_elements_share_memory_gives_the_step_of_its_copy(cls: Any, rng: np.random.Generator) -> None:
+    """An axis of the gradient has the stride 0, or its rows overlap in memory."""
     row = rng.standard_normal((1, 130)).astype(np.float32)
     columns, windows = np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))
     for g in (np.broadcast_to(row, (50, 130)), columns, windows):
@@ -134,6 +141,7 @@ def test_zero_grads_zeroes_every_element_of_every_layout(lay: Layout, dtype: Any
 
 
 def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient() -> None:
+    """The gaps contain NaN before and after the step."""
     for shape in SHAPES:
         g = every_other(np.ones(shape))
         fs.SGD([np.zeros(shape)]).step([g], zero_grads=True)
@@ -147,7 +155,7 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
 def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
     cls: Any, pieces: int, rng: np.random.Generator
 ) -> None:
-    """The step clips by the norm of all pieces."""
+    """The gradient is clipped by its whole norm in both cases."""
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])
@@ -174,6 +182,7 @@ def test_gradients_can_have_other_addresses_and_strides_in_every_step(dtype: Any
 
 
 def test_step_of_only_empty_arrays_is_counted() -> None:
+    """The gradient norm of this step is 0, and its clipping coefficient is 1."""
     opt = fs.Adam([np.zeros((0, 3)), np.zeros(0, np.float32)], ema_decay=0.5)
     grads = [np.zeros((0, 3)), np.zeros(0, np.float32)]
     info = opt.step(grads, clip_norm=1.0, skip_nonfinite=True, zero_grads=True)
@@ -205,7 +214,7 @@ def test_step_of_an_array_in_shared_memory_is_visible_through_a_second_handle() 
         memory.unlink()
 
 
-def test_states_are_aligned_and_have_the_layout_of_their_parameters() -> None:
+def test_states_are_aligned_to_64_bytes_and_have_the_layout_of_their_parameters() -> None:
     params = [np.zeros(s, t, order="F") for s in SHAPES for t in DTYPES]
     opt = fs.Adam(params, ema_decay=0.9)
     arrays = [a for state in opt.state.values() for a in state.values()]

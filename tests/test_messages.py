@@ -1,4 +1,4 @@
-"""Error messages for tensors without memory, wrong environment variables, and tables."""
+"""Error messages for tensors without memory, wrong environment variables, and tables of pandas."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
 
 
 def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(torch: Any) -> None:
-    """`torch.func.grad` passes such a tensor to a step and to an optimizer."""
+    """`torch.func.grad` makes such a tensor. It is the gradient of a step, or a parameter of a new optimizer."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 
@@ -58,7 +58,7 @@ def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(tor
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """Without a check, a layer would read beyond the storage."""
+    """The tensor is the input or the output gradient. Without a check, a layer would read beyond the storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)
@@ -75,6 +75,7 @@ def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any)
 
 @pytest.mark.parametrize("wish", ["\u0663", "\uff11", "1_0", "0x2", "2.0", "\u00b2"])
 def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other values of FUSEDSTEP_NUM_THREADS cause an error. Other values of OMP_NUM_THREADS are ignored."""
     done = python("import fusedstep", FUSEDSTEP_NUM_THREADS=wish)
     assert done.returncode == 1
     assert f"FUSEDSTEP_NUM_THREADS={wish!r}: must be a whole number" in done.stderr
@@ -84,7 +85,7 @@ def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, m
     assert threads.machine_limit() == min([threads.affinity(), *map(math.ceil, threads.quotas())])
 
 
-def test_optimizer_refuses_tables_and_columns_of_tables() -> None:
+def test_optimizer_refuses_tables_of_pandas_and_their_columns() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1.0, 2.0]})
     with assert_refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):

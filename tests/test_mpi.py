@@ -1,4 +1,4 @@
-"""In the example for NumPy loops over MPI, all ranks have equal bits and the losses of one process."""
+"""The example docs/examples/mpi.py ends with equal parameters on all processes (ranks) of MPI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def mpi() -> dict[str, str]:
 
 
 def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
-    """Return, for each method, the outputs of all ranks: first loss, last loss, checksum of the parameters' bits."""
+    """Run the example. Return, for each of its two ways of training, what each rank printed.
+
+    These are three texts: the first loss, the last loss, and a checksum of the parameters' bits.
+    """
     environment = {**os.environ, "LD_LIBRARY_PATH": mpi["libraries"], "OMP_NUM_THREADS": "1"}
     command = [mpi["mpiexec"], "-n", str(ranks), sys.executable, str(EXAMPLE)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -41,7 +44,8 @@ def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
-def test_ranks_have_equal_bits_and_the_losses_of_one_process(mpi: dict[str, str]) -> None:
+def test_two_ranks_have_equal_parameters_and_the_losses_of_a_single_process(mpi: dict[str, str]) -> None:
+    """With two ranks, the two ways of training also have equal results."""
     one, two = run(mpi, 1), run(mpi, 2)
     assert one.keys() == two.keys() == {"data_parallel", "by_slices"}
     for way in one:

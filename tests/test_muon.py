@@ -1,4 +1,4 @@
-"""Muon agrees with torch's Muon for arrays and tensors. Vectors are stepped by AdamW. Other parameters are refused."""
+"""Tests of Muon for arrays and tensors: agreement with torch's Muon, groups stepped by AdamW, and refused arguments."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ SHAPES = [(20, 30), (30, 20), (16, 16)]
 
 @pytest.fixture
 def in_float32(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let torch's Muon iterate in float32 instead of bfloat16."""
-    import torch.optim._muon as module
-
-    original = module._zeropower_via_newtonschulz
+    """Let torch's Muon compute its Newton-Schulz iteration in float32 instead of bfloat16."""
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda x: x.clone())
-    assert original is module._zeropower_via_newtonschulz
 
 
 def train(opt: Any, tensors: list[Any], steps: int, seed: int = 0) -> None:
@@ -39,6 +35,7 @@ def train(opt: Any, tensors: list[Any], steps: int, seed: int = 0) -> None:
 
 
 def leaves(torch: Any, shapes: list[tuple[int, ...]], seed: int = 1) -> list[Any]:
+    """Return random parameters."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(s, generator=generator).requires_grad_() for s in shapes]
 
@@ -52,7 +49,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_muon_agrees_with_torch_for_100_steps_if_both_iterate_in_float32(
+def test_muon_agrees_with_torch_for_100_steps_if_torch_also_computes_in_float32(
     options: Any, torch: Any, in_float32: None
 ) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
@@ -64,7 +61,7 @@ def test_muon_agrees_with_torch_for_100_steps_if_both_iterate_in_float32(
 
 @pytest.mark.torch
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ", ".join(o) or "default")
-def test_muon_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: Any) -> None:
+def test_muon_with_matrix_products_in_bfloat16_agrees_with_torch(options: Any, torch: Any) -> None:
     mine, other = leaves(torch, SHAPES), leaves(torch, SHAPES)
     train(ours("Muon")(mine, lr=0.02, ns_dtype=torch.bfloat16, **options), mine, 20)
     train(theirs("Muon")(other, lr=0.02, **options), other, 20)
@@ -73,7 +70,8 @@ def test_muon_with_products_in_bfloat16_agrees_with_torch(options: Any, torch: A
 
 
 @pytest.mark.torch
-def test_default_muon_differs_from_torch_within_the_documented_bounds(torch: Any) -> None:
+def test_default_muon_differs_from_torchs_default_by_less_than_0_003_after_100_steps(torch: Any) -> None:
+    """By default, fusedstep computes the matrix products in float32, and torch in bfloat16. So they must differ."""
     (mine,), (other,) = leaves(torch, SHAPES[:1]), leaves(torch, SHAPES[:1])
     train(ours("Muon")([mine], lr=0.02), [mine], 100)
     train(theirs("Muon")([other], lr=0.02), [other], 100)
@@ -81,7 +79,7 @@ def test_default_muon_differs_from_torch_within_the_documented_bounds(torch: Any
 
 
 @pytest.mark.torch
-def test_muon_gives_arrays_and_tensors_equal_steps(torch: Any) -> None:
+def test_muon_for_arrays_agrees_with_muon_for_tensors(torch: Any) -> None:
     """The parameters are matrices, a convolution kernel and a vector. One matrix is in Fortran order."""
     shapes = [*SHAPES, (6, 4, 3, 3), (9,)]
     tensors = leaves(torch, shapes)
@@ -109,7 +107,7 @@ def test_muon_treats_a_convolution_kernel_as_a_matrix_with_a_row_per_output_chan
 
 
 def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -> None:
-    """After five iterations, every singular value is between 0.6 and 1.3. After 30 cubic iterations, it is 1."""
+    """After the default of five iterations, all are between 0.6 and 1.3. After 30 cubic iterations, all are 1."""
     p, g = np.zeros((10, 25)), rng.standard_normal((10, 25))
     fs.Muon([p], lr=1.0, weight_decay=0.0).step([g])
     values = np.linalg.svd(p, compute_uv=False)
@@ -121,7 +119,7 @@ def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -
 
 
 def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
-    """The reference is the NumPy formula of AdamW."""
+    """The reference is AdamW's formula, computed with NumPy."""
     start, g = rng.standard_normal((2, 7, 5)).astype(np.float32)
     p = start.copy()
     opt = fs.Muon([{"params": [p], "adamw": True}], lr=0.1, weight_decay=0.2, betas=(0.8, 0.9))
@@ -148,7 +146,10 @@ def test_muon_moves_vectors_to_groups_with_adamw_and_refuses_them_if_adamw_is_fa
 
 
 def stepped(**step: Any) -> tuple[Array, Array, Any]:
-    """Return a matrix and a vector after two steps."""
+    """Return a matrix, a vector and the result of `step` after two steps with the given options of `step`.
+
+    The extra option `scale` multiplies the gradients.
+    """
     rng = np.random.default_rng(5)
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = fs.Muon([w, b], lr=0.1)
@@ -160,7 +161,7 @@ def stepped(**step: Any) -> tuple[Array, Array, Any]:
 
 
 def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
-    """Each pair of step options must give equal parameters. Effective clipping must change the step."""
+    """Each pair of step options must give equal parameters. A limit that clips must change them."""
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -175,7 +176,11 @@ def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
 
 
 def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generator) -> None:
-    """Gradients with inf are skipped. Gradients of a wrong shape, number or flag are refused."""
+    """A step whose gradients contain inf is skipped. Gradients of a wrong shape or number are refused.
+
+    Read-only gradients are refused with `zero_grads`. The last step is correct: it zeroes the gradients and changes the
+    parameters.
+    """
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = fs.Muon([w, b], lr=0.1)
     opt.step([np.ones((8, 5)), np.ones(5)])
@@ -208,7 +213,9 @@ def test_muon_refuses_wrong_options(options: dict[str, Any], message: str) -> No
         fs.Muon([np.ones((2, 2))], **options)
 
 
-def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Generator) -> None:
+def test_training_that_resumes_from_a_checkpoint_has_the_bits_of_uninterrupted_training(
+    rng: np.random.Generator,
+) -> None:
     """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     start, grads = (
         [np.ones((4, 3)), np.ones(3)],
@@ -228,8 +235,11 @@ def test_training_resumed_from_a_checkpoint_has_the_same_bits(rng: np.random.Gen
 
 
 @pytest.mark.torch
-def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays(torch: Any) -> None:
-    """Each step also keeps the `grad` tensors, and zeroes them only with `zero_grads`."""
+def test_muon_options_have_the_same_effect_on_tensors_and_arrays(torch: Any) -> None:
+    """The options are clipping, `zero_grads`, `ema_decay` and `maximize`.
+
+    A step does not replace the `grad` tensors, and zeroes them only with `zero_grads`.
+    """
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -256,8 +266,8 @@ def test_muon_options_clipping_averages_and_maximize_act_on_tensors_as_on_arrays
 
 
 @pytest.mark.torch
-def test_torch_muon_skips_steps_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
-    """A state dict is loaded into torch's Muon and back. Later steps of the two optimizers are equal."""
+def test_muon_for_tensors_skips_a_step_with_nan_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
+    """A state dict is loaded into torch's Muon and back. Later steps of the two optimizers agree."""
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])
     opt, reference = ours("Muon")(mine, ns_dtype=torch.bfloat16, skip_nonfinite=True), theirs("Muon")(other)
     train(opt, mine, 3), train(reference, other, 3)
@@ -284,7 +294,8 @@ def mesh(torch: Any) -> Iterator[Any]:
 
 
 @pytest.mark.torch
-def test_torch_muon_refuses_vectors_kernels_and_sharded_tensors(torch: Any, mesh: Any) -> None:
+def test_muon_for_tensors_refuses_vectors_convolution_kernels_and_sharded_tensors(torch: Any, mesh: Any) -> None:
+    """The groups have neither `flatten` nor `adamw`. An integer `ns_dtype` is refused too."""
     from torch.distributed.tensor import Shard, distribute_tensor
 
     cls = ours("Muon")

@@ -13,6 +13,7 @@ import pytest
 import fusedstep as fs
 from support.interpreters import python
 
+# Public modules, and the packages that they need.
 NEEDS = {"search": "optuna", "sklearn": "sklearn", "torch": "torch"}
 
 
@@ -28,7 +29,7 @@ def packages() -> list[str]:
 
 @pytest.mark.parametrize("name", packages())
 def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
-    """`dir()` equals the sorted `__all__`. Names with an underscore are not public."""
+    """`dir()` equals the sorted `__all__`. No name in it begins with an underscore."""
     module = importlib.import_module(f"fusedstep.{name}")
     assert dir(module) == sorted(module.__all__)
     for each in dir(module):
@@ -39,7 +40,7 @@ def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
     assert shared <= {"Key"}, "dir() must not list helpers that the module imports"
 
 
-def test_dir_of_the_package_lists_every_public_module() -> None:
+def test_dir_of_the_package_lists_every_public_module_except_cli() -> None:
     assert set(dir(fs)) == {*fs.__all__, "sklearn", "torch", "__version__"}
     assert {name for name in packages() if "." not in name} - {"cli"} <= set(dir(fs))
 
@@ -64,6 +65,7 @@ def test_submodule_is_imported_at_its_first_use(name: str) -> None:
     ],
 )
 def test_attribute_error_for_an_unknown_name_suggests_the_most_similar_name(module: str, name: str, hint: str) -> None:
+    """If no name is similar, the message suggests no name."""
     with pytest.raises(AttributeError) as caught:
         getattr(importlib.import_module(f"fusedstep{module}"), name)
     assert str(caught.value) == f"module 'fusedstep{module}' has no attribute {name!r}{hint}"

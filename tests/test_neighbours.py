@@ -13,7 +13,7 @@ from support.interpreters import python
 
 pytest.importorskip("threadpoolctl")
 if not sys.platform.startswith("linux"):
-    pytest.skip("the settings of a process are read in the way of Linux", allow_module_level=True)
+    pytest.skip("some settings of a process are read from Linux's /proc", allow_module_level=True)
 
 LOOK = """
 from support.surroundings import *
@@ -46,7 +46,7 @@ before = snapshot()
 SKLEARN = """
 fusedstep.sklearn.MLPClassifier((4,), tol=10, n_iter_no_change=2, random_state=0).fit(np.eye(6, 3), [0, 1] * 3)
 """
-FLUSH = "e = (ctypes.c_uint * 8)(); C.fegetenv(e); e[7] |= 0x8040; C.fesetenv(e)"  # glibc's place of MXCSR
+FLUSH = "e = (ctypes.c_uint * 8)(); C.fegetenv(e); e[7] |= 0x8040; C.fesetenv(e)"  # in glibc, e[7] is MXCSR
 
 
 def assert_runs(code: str) -> None:
@@ -60,7 +60,7 @@ def test_importing_and_using_fusedstep_changes_no_setting_of_the_process() -> No
 
 
 def test_importing_and_using_fusedstep_torch_changes_no_setting_of_the_process(torch: object) -> None:
-    """Torch itself changes settings at its first use. These changes are made before the comparison."""
+    """Torch itself changes settings at its first use. So the test uses torch once before the first snapshot."""
     imports = "import torch; torch.nn.BatchNorm1d(3)(torch.ones(4, 3)); torch.optim.Adam([torch.ones(1)]).step()"
     assert_runs(
         "from support.surroundings import *\n"
@@ -85,18 +85,18 @@ def test_importing_and_using_fusedstep_sklearn_changes_no_setting_of_the_process
         ("warnings", "warnings.simplefilter('ignore')"),
         ("NumPy", "np.seterr(invalid='raise')"),
         ("rounding", "C.fesetround(0x400)"),
-        pytest.param("denormals", FLUSH, marks=pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR")),
+        pytest.param("denormals", FLUSH, marks=pytest.mark.skipif(platform.machine() != "x86_64", reason="no MXCSR")),
         ("finding modules", "sys.path_hooks.append(print)"),
         ("random numbers", "np.random.rand()"),
     ],
 )
-def test_snapshot_of_settings_detects_a_change_of_each_setting(name: str, fault: str) -> None:
+def test_snapshot_of_settings_detects_a_change_of_a_setting(name: str, fault: str) -> None:
     code = f"from support.surroundings import *; before = snapshot(); {fault}; compare(before, 'a fault')"
     done = python(code, PYTHONPATH=str(Path(__file__).parent))
     assert "a fault changed {" in done.stderr and f"'{name}': (" in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
 def test_step_starts_no_thread_if_the_process_may_use_one_cpu() -> None:
     assert_runs("""
 import os

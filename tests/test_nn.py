@@ -1,4 +1,4 @@
-"""Gradients of layers and losses are compared with central differences, and values of networks with torch."""
+"""Gradients of layers and losses are compared with central differences, and losses and gradients with torch's."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -
 def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(
     kinds: tuple[Any, ...],
 ) -> None:
-    """Such activations work in place. The input and the argument of `backward` must not change."""
+    """Activations work in place if possible. But the model's input and the argument of `backward` must not change.
+
+    `backward` gives the same gradient after a forward pass with `training=False`.
+    """
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]
     model, loss = nn.Sequential(*layers, dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -128,7 +131,8 @@ def test_docstring_examples_run(module: Any) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_every_layer_gets_the_size_of_the_largest_weight_of_the_model() -> None:
+def test_every_layer_gets_the_number_of_elements_of_the_largest_weight_of_the_model() -> None:
+    """A layer inside a residual block gets it too."""
     inner = nn.Linear(30, 40, bias=False)
     residual = nn.Residual(inner, nn.Linear(40, 30, bias=False), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(20, 30), residual, nn.Linear(30, 50))

@@ -38,6 +38,7 @@ BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
 
 
 def small_model(block: str, last: bool = True, dtype: Any = np.float64) -> nn.Sequential:
+    """Return a network with random parameters. If `last` is True, a linear layer follows the block."""
     model = nn.Sequential(*BLOCKS[block](), *([nn.Linear(WIDTH, OUT)] * last), dtype=dtype, rng=3)
     rng = np.random.default_rng(9)
     for name, array in {**model.params, **model.buffers}.items():
@@ -54,7 +55,10 @@ def small_model(block: str, last: bool = True, dtype: Any = np.float64) -> nn.Se
 def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differences(
     block: str, last: bool, training: bool
 ) -> None:
-    """The running statistics are reset before each pass, because a pass in training changes them."""
+    """The running statistics are reset before each pass, because a pass in training changes them.
+
+    Without `need_dx`, `backward` returns None and gives the same gradients of the parameters.
+    """
     rng = np.random.default_rng(0)
     model, loss = small_model(block, last), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT if last else WIDTH))
@@ -81,7 +85,7 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differe
 
 
 def test_running_statistics_change_only_in_training_and_are_used_by_predict() -> None:
-    """`predict` also accepts batches of no rows and of one row."""
+    """`predict` also accepts an empty batch and a batch of one row."""
     model = nn.Sequential(nn.BatchNorm(3, momentum=0.5), dtype=np.float64)
     x = np.random.default_rng(0).standard_normal((50, 3)) * [1, 2, 3] + 7
     model.forward(x)
@@ -99,7 +103,8 @@ def test_running_statistics_change_only_in_training_and_are_used_by_predict() ->
     assert model.predict(x[:1]).shape == (1, 3)
 
 
-def test_running_statistics_without_momentum_average_all_batches() -> None:
+def test_running_mean_is_the_mean_of_all_batches_if_momentum_is_none() -> None:
+    """With `affine=False`, the layer has no parameters."""
     model = nn.Sequential(nn.BatchNorm(2, momentum=None, affine=False), dtype=np.float64)
     batches = np.random.default_rng(0).standard_normal((4, 10, 2))
     for x in batches:
@@ -133,7 +138,7 @@ def test_network_with_batch_norm_and_residual_block_agrees_with_torch(torch: Any
 
 
 @pytest.mark.thread_unsafe
-def test_second_training_step_with_batch_norm_and_dropout_allocates_less_than_one_activation() -> None:
+def test_second_training_step_with_batch_norm_and_dropout_allocates_less_than_one_layer_output() -> None:
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True), nn.Dropout(0.1), linear(), nn.BatchNorm(relu=True))
     layers = [linear(), nn.BatchNorm(), nn.Tanh(), nn.Dropout(0.2), block, nn.Linear(WIDTH, OUT)]
@@ -149,7 +154,7 @@ def test_second_training_step_with_batch_norm_and_dropout_allocates_less_than_on
     step()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 72 * 1024  # one activation is 80 KiB
+    assert peak < 72 * 1024  # the output of a hidden layer is 80 KiB
 
 
 def test_saved_model_is_loaded_with_its_residual_blocks_and_running_statistics(tmp_path: Path) -> None:

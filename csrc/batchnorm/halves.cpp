@@ -12,10 +12,10 @@ const float* numbers_at(const void* coefficients, std::ptrdiff_t channel) {
   return static_cast<const float*>(coefficients) + channel;
 }
 
-/// Calls body(shape, channel, first element, first bit of the mask) for pieces of a region. A piece is contiguous: it
-/// consists of whole rows, of whole planes, or of a part of one row or plane. The order is from the last piece to the
-/// first, as in the kernels. But the pieces within a batch of rows are in ascending order. A batch begins at a word of
-/// the mask.
+/// Calls body(shape, channel, first element, first bit of the mask) for pieces of a region. This function is for arrays
+/// whose `inner` is 1. They consist of rows with one element per channel. A piece is contiguous: it consists of whole
+/// rows or of a part of one row. Rows are processed in batches, from the last batch to the first, as in the kernels.
+/// Within a batch, the pieces are in ascending order. A batch begins at the first bit of a word of the mask.
 template <class Body>
 void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   const std::ptrdiff_t rows = std::max<std::ptrdiff_t>(1, room / s.channels);
@@ -30,6 +30,9 @@ void for_rows(const BatchNormShape& s, const BatchNormRegion& region, const Body
   }
 }
 
+/// Like for_rows, for other arrays. They consist of planes: the `inner` elements of one channel at one outer index. A
+/// piece consists of whole planes or of a part of one plane. The outer indices are in descending order. The pieces of
+/// one outer index are in ascending order.
 template <class Body>
 void for_planes(const BatchNormShape& s, const BatchNormRegion& region, const Body& body) {
   const bool whole = region.inner_end - region.inner_begin == s.inner;

@@ -6,8 +6,9 @@
 namespace fusedstep {
 namespace {
 
-/// The update of Chan, Golub and LeVeque (1979). The first na values have the moments (mean, m2); nb values with the
-/// moments (mean_b, m2_b) are added to them. `share` is nb / (na + nb).
+/// The update of Chan, Golub and LeVeque (1979). The moments of some values are their mean and m2, which is the sum of
+/// their squared distances from the mean. The first na values have the moments (mean, m2); nb values with the moments
+/// (mean_b, m2_b) are added to them. `share` is nb / (na + nb).
 inline void chan(double& mean, double& m2, double mean_b, double m2_b, double na, double share) {
   const double delta = mean_b - mean;
   mean += delta * share;
@@ -65,8 +66,9 @@ void set_statistics(const BatchNormParameters& p, const BatchNormOptions& option
   set_coefficients<T>(p, out, c);
 }
 
-/// Sets the coefficients of dx = gamma invstd (dz - sum / n - xhat dgamma / n), with xhat = (x - mean) invstd. The
-/// kernel multiplies `slope` by x - center, not by x - mean.
+/// Sets the coefficients of dx = gamma invstd (dz - sum / n - xhat dgamma / n), with xhat = (x - mean) invstd. `sum` is
+/// the sum of dz over the n values of channel c, and `dot` is the sum of dz (x - center). The kernel multiplies `slope`
+/// by x - center, not by x - mean. Therefore out.mean is not exactly sum / n.
 template <class T>
 void set_gradients(const BatchNormCoefficients& k, std::ptrdiff_t c, double n, double sum, double dot,
                    const BatchNormGradients& out) {

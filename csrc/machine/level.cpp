@@ -34,7 +34,7 @@ std::atomic<int> chosen{undecided};
 int best() {
   for (const Level& l : levels)
     if (l.available()) return int(&l - levels);
-  return 0;  // if the CPU has no level, importing the module fails
+  return 0;  // the CPU supports none of the instruction sets; importing the module then fails
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A pool of plain threads. It is also fast if thread pools of other libraries (BLAS, torch) use the same cores.
+// A pool of plain threads. It is fast even if thread pools of other libraries (BLAS, torch) use the same cores.
 //
 // A region is one parallel loop. Each thread of a region has a share of the loop's range. The share is cut into pieces.
 // When a thread has finished its own pieces, it takes pieces of other threads. So the region does not wait for a thread
@@ -73,8 +73,8 @@ class Pool {
   }
 
  private:
-  /// Starts threads until there are `workers`, or as many as the system allows. If a thread cannot be started, the
-  /// other threads take its share.
+  /// Starts threads until the pool has the number `workers`, or as many as the system allows. If a thread cannot be
+  /// started, the other threads take its share.
   void grow(int workers) noexcept {
     try {
       for (; workers_ < workers; ++workers_)
@@ -99,7 +99,7 @@ class Pool {
     return region_.load(std::memory_order_acquire);
   }
 
-  /// Processes the pieces of thread k, then pieces of other threads that are left.
+  /// Processes the pieces of thread k, and then the remaining pieces of the other threads.
   void work(int k, unsigned region) {
     const int threads = threads_.load(std::memory_order_relaxed);
     if (k >= threads) return;

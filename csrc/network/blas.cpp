@@ -18,7 +18,8 @@ namespace {
 // A tile is a part of the result that one call of OpenBLAS computes. It needs at most this number of multiplications.
 // Up to this number, OpenBLAS (interface/gemm.c) uses only the calling thread.
 constexpr std::ptrdiff_t one_tile = 64 * 64 * 64;
-// If the sums have more products than this, the tiles would have too few rows and columns.
+// Each element of the result is a sum of products. If a sum has more products than this, OpenBLAS is not used here,
+// because the tiles would have too few rows and columns.
 constexpr std::ptrdiff_t longest_sum = 1024;
 
 // Constants of cblas.h.

@@ -8,9 +8,12 @@
 namespace fusedstep {
 namespace {
 
-constexpr std::int64_t chunk = 4096;  // number of elements; a multiple of the number of elements in each kind of tile
-/// If more than this number of bytes is read and written, stores that bypass the caches are faster. This is so even if
-/// the last-level cache is larger, because other cores share that cache. The measured time includes the next read.
+/// The number of elements in a chunk. Random bits are computed for one tile of elements at a time. This number is a
+/// multiple of the number of elements in each kind of tile.
+constexpr std::int64_t chunk = 4096;
+/// If the input and the output together have more than this number of bytes, stores that bypass the caches are faster.
+/// This is so even if the last-level cache is larger, because other cores share that cache. The measured time includes
+/// the next read of the output.
 constexpr std::int64_t most_cached = 24 << 20;
 
 template <class Body>
@@ -19,8 +22,8 @@ void in_chunks(std::int64_t n, int threads, Body&& body) {
                [&](std::int64_t begin, std::int64_t end) { body(begin * chunk, std::min(n, end * chunk)); });
 }
 
-/// Dropout of 16-bit elements. The elements of one block are decoded to float32, dropped and encoded, then those of the
-/// next block. The next elements are prefetched.
+/// Dropout of 16-bit elements. The elements of one block are decoded to float32, dropout is applied to them, and they
+/// are encoded. Then the next block follows. If `past_cache` is true, its elements are prefetched.
 void drop_narrow(const HalfKernels& half, const void* x, void* y, std::int64_t begin, std::int64_t end, const Drop& d,
                  bool past_cache) {
   constexpr std::int64_t block = 512, line = 32;  // elements in a block and in a cache line
@@ -68,7 +71,7 @@ Broadcast lay_over(const std::vector<std::int64_t>& shape, const std::vector<std
 void drop(const void* x, void* y, DType dtype, const Broadcast& broadcast, const Drop& d, int threads,
           std::int64_t cache) {
   const std::int64_t n = broadcast.rows * broadcast.row, item = std::int64_t(item_size(dtype));
-  const bool all_alike = d.threshold == 0 || d.threshold == 65536;  // no random numbers are needed
+  const bool all_alike = d.threshold == 0 || d.threshold == 65536;  // all elements are kept, or all are dropped
   const Broadcast b = all_alike ? Broadcast{1, n, n, {}} : broadcast;
   const bool past_cache = x != y && b.rows == 1 && b.run == 1 && 2 * n * item > std::min(cache, most_cached);
   in_chunks(n, threads, [&](std::int64_t begin, std::int64_t end) {

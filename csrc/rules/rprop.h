@@ -7,7 +7,7 @@ namespace {
 
 /// Rprop (Riedmiller and Braun 1993). Every element has its own step size. The step size grows if the sign of the
 /// gradient is the same as in the previous step, and shrinks if the sign has changed. Only the sign of the gradient is
-/// used. nan stays nan.
+/// used. If the gradient is nan, the parameter becomes nan.
 struct rprop {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"eta1", "eta2", "step_size1", "step_size2"};
@@ -16,7 +16,7 @@ struct rprop {
   template <class T>
   struct coefficients {
     T shrinking, growing, smallest, largest, start;
-    T first;  // 0 or 1; a number, because loops with a bool and numbers are not vectorised
+    T first;  // 1 in the first step, otherwise 0; not a bool, because a loop with a bool and numbers is not vectorised
   };
 
   template <class T>

@@ -14,8 +14,9 @@ constexpr int max_hyper = 8;
 constexpr int max_variants = 3;
 constexpr int max_scalars = 2;
 
-/// A state array of a rule. It exists only in variants that contain all bits of `needs`. `positive` is true if the
-/// state is never negative. Such a state has its own 8-bit format, u8_positive.
+/// A state array of a rule. A variant of a rule is a bit mask of the rule's options, for example of momentum. The state
+/// exists only in variants that contain all bits of `needs`. `positive` is true if the state is never negative. Such a
+/// state has its own 8-bit format, u8_positive.
 struct StateName {
   const char* name;
   unsigned needs;
@@ -31,8 +32,8 @@ struct ScalarName {
 
 namespace {
 
-/// numeric_limits is not used, because its functions are not always inlined. The linker would then merge their copies
-/// for different instruction sets.
+/// numeric_limits is not used, because its functions are not always inlined. If they are not, the linker merges their
+/// copies for different instruction sets.
 template <class T>
 constexpr T largest_number = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
@@ -43,8 +44,8 @@ inline double root(double x) { return __builtin_sqrt(x); }
 inline float sign(float x) { return __builtin_islessgreater(x, 0.0f) ? __builtin_copysignf(1.0f, x) : 0.0f; }
 inline double sign(double x) { return __builtin_islessgreater(x, 0.0) ? __builtin_copysign(1.0, x) : 0.0; }
 
-/// If one of a rule's weights is 0, the rule computes with Careful<T> instead of T; see Weight. The results differ from
-/// those of T only in products with a Weight and in `unless_zero`.
+/// The number type of a rule that has a Weight of 0. Without such a weight, the rule computes with T. The results
+/// differ from those of T only in products with a Weight and in `unless_zero`.
 template <class T>
 struct Careful {
   T value;
@@ -123,7 +124,8 @@ inline T operator*(Weight<T> weight, T x) {
 }
 
 /// A mask: all bits are 1 if the weight is not 0, and all bits are 0 if the weight is 0. Callers use the mask instead
-/// of a branch. If a loop has a branch on a constant, gcc makes two loops and compiles the code after the branch twice.
+/// of a branch. If a loop has a branch on a value that the loop does not change, gcc makes two loops and compiles the
+/// code after the branch twice.
 template <class T>
 inline BitsOf<T> mask_of(Weight<Careful<T>> weight) {
   using Bits = BitsOf<T>;
@@ -180,12 +182,12 @@ inline bool has_zero_weight(const Coefficients& c) {
   return any;
 }
 
-/// beta average + (1 - beta) x. As in torch's lerp, the result is computed from the term with the larger weight, plus a
-/// multiple of x - average. If x equals the average, the result is exactly x. If beta is 0, the result is exactly x. If
-/// beta is 1, the result is exactly the average.
+/// beta average + (1 - beta) x. As in torch's lerp, a multiple of x - average is added to the average or to x,
+/// whichever has the larger weight. If x equals the average, the result is exactly x. If beta is 0, the result is
+/// exactly x. If beta is 1, the result is exactly the average.
 template <class T>
 struct Ema {
-  Weight<T> from_average;  // 0 if beta is at most 1/2, otherwise 1; so Careful numbers are used for such a beta
+  Weight<T> from_average;  // 1 if beta is above 1/2; otherwise 0, and therefore Careful numbers are used
   Weight<T> step;
   Ema() = default;
   explicit Ema(double beta) : Ema(beta, 1.0 - beta < 0.5) {}
@@ -195,8 +197,8 @@ struct Ema {
   Ema(double beta, bool from) : from_average(from ? 1.0 : 0.0), step(from ? 1.0 - beta : -beta) {}
 };
 
-/// beta average + (1 - beta) x^2. As in torch, the second term is computed as ((1 - beta) x) x. It can be finite
-/// although x^2 overflows.
+/// beta average + (1 - beta) x^2. As in torch, the second term is computed as ((1 - beta) x) x. So this term can be
+/// finite even if x^2 overflows.
 template <class T>
 struct SquareEma {
   Weight<T> beta;
@@ -248,8 +250,9 @@ inline double real_power(double x, double y) {
   return exp(y * log(x));
 }
 
-/// The weight of z in the t-th average of a schedule-free rule: w_t / (w_1 + ... + w_t) with w_t = t^r lr_max^power.
-/// lr_max is the largest learning rate of steps 1, ..., t. `scalars` are the sum of all w and lr_max, and are updated.
+/// A schedule-free rule averages the points z of all steps. The result is the weight of the newest z in the average
+/// after step t: w_t / (w_1 + ... + w_t) with w_t = t^r lr_max^power. lr_max is the largest learning rate of steps
+/// 1, ..., t. The function updates `scalars`, which are the sum of all w and lr_max.
 inline double next_share(double lr, std::int64_t t, double r, double power, double* scalars) {
   double &sum = scalars[0], &lr_max = scalars[1];
   lr_max = lr > lr_max ? lr : lr_max;

@@ -5,8 +5,8 @@
 namespace fusedstep {
 namespace {
 
-/// Gradient descent with momentum (Polyak 1964), dampening and Nesterov's form in the shifted variable (Sutskever et
-/// al. 2013), as in torch. The first step sets the buffer to g, without dampening.
+/// Gradient descent with momentum (Polyak 1964), dampening and Nesterov's momentum (Sutskever et al. 2013), as in
+/// torch. The first step sets the momentum buffer to the gradient, without dampening.
 struct sgd {
   enum : unsigned { momentum = 1, nesterov = 2 };
   static constexpr const char* variants[] = {"momentum", "nesterov"};

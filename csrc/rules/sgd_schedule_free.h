@@ -5,9 +5,9 @@
 namespace fusedstep {
 namespace {
 
-/// Gradient descent without a learning rate schedule (Defazio et al. 2024, algorithm 1). The method has three points.
-/// The parameters are y, and gradients are computed at y. Each step moves z against the gradient. x is the average of
-/// z, and is used for evaluation. y is an interpolation between z and x.
+/// Gradient descent without a learning rate schedule (Defazio et al. 2024, algorithm 1). The method has three points:
+/// x, y and z. The parameters are y, and gradients are computed at y. Each step moves z against the gradient. x is the
+/// average of z, and is used for evaluation. y is an interpolation between z and x.
 struct sgd_schedule_free {
   static constexpr const char* variants[] = {nullptr};
   static constexpr const char* hyper[] = {"momentum", "weight_decay", "warmup_steps", "r", "weight_lr_power"};
@@ -17,7 +17,7 @@ struct sgd_schedule_free {
   template <class T>
   struct coefficients {
     T lr, share, rest, weight_decay;
-    T first;  // 0 or 1; a number, because loops with a bool and numbers are not vectorised
+    T first;  // 1 in the first step, otherwise 0; not a bool, because a loop with a bool and numbers is not vectorised
   };
 
   template <class T>

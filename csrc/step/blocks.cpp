@@ -71,8 +71,8 @@ bool states_are(Format format, const Tensor& t) {
   return true;
 }
 
-/// The fused kernel, which decodes, updates and encodes all streams in one loop. Null if there is none for these
-/// formats.
+/// The fused kernel, which decodes, updates and encodes all streams in one loop. Null if there is none for this tensor
+/// and these stages.
 FusedFn fused_sweep(const FusedList& list, const Tensor& t, const Stages& st, const Coefficients& c,
                     const Randomness& r) {
   if (before_rule<float>(st) || after_rule(st) || c.careful || t.ema || !t.p.contiguous || !t.gradient.contiguous)
@@ -101,7 +101,8 @@ void sweep_fused(FusedFn run, const Tensor& t, std::ptrdiff_t first, std::ptrdif
   }
 }
 
-/// Updates any elements. Each block is decoded, updated and encoded. Streams that can be used in place are not decoded.
+/// Updates elements without a fused kernel. Each block is decoded, updated and encoded. Streams that can be used in
+/// place are not decoded.
 void sweep_decoded(SweepFn sweep, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t count, const Stages& st,
                    const Coefficients& coefficients, const Randomness& r) {
   static_assert(max_states == 4 && block % scaled_together == 0);

@@ -1,6 +1,7 @@
-// Steps of tensors whose streams have any format. A stream is the parameter, its gradient or a state. Each block of a
-// stream is decoded into the first-level cache, updated by the kernels for float32 or float64, and encoded. A stream
-// without gaps whose items are float32 or float64 is used in place.
+// Steps of tensors whose streams have any format. A stream is the parameter, its gradient or a state. A block of at
+// most 256 elements of each stream is decoded into the first-level cache. The kernels for float32 or float64 update the
+// block, and the parameter and the states are encoded. A stream without gaps whose items are float32 or float64 is used
+// in place.
 #pragma once
 
 #include "step/plan.h"
@@ -14,8 +15,8 @@ struct Randomness {
 };
 
 /// Updates elements [first, first + n) of a tensor, block by block. Stages are additional operations of a step, for
-/// example clipping by value. If a format has blocks, the range must consist of whole blocks. The last block of the
-/// tensor may be incomplete.
+/// example clipping by value. In some formats, the elements of a block share a scale or a sum; see has_blocks. If a
+/// stream has such a format, the range must consist of whole blocks. The last block of the tensor may be incomplete.
 void sweep_blocks(SweepFn sweep, const FusedList& fused, const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n,
                   const Stages& stages, const Coefficients& coefficients, const Randomness& randomness);
 
@@ -32,8 +33,8 @@ inline void sweep_in_place(SweepFn sweep, const Tensor& t, std::ptrdiff_t first,
   sweep(run, stages, coefficients);
 }
 
-/// Adds the squares of elements [first, first + n) of a gradient to the partial sums `lanes`. The square of the first
-/// element is added to lane `lane`.
+/// Adds the squares of elements [first, first + n) of a gradient to the partial sums `lanes`. The square of element
+/// first + i is added to lane (lane + i) mod norm_lanes.
 void add_squares(const Tensor& t, std::ptrdiff_t first, std::ptrdiff_t n, unsigned lane, double* lanes);
 
 /// True if the elements [first, first + n) of a gradient, multiplied by `factor`, are all finite.

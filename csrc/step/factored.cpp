@@ -48,14 +48,14 @@ void add_squares(const char* x, const Matrices& m, DType dtype, double* of_rows,
       of_columns[k / parts * m.columns + j] += partial[std::size_t(k * m.columns + j)];
 }
 
-/// Updates n running averages of mean squares. squares[i] is a sum over `count` numbers.
+/// Updates n running averages of mean squares. squares[i] is the sum of the squares of `count` numbers.
 template <class T>
 void move(const T* average, const double* squares, std::ptrdiff_t n, std::ptrdiff_t count, double weight, T* next) {
   for (std::ptrdiff_t i = 0; i < n; ++i)
     next[i] = average[i] + T(weight) * (T(squares[i] / double(count)) - average[i]);
 }
 
-/// Divides the n averages of the rows of a matrix by their mean.
+/// Divides the n averages of the rows of a matrix by their mean, or by eps if the mean is smaller than eps.
 template <class T>
 void normalise(const T* row, std::ptrdiff_t n, double eps, T* result) {
   double sum = 0;

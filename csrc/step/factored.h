@@ -1,5 +1,5 @@
-// Second moments of matrices. The second moments of a matrix are approximated by the product of two vectors, with one
-// number per row and one number per column.
+// Second moments of matrices: running averages of the squares of their elements. The second moments of a matrix are
+// approximated by the outer product of two vectors, which have one number per row and one number per column.
 #pragma once
 
 #include "step/kernel.h"
@@ -20,7 +20,7 @@ struct Factored {
   const char *row, *column;      // the averages before the step
   char *next_row, *next_column;  // the averages after the step
   double weight;                 // the weight of the new mean squares in the averages
-  double eps;                    // lower bound of the mean of the rows' averages, and of the square root in the divisor
+  double eps;                    // lower bound of mean(row) and of the divisor of x; see divide_by_factors
 };
 
 /// Updates the averages, and writes y = x / sqrt(row * column / mean(row)) with the updated averages. The bits do not

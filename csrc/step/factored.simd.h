@@ -28,8 +28,8 @@ void row_column_squares(const void* from, std::ptrdiff_t rows, std::ptrdiff_t co
   }
 }
 
-/// `floor` is a lower bound of the number whose square root is the divisor. If `floor` is positive but would be 0 in T,
-/// the smallest normal number of T is used. nan stays nan.
+/// Writes y = x / sqrt(max(row * column, floor)). If `floor` is positive but smaller than the smallest normal number of
+/// T, this normal number is used instead. If x, row or column is nan, y is nan.
 template <class T>
 void divide_by_factors(const void* x_, const void* row_, const void* column_, std::ptrdiff_t rows,
                        std::ptrdiff_t columns, double floor, void* y_) {

@@ -1,6 +1,6 @@
-// Fused kernels: loops that decode, update and encode small parts of a block of elements. They exist for the most used
-// rules and combinations of formats. All other combinations use the block functions of each format. Both have results
-// with the same bits.
+// Fused kernels: loops that decode, update and encode small parts of a block of elements. They exist for Adam and the
+// most used combinations of formats. In all other cases, the functions of each format decode and encode whole blocks.
+// Both ways give results with the same bits.
 #pragma once
 
 #include "step/sweep.simd.h"
@@ -12,7 +12,8 @@ namespace fusedstep {
 namespace {
 
 #if defined(__AVX2__)
-/// The coder of a state that a variant of a rule does not have.
+/// A coder decodes and encodes the parts of one stream; see parts.simd.h. This one takes the place of a state that a
+/// variant of a rule does not have.
 struct NoPart {
   NoPart(const Stream&, const Rounding&) {}
   void begin(std::ptrdiff_t) const {}
@@ -104,7 +105,8 @@ constexpr FusedKernel fused_kernels[] = {
     {Format::f16, Format::f16, Format::f16, false, fused<Rule, V, F16Part, F16Part, F16State>},
     {Format::bf16, Format::bf16, Format::bf16, false, fused<Rule, V, Bf16Part<false>, Bf16Part<false>, NearestState>}};
 
-/// The fused kernels of a rule, if it has any. With vectors of 16 bytes they are no faster than the block functions.
+/// The fused kernels of a rule, if it has any. With vectors of 16 bytes, they would be no faster than decoding and
+/// encoding whole blocks. So without AVX2, no rule has fused kernels.
 template <class Rule, unsigned V>
 constexpr FusedList fused_list() {
   if constexpr (std::is_same_v<Rule, adam>)

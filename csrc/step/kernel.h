@@ -18,7 +18,7 @@ struct Coefficients {
 };
 
 /// The operations before and after the rule, for one parameter group in one step. With the default values, they change
-/// no bit of any element.
+/// no bit of any element. g is the gradient, p is the parameter, and avg is the running average of the parameter.
 struct Stages {
   double scale = 1.0;        // 1 / grad_scale, times the clip coefficient, times -1 if maximize
   double clip_value = -1.0;  // bound of |g| after scaling; negative: none
@@ -28,10 +28,10 @@ struct Stages {
   double subtract = 0.0;     // p -= subtract sign(p) before the rule: decoupled l1
   double threshold = 0.0;    // p = sign(p) max(|p| - threshold, 0) after the rule: proximal l1
   double divide = 1.0;       // p /= divide after the rule: proximal decay
-  double ema_decay = 1.0;    // avg = d avg + (1 - d) p, if there is an average
+  double ema_decay = 1.0;    // avg = ema_decay avg + (1 - ema_decay) p, if there is an average
   bool zero_gradient = false;
   bool prefetch = false;   // the streams are probably not in the second-level cache
-  double* sums = nullptr;  // first pass of a rule with two passes: two arrays of norm_lanes partial sums
+  double* sums = nullptr;  // in the first pass of a rule with two passes: norm_lanes partial sums for each of two norms
 };
 
 // In an anonymous namespace, because the common code and the code for each instruction set compile these functions.
@@ -88,7 +88,7 @@ inline double sum_of_lanes(double (&lanes)[norm_lanes]) {
 }  // namespace
 
 using SweepFn = void (*)(const Run&, const Stages&, const Coefficients&);
-/// Computes the coefficients of one tensor for its t-th step, and updates the numbers in `scalars`.
+/// Computes the coefficients of one tensor for its t-th step, and updates the numbers in `scalars`; see ScalarName.
 using PrepareFn = void (*)(const double* hyper, double lr, std::int64_t t, double* scalars, Coefficients& out);
 using SquareSumFn = void (*)(const void* g, std::ptrdiff_t n, unsigned lane, double* lanes);
 using RooflineFn = void (*)(void* const* read_write, int count, const void* read, std::ptrdiff_t first,
@@ -125,10 +125,11 @@ struct FusedStreams {
 using FusedFn = void (*)(const FusedStreams&, std::ptrdiff_t first, std::ptrdiff_t blocks, const Stages&,
                          const Coefficients&);
 
-/// A sweep for streams of these formats. u8 in `states` stands for u8_positive, too.
+/// A kernel for a parameter, a gradient and states of these formats. If `states` is u8, the kernel also takes states of
+/// the format u8_positive.
 struct FusedKernel {
   Format p, g, states;
-  bool stochastic;  // true: the kernel rounds states stochastically. Not used for float32 states.
+  bool stochastic;  // true: the kernel rounds states stochastically. Ignored for float32 states.
   FusedFn run;
 };
 struct FusedList {
@@ -136,8 +137,9 @@ struct FusedList {
   int count = 0;
 };
 
-/// Computes the coefficients of the second pass from two norms, which the first pass has computed: `norm` is the norm
-/// of the tensor's `count` parameters, and `measured` is the norm of the numbers that Rule::measure computes.
+/// For a rule with two passes: the first pass computes two norms of a tensor, and the second pass updates it. The
+/// function computes the coefficients of the second pass. `norm` is the norm of the tensor's `count` parameters, and
+/// `measured` is the norm of the numbers that Rule::measure computes.
 using TrustFn = void (*)(double norm, double measured, std::int64_t count, Coefficients& out);
 
 struct RuleKernels {

@@ -6,8 +6,8 @@
 namespace fusedstep {
 namespace {
 
-/// Adds the squares of `rows` rows of norm_lanes elements to the lanes. The indices of the lanes are compile-time
-/// constants, so that the lanes stay in registers.
+/// Adds the squares of `rows` rows of norm_lanes elements to the lanes (partial sums). Element k of every row is added
+/// to lane k. So the indices of the lanes are compile-time constants, and the lanes stay in registers.
 template <class T>
 inline void add_rows(const T* g, std::ptrdiff_t rows, double* lanes) {
   double sum[norm_lanes];
@@ -46,8 +46,8 @@ FUSEDSTEP_INLINE void add_to_all(T* const* x, const T* g, std::ptrdiff_t n) {
     for (int k = 0; k < N; ++k) x[k][i] += g[i];
 }
 
-/// Reads and writes the same arrays as an optimizer step, with the same prefetches, but with one addition per array.
-/// Benchmarks compare the time of a step with the time of this function.
+/// Reads and writes the same arrays as an optimizer step, with the same prefetches. The only arithmetic is to add the
+/// gradient to each of the other arrays. Benchmarks compare the time of a step with the time of this function.
 template <class T, int N>
 inline void touch(void* const* read_write, const T* g, std::ptrdiff_t first, std::ptrdiff_t n) {
   T* x[N];

@@ -12,7 +12,7 @@
 namespace fusedstep {
 namespace {
 
-/// The number of bytes that a step reads per element: a parameter, a gradient and two states in float32.
+/// The number of bytes that a typical step reads per element: a parameter, a gradient and two states in float32.
 constexpr std::int64_t usual_bytes = 16;
 
 Stages stages(const Group& g, double lr, const StepOptions& options, double factor, double ema_decay) {
@@ -41,8 +41,8 @@ double clip_coefficient(double bound, double norm) {
   return coefficient > 1.0 ? 1.0 : coefficient;  // nan stays nan, as in torch
 }
 
-/// The first element at or after the given one that begins a block. If a share of the elements begins inside a block,
-/// the previous share contains the whole block.
+/// The first element at or after `at` that begins a block, or `size` if there is none. So if a thread's share of the
+/// elements begins inside a block, the whole block belongs to the previous share.
 std::int64_t next_block(std::int64_t at, std::int64_t size) {
   return std::min(size, (at + scaled_together - 1) / scaled_together * scaled_together);
 }
@@ -66,7 +66,8 @@ bool shares_scalars(const double* before, const Tensor& t) {
   return std::equal(before, before + max_scalars, t.scalars);
 }
 
-/// Calls give(tensor, norm, measured) for each tensor. The pieces of a tensor follow each other.
+/// Calls give(tensor, norm, measured) for each tensor: its index, and the norms computed from the sums of squares of
+/// its pieces. The pieces of a tensor follow each other.
 template <class Pieces, class Give>
 void for_norms(const Pieces& pieces, Give&& give) {
   for (std::size_t k = 0; k < pieces.size();) {

@@ -11,7 +11,8 @@
 
 namespace fusedstep {
 
-// Chunks divide the concatenation of all tensors. The bits of a norm depend on this number.
+// The concatenation of all tensors is divided into chunks of this number of elements. The bits of a norm depend on this
+// number.
 constexpr std::int64_t chunk_size = 4096;
 
 class RowGradient;
@@ -24,19 +25,20 @@ struct Group {
   double lr = 0, weight_decay = 0, l1 = 0;  // lr is used if StepOptions::rates is null
   Decay decay = Decay::l2;
   bool maximize = false;
-  bool stochastic_parameters = false, stochastic_states = false;  // how numbers of less than 32 bits are rounded
+  // True: numbers of less than 32 bits are rounded stochastically. False: they are rounded to nearest.
+  bool stochastic_parameters = false, stochastic_states = false;
 };
 
 /// The position of a tensor among all tensors of the optimizer.
 struct Place {
   std::uint32_t number = 0;
-  std::uint64_t first_block = 0;  // index in the whole tensor, if this process has only a part of the tensor
+  std::uint64_t first_block = 0;  // the index, in the whole tensor, of the first block that this process has
 };
 
 struct Tensor {
   Strided p;
   void* states[max_states] = {};  // contiguous, in the memory order of p
-  void* ema = nullptr;            // the same, of the computing type
+  void* ema = nullptr;            // average of p; contiguous, in the memory order of p, of type computed_in(dtype)
   std::ptrdiff_t size = 0;
   int group = 0;
   DType dtype = DType::f32;
@@ -45,12 +47,12 @@ struct Tensor {
 
   // Values for the current step.
   Strided gradient;
-  DType gradient_dtype = DType::f32;  // has the same computing type as dtype
-  const RowGradient* rows = nullptr;  // if set, the gradient of some rows, and `gradient` is not used
+  DType gradient_dtype = DType::f32;  // computed_in(gradient_dtype) equals computed_in(dtype)
+  const RowGradient* rows = nullptr;  // if not null, the gradients of some rows, and `gradient` is not used
   bool active = false;
-  bool in_place = true;  // all streams are of the computing type and without gaps; see `lay_out`
+  bool in_place = true;  // all streams are float32 or float64 and without gaps; set by `lay_out`
   int coefficients = 0;
-  std::int64_t start = 0;  // its first element in the concatenation of all tensors; set by Plan
+  std::int64_t start = 0;  // the index of its first element in the concatenation of all tensors; set by Plan
 
   // The formats of the streams.
   Format format = Format::f32;            // of p
@@ -62,7 +64,7 @@ struct Tensor {
   Stream parameter() const { return {p, format, low, sums}; }
   Stream state(int k) const { return {{static_cast<char*>(states[k])}, state_formats[k], scales[k]}; }
 
-  /// Must be called after streams have changed.
+  /// Sets `in_place`. Must be called after streams have changed.
   void lay_out() {
     in_place = p.contiguous && gradient.contiguous && is_native(format) && !is_half(gradient_dtype);
     for (int k = 0; k < max_states; ++k) in_place = in_place && (!states[k] || is_native(state_formats[k]));
@@ -79,20 +81,22 @@ struct StepOptions {
   double clip_norm = -1, clip_value = -1;  // negative: none
   bool skip_nonfinite = false, zero_gradients = false;
   const double* rates = nullptr;         // of every group, for this step; null: each group's lr
-  std::optional<double> grad_norm = {};  // the norm to clip by, of all gradients after their division by grad_scale
+  std::optional<double> grad_norm = {};  // if given, used as the norm of all gradients divided by grad_scale
 };
 
 struct StepInfo {
   std::int64_t step = 0;            // steps taken so far
-  std::optional<double> grad_norm;  // of the unscaled gradients; known if clip_norm or skip_nonfinite is given
+  std::optional<double> grad_norm;  // of the gradients divided by grad_scale; set if the step computes or gets it
   double clip_coef = 1.0;
   bool skipped = false;
 };
 
-/// One process's contribution to a norm over the gradients of several processes.
+/// One process's contribution to a norm over the gradients of several processes. `sum` is the sum of x^2, `lowered` of
+/// (2^-600 x)^2, and `raised` of (2^600 x)^2. If x^2 overflows in float64, `lowered` is used instead of `sum`. If x^2
+/// is so small that it loses digits, `raised` is used.
 struct Squares {
-  double sum, lowered, raised;  // of x^2; of (2^-600 x)^2 and (2^600 x)^2, in range where float64's squares are not
-  bool finite;                  // all gradients are finite
+  double sum, lowered, raised;
+  bool finite;  // all gradients are finite
 };
 
 class Plan {
@@ -100,7 +104,7 @@ class Plan {
   Plan(int rule, std::vector<Tensor> tensors, std::vector<Group> groups, double ema_decay);
 
   /// Takes one step with the gradients in `tensors`. Allocates no memory and cannot fail. If the step needs a norm and
-  /// some tensor has a gradient of rows, the caller must set StepOptions::grad_norm.
+  /// some tensor has gradients of only some rows (Tensor::rows), the caller must set StepOptions::grad_norm.
   StepInfo step(const StepOptions& options, int threads) noexcept;
 
   /// Sums of squares of the gradients in `tensors`.
@@ -140,15 +144,16 @@ class Plan {
 
   int rule_;
   double ema_decay_;
-  int own_decay_ = -1;      // index of "weight_decay" in hyper if the rule decays by itself; -1 if the stages decay
+  int own_decay_ = -1;      // index of "weight_decay" in hyper if the rule applies the decay; -1 if stages do
   std::int64_t total_ = 0;  // number of elements
-  bool has_rows_ = false;   // some tensor has a gradient of rows in this step
-  std::vector<std::int32_t> first_tensor_;            // for each chunk
+  bool has_rows_ = false;   // some tensor has gradients of only some rows in this step
+  std::vector<std::int32_t> first_tensor_;            // for each chunk: the index of the tensor in which it begins
   std::vector<double> partial_;                       // for each chunk: its sum of squares
   std::vector<Stages> stages_;                        // for each group
   std::vector<std::array<double, max_hyper>> hyper_;  // for each group, in this step
   std::vector<Coefficients> coefficients_;
-  // Of rules with two passes: chunks that begin anew with each tensor, and their sums of squares.
+  // For rules with two passes: each tensor is divided into pieces of chunk_size elements. Unlike a chunk, a piece never
+  // has elements of two tensors. `squares` and `measured` are the piece's sums of squares for the two norms of TrustFn.
   struct Piece {
     std::int32_t tensor;
     std::int64_t first;

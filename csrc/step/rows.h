@@ -11,9 +11,9 @@ namespace fusedstep {
 
 class RowGradient {
  public:
-  /// values[i] is a gradient of row index[i]. It has `width` numbers of float32 or float64, without gaps. Rows may
-  /// occur in any order and more than once. `index` is used only in the constructor. `values` must exist as long as
-  /// this object.
+  /// `values` contains `count` gradients without gaps. Each has `width` numbers, in float32 or float64. Gradient i
+  /// belongs to row index[i]. Rows may occur in any order and more than once. `index` is used only in the constructor.
+  /// `values` must exist as long as this object.
   RowGradient(const std::int64_t* index, std::int64_t count, const char* values, DType dtype, std::ptrdiff_t width);
 
   /// The sum of squares, after gradients of the same row are added up. The bits do not depend on the number of threads.
@@ -32,16 +32,18 @@ class RowGradient {
   int useful_threads(int threads) const;
 
  private:
+  /// A row that has gradients. `row` is its index in the parameter. Its gradients are order_[first], ...,
+  /// order_[first + count - 1]. If there are several, their sum begins at byte `room` of `room_`.
   struct Row {
-    std::int64_t row, first, count;  // index in the table; first position in `order_`; number of positions
-    std::ptrdiff_t room;             // byte in `room_` where the sum begins, if there are several gradients
+    std::int64_t row, first, count;
+    std::ptrdiff_t room;
   };
   const char* gradient(const Row& row) const;
 
   const char* values_;
   DType dtype_;
   std::ptrdiff_t width_;
-  std::vector<std::int64_t> order_;
+  std::vector<std::int64_t> order_;  // the indices of the gradients, sorted by row
   std::vector<Row> rows_;
   mutable std::vector<char> room_;
 };

@@ -20,7 +20,7 @@ constexpr std::int64_t stretch = 64;
 double sum_of_squares(const char* x, std::ptrdiff_t n, DType dtype) {
   const SquareSumFn add_squares = step_kernels().square_sum[int(dtype)];
   std::vector<double> partial(std::size_t((n + chunk_size - 1) / chunk_size));
-  // A step uses the same number of threads. So each thread reads the data that it has written, from its own cache.
+  // A step of x uses the same number of threads. If it has just written x, each thread finds its part in its own cache.
   const int threads = useful_threads(n, available_threads());
   parallel_for(std::int64_t(partial.size()), threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t k = begin; k < end; ++k) {
@@ -63,9 +63,10 @@ double Plan::squared_norm(int threads) {
 
 constexpr double least_exact_squares = 0x1p-970;
 
-/// The squares of float64 numbers above 1e154 overflow, and those of numbers below 1e-146 lose digits. In these cases
-/// the numbers are multiplied by a power of two before they are squared. Only float64 numbers are added to this sum. If
-/// there is an overflow, the numbers of other types are negligible. If the sum is very small, these numbers are all 0.
+/// The squares of float64 numbers above 1e154 overflow, and those of numbers below 1e-146 lose digits. In these cases,
+/// the sum is computed again, and the numbers are multiplied by a power of two before they are squared. The new sum has
+/// only the squares of float64 numbers. If the first sum overflows, numbers of other types are negligible. If the first
+/// sum is very small, numbers of other types are all 0.
 double Plan::norm(int threads) {
   const double squares = squared_norm(threads);
   if (std::isinf(squares) && finite()) return std::sqrt(squares_scaled_by(0x1p-600)) * 0x1p600;

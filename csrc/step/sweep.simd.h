@@ -1,4 +1,4 @@
-// The loop of a step over a run. A run is a part of a tensor that one thread steps. Stages are the operations before
+// The loop of a step over a run. A run is a part of a tensor that one thread updates. Stages are the operations before
 // and after the update rule. All stages are applied to a block of elements while the block is in registers or in the
 // first-level cache. So memory is read and written once.
 #pragma once
@@ -61,7 +61,7 @@ inline typename Rule::template coefficients<N> coefficients_of(const Coefficient
 }
 
 /// The loop that calls a rule multiplies the gradient by `scale` and the parameter by `shrink`. `average` updates the
-/// average of the parameter.
+/// running average of the parameter.
 template <class T>
 struct Factors {
   T scale, shrink;
@@ -69,7 +69,7 @@ struct Factors {
 };
 
 /// Calls prefetch_ahead for n elements of each array of a step: the parameter, the gradient, the states, and the
-/// average.
+/// running average of the parameter.
 template <class Rule, unsigned V, class T>
 FUSEDSTEP_INLINE void prefetch_streams(const T* p, const T* g, T* const* states, const T* ema, std::ptrdiff_t n) {
   constexpr std::ptrdiff_t line = 64 / sizeof(T);
@@ -118,8 +118,9 @@ inline const T* prepare_gradient(const T* g, const Stages& st, std::ptrdiff_t n,
 /// The largest number of elements in a block. A block of this size fits in the first-level cache.
 constexpr std::ptrdiff_t block_size = 256;
 
-/// The block sizes of runs that prefetch: with stages around the rule, and without. They are smaller than block_size,
-/// because each block begins with its prefetches, and a core can only wait for a few cache lines at a time.
+/// The block sizes of runs that prefetch: prefetched_block if there are stages before or after the rule, otherwise
+/// prefetched_alone. They are smaller than block_size, because each block begins with its prefetches, and a core can
+/// only wait for a few cache lines at a time.
 constexpr std::ptrdiff_t prefetched_block = 128, prefetched_alone = 64;
 
 /// Runs with fewer elements do not prefetch, because many of the prefetched elements would be after the end of the run.
@@ -130,7 +131,8 @@ inline bool has_prefetches(const Run& run, const Stages& st) { return st.prefetc
 /// for each block would take more time than the stores.
 constexpr std::ptrdiff_t zeroed_together = 4 * block_size;
 
-/// The number of elements in a block: all of them pass through one stage before the next stage begins.
+/// The number of elements in a block: all of them pass through one stage before the next stage begins. `around` is true
+/// if there are stages before or after the rule.
 inline std::ptrdiff_t stride_of(const Run& run, const Stages& st, bool around, bool prefetches) {
   if (around) return prefetches ? prefetched_block : block_size;
   if (prefetches) return prefetched_alone;

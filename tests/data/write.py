@@ -2,9 +2,11 @@
 
 Usage: python tests/data/write.py (in the root of the repository, with fusedstep[train] and torch installed).
 
-The files are in a folder with the name of the version. Each optimizer is saved after three steps, and its parameters
-are in arrays.npz and tensors.pt.gz. Then the optimizer takes three more steps. arrays.json and tensors.json have hashes
-of the parameters and states after these steps, and continued.npz has the parameters.
+The folder of the files has the name of the version, for example tests/data/0.1.0. Each optimizer takes three steps and
+is saved. For NumPy arrays, the states are in one file for each optimizer, and the parameters are in arrays.npz. For
+torch's tensors, tensors.pt.gz has the parameters and the states. Then each optimizer takes three more steps. After
+them, arrays.json and tensors.json have hashes of the parameters and states, and continued.npz has the parameters.
+The last files are two models, and models.json with their predictions.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from support.checkpoints import (
 
 
 def write_arrays(folder: Path) -> None:
-    """Write the states of optimizers on arrays."""
+    """Write the states and parameters of optimizers on arrays after three steps, and their hashes after six steps."""
     found, params = {}, {}
     for case in ARRAY_CASES:
         opt = array_optimizer(case)
@@ -51,7 +53,7 @@ def write_arrays(folder: Path) -> None:
 
 
 def write_tensors(folder: Path) -> None:
-    """Write the states of optimizers on torch's tensors."""
+    """Write the states and parameters of torch optimizers after three steps, and their hashes after six steps."""
     import torch
 
     found: dict[str, Any] = {}
@@ -84,7 +86,7 @@ def write_continued(folder: Path) -> None:
 
 
 def write_models(folder: Path) -> None:
-    """Write a model with several kinds of layers, and a model that the command `fusedstep train` has written."""
+    """Write a model with several kinds of layers, a model from the command `fusedstep train`, and their predictions."""
     X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
     layers = [nn.Linear(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 4), nn.HardTanh()]
     model = nn.Sequential(*layers, nn.Linear(4, 3), rng=3)

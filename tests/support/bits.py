@@ -1,4 +1,4 @@
-"""Arrays with special numbers, and comparisons of all bits of arrays."""
+"""Arrays with special numbers, and comparisons of arrays: bit for bit, or with a tolerance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool = False) -> None:
-    """Assert that two arrays have equal shapes, dtypes and bits. If `any_nan` is True, all nans are equal."""
+    """Assert that two arrays have equal shapes, dtypes and bits. If `any_nan` is True, a nan equals every other nan.
+
+    `what` begins the message of an error.
+    """
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     unsigned = np.dtype(f"u{got.dtype.itemsize}")
     differ = np.ascontiguousarray(got).view(unsigned) != np.ascontiguousarray(want).view(unsigned)
@@ -26,17 +29,22 @@ def assert_same_bits(got: Array, want: Array, what: Any = "", *, any_nan: bool =
         differ &= ~(np.isnan(got) & np.isnan(want))
     if differ.any():
         at = tuple(np.argwhere(differ)[0])
-        pytest.fail(f"{what}: {differ.sum()} of {differ.size} differ, first {at}: {got[at]!r}, not {want[at]!r}")
+        pytest.fail(
+            f"{what}: {differ.sum()} of {differ.size} elements are wrong; {at} must be {want[at]!r}; got {got[at]!r}"
+        )
 
 
 def assert_close(got: Array, want: Array, tolerance: float, what: Any = "") -> None:
-    """Assert that the largest error is at most `tolerance` times the largest absolute value."""
+    """Assert that `got` and `want` differ by at most `tolerance` times the largest absolute value in `want`."""
     error = np.abs(got.astype(np.float64) - want).max() / max(np.abs(want).max(), 1e-300)
     assert error <= tolerance, (what, error)
 
 
 def numbers(rng: np.random.Generator, n: int, dtype: Any, specials: Sequence[float] = ()) -> Array:
-    """Return numbers of many magnitudes. About one in fifty is a zero, a denormal, or one of `specials`."""
+    """Return n random numbers of many magnitudes. About one in fifty is special.
+
+    A special number is 0, -0, a denormal, the smallest normal number, or one of `specials`.
+    """
     info = np.finfo(dtype)
     odd = [0.0, -0.0, info.tiny / 2, -info.smallest_subnormal, info.tiny, *specials]
     x = (rng.standard_normal(n) * 10 ** rng.uniform(-3, 0.5, n)).astype(dtype)

@@ -1,4 +1,4 @@
-"""Functions that make, step and compare the small optimizers whose states version 0.1.0 saved."""
+"""Functions that make and step small optimizers, whose states were saved with version 0.1.0, and hash their states."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _OF_CLASS: dict[str, dict[str, Any]] = {
     "RMSprop": {"RMSprop": {}, "RMSprop-all": {"centered": True, "momentum": 0.9}},
     "SGD": {"SGD": {}, "SGD-momentum": {"momentum": 0.9}, "SGD-nesterov": {"momentum": 0.9, "nesterov": True}},
 }
+#: The name of a case -> the name of the optimizer's class, and its options.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     case: (name, options) for name, cases in _OF_CLASS.items() for case, options in cases.items()
 }
@@ -27,6 +28,8 @@ _AROUND = {
     "Adam-average": ("Adam", {"ema_decay": 0.9}),
     "SGD-average": ("SGD", {"ema_decay": 0.5, "momentum": 0.9, "l1": 0.01, "decay": "proximal"}),
 }
+# "dtype" and "names" are not options of the class, and "plateau" is not a learning rate: `array_optimizer` and
+# `tensor_optimizer` replace them.
 ARRAY_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **CASES,
     **_AROUND,
@@ -42,7 +45,7 @@ TENSOR_CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def numbers(seed: int, dtype: str = "float32") -> list[Any]:
-    """Return a random array of each size in `SIZES`."""
+    """Return a random array of each shape in `SIZES`."""
     rng = np.random.default_rng(seed)
     return [np.asarray(rng.standard_normal(size), dtype) for size in SIZES]
 
@@ -61,12 +64,15 @@ def array_optimizer(case: str, params: list[Any] | None = None) -> Any:
 
 
 def arrays_of(opt: Any) -> list[Any]:
-    """Return the parameters in order."""
+    """Return the list of an optimizer's parameters."""
     return list(opt.params.values()) if hasattr(opt.params, "values") else list(opt.params)
 
 
 def steps_of_arrays(opt: Any, first: int) -> None:
-    """Take three steps. A schedule that observes losses gets the same loss after each step."""
+    """Take three steps. The number of a step, which starts at `first`, selects the step's gradients.
+
+    A schedule that observes losses gets the same loss after each step.
+    """
     keys = list(opt.params) if hasattr(opt.params, "values") else None
     for t in range(first, first + 3):
         grads = numbers(100 + t, str(arrays_of(opt)[0].dtype))
@@ -91,7 +97,7 @@ def tensor_optimizer(case: str, params: list[Any] | None = None) -> tuple[list[A
 
 
 def steps_of_tensors(params: list[Any], opt: Any, first: int) -> None:
-    """Take three steps of a torch optimizer."""
+    """Take three steps of a torch optimizer. The number of a step, which starts at `first`, selects its gradients."""
     import torch
 
     for t in range(first, first + 3):

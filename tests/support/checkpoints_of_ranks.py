@@ -1,4 +1,4 @@
-"""Functions for tests/test_distributed_checkpoints.py, which run in the processes of a `World`."""
+"""Functions for tests/test_distributed_checkpoints.py. Each rank (process) of a `World` runs them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ OPTIONS: dict[str, Any] = {"clip_norm": 0.5, "ema_decay": 0.9}
 
 
 def sharded(rule: str) -> tuple[Any, Any]:
+    """Return a model whose parameters are divided among the ranks, and an optimizer of the class `rule`."""
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     model = fully_shard(network(torch), mesh=mesh)
     return model, getattr(ft, rule)(model.parameters(), **RULES[rule], **OPTIONS)
 
 
 def train(rank: int, size: int, model: Any, optimizer: Any, first: int, last: int) -> list[float]:
-    """Train from step `first` to step `last`. Return the losses of the whole batches, over all ranks."""
+    """Take the steps from `first` to ``last - 1``. Return the loss of each step, which is the mean over all ranks."""
     losses = []
     for step in range(first, last):
         x, y = batch(torch, step)
@@ -64,7 +65,10 @@ def begin(rank: int, size: int, rule: str, folder: str, steps: int, more: int) -
 
 
 def go_on(rank: int, size: int, rule: str, source: str, target: str, first: int, steps: int) -> list[float]:
-    """Load a checkpoint that other ranks have saved, train, and save. Return the losses."""
+    """Load the checkpoint in `source`, train for `steps` steps, and save to `target`. Return the losses of the steps.
+
+    `first` is the number of steps before the checkpoint. Another number of ranks may have saved the checkpoint.
+    """
     model, optimizer = sharded(rule)
     load(model, optimizer, source)
     losses = train(rank, size, model, optimizer, first, first + steps)
@@ -79,14 +83,14 @@ WIDTHS: dict[str, Feature] = {
 
 
 def step_and_save(rank: int, size: int, width: str, source: str, target: str, seeds: list[int]) -> dict[str, bytes]:
-    """Load a checkpoint from `source` if it is not empty, take a step for each seed, and save to `target`.
+    """Take a step for each seed, and save to `target`. Before the first step, load from `source`, unless this is "".
 
-    The gradients do not depend on the number of ranks.
+    The gradients depend on the seeds, and not on the number of ranks.
 
     Returns
     -------
     dict
-        The bits of all parameters and states, gathered from all ranks.
+        The bits of all parameters and states except checksums, gathered from all ranks.
     """
     feature, mesh = WIDTHS[width], init_device_mesh("cpu", (dist.get_world_size(),))
     model = fully_shard(network(torch, feature), mesh=mesh)
@@ -106,7 +110,7 @@ def step_and_save(rank: int, size: int, width: str, source: str, target: str, se
 
 
 def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:
-    """Save another state into the same folder. Rank 1 is killed while it writes its file."""
+    """Train, and save into a folder that has a checkpoint already. Rank 1 is killed while it writes its file."""
     model, optimizer = sharded(rule)
     train(rank, size, model, optimizer, 0, 2)
     if rank == 1:
@@ -115,6 +119,7 @@ def save_over_and_die(rank: int, size: int, rule: str, folder: str) -> None:
 
 
 def _die_in_the_middle_of_writing() -> None:
+    """Replace torch's function that writes an item of a checkpoint: kill this process after the first item."""
     from torch.distributed.checkpoint import filesystem
 
     write = filesystem._write_item

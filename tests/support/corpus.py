@@ -1,4 +1,4 @@
-"""The start files of the fuzzer: valid files, and files with a wrong header, description or shape."""
+"""The files with which the fuzzer starts: valid files, truncated files, and files with wrong headers or contents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def optimizer() -> fs.optim.Optimizer:
 
 
 def narrow_optimizer() -> fs.optim.Optimizer:
-    """Return an optimizer with 8-bit states, their scales, and the low bits of bfloat16 weights."""
+    """Return an optimizer with 8-bit states, and with states for the low bits of the float32 weights."""
     p, q = np.ones(300, ml_dtypes.bfloat16), np.ones((2, 3), ml_dtypes.bfloat16)
     return fs.Adam({"a": p, "b": q}, state_dtype="uint8", master_weights=True, ema_decay=0.9)
 
@@ -61,7 +61,7 @@ def stepped(opt: fs.optim.Optimizer) -> fs.optim.Optimizer:
 
 
 def tensors_file(header: Any, data: bytes, length: int | None = None) -> bytes:
-    """Return a safetensors file with this header. `length` replaces the true length of the header."""
+    """Return a safetensors file with this header and data. If given, `length` replaces the header's true length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -109,7 +109,10 @@ def lying_headers(file: bytes) -> Iterator[bytes]:
 
 
 def lying_metadata(text: str) -> Iterator[str]:
-    """Yield copies of a description in which one value is replaced, and texts that are not descriptions."""
+    """Yield texts that replace the JSON text in a header's metadata.
+
+    Some are not the JSON text of an object. In the others, one value is replaced, or one key is missing.
+    """
     yield from ("", "null", "[]", "3", "{}", "NaN", "[" * 100_000, '{"format":' + "9" * 5000 + "}", text[:-1], text * 2)
     described = json.loads(text)
     for value in (None, True, -1, 0, 2**63, 1e308, float("nan"), "x", [], {}, [[]], {"x": 1}):
@@ -153,7 +156,7 @@ def archive(member: bytes) -> bytes:
 
 
 def corpus() -> dict[str, list[bytes]]:
-    """Return a list of files for each name. The first file is valid."""
+    """Return the names in `fuzz.READERS`, each with a list of files (bytes). The first file of each list is valid."""
     good = good_files()
     found = {name: [data, b"", *(data[: len(data) * k // 16] for k in range(16))] for name, data in good.items()}
     for name in ("state.safetensors", "blocks.safetensors", "model.safetensors"):

@@ -1,6 +1,7 @@
-"""Wrong DLPack descriptors, which a fuzzer makes from bytes and gives to a step as a gradient.
+"""DLPack descriptors, most of them wrong. A descriptor describes the memory of an array.
 
-If a step accepts a descriptor, its result must equal the result for the array that NumPy reads from the descriptor.
+The fuzzer makes descriptors from bytes, and passes each to an optimizer's step as a gradient. If the step accepts a
+descriptor, the step must give the same result as with the array that is described.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import fusedstep as fs
 
 ARENA, AXES, CPU = 4096, 128, 1
 KINDS = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (4, 16): ml_dtypes.bfloat16}
-# The fields are: changes to the descriptor (a sum of the constants in the line below `HEADER`), major version, flags of
-# DLPack, device, number of axes, code, bits, lanes, offset in bytes, and start in the arena.
+# The array of a descriptor lies in an arena, a buffer of ARENA bytes. These fields define a descriptor: changes (a sum
+# of the constants in the line below `HEADER`), major version, flags of DLPack, device, number of axes, code, bits and
+# lanes of the type, offset in bytes, and start in the arena. After them, the bytes contain the shape and the strides.
+# PLAIN: the descriptor has no version. ZERO: the step sets the gradient to zero. WIDE: the parameter is float64.
 HEADER = struct.Struct("<BBBbbBBBHH")
 PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_SHAPE = (1 << k for k in range(8))
 
@@ -46,7 +49,7 @@ class Versioned(ctypes.Structure):
 
 
 class Producer:
-    """A gradient whose DLPack descriptor is made from some bytes."""
+    """An object that can be passed as a gradient. Its DLPack descriptor is made from `data`."""
 
     def __init__(self, data: bytes, arena: np.ndarray[Any, Any]) -> None:
         data = data.ljust(HEADER.size + 4 * 8, b"\0")
@@ -78,7 +81,10 @@ class Producer:
         return make(ctypes.addressof(self.managed), self.kept, None)
 
     def reading(self, arena: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-        """Return the array that NumPy reads from the descriptor, or None if the descriptor is not a valid array."""
+        """Return the array that the descriptor describes, or None if it describes no array of the given shape.
+
+        An array that reaches outside the arena raises a ValueError, because a step could not detect this fault.
+        """
         t = self.tensor
         kind = KINDS.get((t.code, t.bits)) if t.lanes == 1 else None
         if kind is None or not 0 <= t.ndim <= AXES or tuple(self.axes[0, : t.ndim]) != shape:
@@ -88,16 +94,17 @@ class Producer:
         steps = c_order if self.built & NO_STRIDES else self.axes[1, : t.ndim].tolist()
         reach = [item * (n - 1) * s for n, s in zip(shape, steps, strict=True)]
         if at + sum(r for r in reach if r < 0) < 0 or at + sum(r for r in reach if r > 0) + item > ARENA:
-            raise ValueError("the array reaches outside the arena, which no reader of a descriptor can detect")
+            raise ValueError("the described array must lie inside the arena; got an array that reaches outside")
         if self.built & NO_DATA:
             return None
         return as_strided(arena[at : at + item].view(kind)[:1], shape, [item * s for s in steps])
 
 
 def read_descriptor(path: Path) -> None:
-    """Step with a gradient whose descriptor is the content of a file.
+    """Step with a gradient whose descriptor is made from the bytes of a file.
 
-    If the step accepts the gradient, the result must equal the result for NumPy's array. No other byte may change.
+    If the step accepts the gradient, assert that the step used the numbers of the described array. Only a gradient that
+    the step sets to zero may change, and no other byte of the arena.
     """
     data = path.read_bytes()
     arena = np.random.default_rng(0).integers(0, 256, ARENA + 64, np.uint8)
@@ -110,7 +117,7 @@ def read_descriptor(path: Path) -> None:
     with np.errstate(all="ignore"):
         want = None if g is None else g.astype(p.dtype)
     fs.SGD([p], lr=1.0).step([producer], zero_grads=bool(producer.built & ZERO))
-    assert g is not None and want is not None, "the step must refuse a descriptor that is not a valid array"
+    assert g is not None and want is not None, "the step must refuse a descriptor that describes no suitable array"
     np.testing.assert_array_equal(p, 0 - want)
     if producer.built & ZERO:
         assert not g.any()
@@ -120,7 +127,10 @@ def read_descriptor(path: Path) -> None:
 
 
 def described(built: int = 0, shape: Any = (2, 3), strides: Any = (3, 1), **lie: int) -> bytes:
-    """Return the bytes of a descriptor of a float32 array in CPU memory. Arguments replace fields."""
+    """Return the bytes of a descriptor: a float32 array in CPU memory, except for the fields that arguments replace.
+
+    `built` is a sum of the constants from PLAIN to NO_SHAPE.
+    """
     fields = {"major": 1, "flags": 0, "device": CPU, "ndim": len(shape), "code": 2, "bits": 32, "lanes": 1, "offset": 0}
     head = HEADER.pack(built, *{**fields, "start": 512, **lie}.values())
     return head + np.array([*shape, *strides], np.int16).tobytes()
@@ -145,7 +155,7 @@ BUILDS = (PLAIN, NO_STRIDES, NO_DATA, OTHER_NAME, ZERO, WIDE, OTHER_DEVICE, NO_S
 
 
 def lying_descriptors() -> Iterator[bytes]:
-    """Yield a correct descriptor first, and then descriptors with replaced fields."""
+    """Yield a correct descriptor first, and then changed descriptors, most of them wrong."""
     yield described()
     for built in BUILDS:
         yield described(built)

@@ -1,7 +1,8 @@
-"""Numbers without rounding errors, each with a bound of the error that the same computation has in floating point.
+"""Numbers that are computed almost without rounding (160 bits), together with a bound of the usual rounding errors.
 
-A formula that computes with these numbers gives its exact value and the bound. Each operation adds half a unit in the
-last place to the bound (Wilkinson's running error analysis). The bound does not depend on the results of a kernel.
+The bound belongs to the same computation in floating point: its result differs from the exact value by at most the
+bound. Each operation adds half a unit in the last place to the bound (Wilkinson's running error analysis). The bound
+does not depend on the results of a kernel.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ ZERO, INF = mpf(0), mpf("inf")
 class Format:
     """A floating-point type.
 
-    `unit` is half a unit in the last place of 1, `tiny` the smallest normal number, `half_smallest` half the smallest
-    denormal, and `largest` the largest number.
+    `unit` is half a unit in the last place of 1, and `tiny` is the smallest normal number. `half_smallest` is half of
+    the smallest denormal, and `largest` is the largest finite number.
     """
 
     def __init__(self, dtype: Any) -> None:
@@ -37,16 +38,17 @@ DOUBLE = Format(np.float64)
 
 
 def _of_numbers(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a method that lets NumPy apply it to the elements if the other operand is an array."""
+    """Return `method`, changed for an array as the other operand: NumPy then applies it to each element."""
     return lambda self, other: NotImplemented if isinstance(other, np.ndarray) else method(self, other)
 
 
 class Exact:
-    """An exact number, with a bound of its error in the dtype of the computation.
+    """An exact number `value`. A kernel computes the same number with an error of at most `error`.
 
-    If `wide` is True, the number is an option or a coefficient, which the kernel computes in float64. Three events can
-    invalidate the bound, and are added to `events`. "overflow" is a value beyond the largest number. "lost" is a
-    divisor that may be zero after rounding. "choice" is a comparison whose result may differ after rounding.
+    The kernel computes in the format `narrow`. If `wide` is True, the number is an option or a coefficient, which the
+    kernel computes in float64. Three events can invalidate the bound `error`. They are added to `events`. "overflow" is
+    a value beyond the largest number of the format. "lost" is a divisor that may be zero after rounding. "choice" is a
+    comparison whose result may differ after rounding.
     """
 
     __slots__ = ("error", "value", "wide")
@@ -181,7 +183,7 @@ class Exact:
 
 
 def exact(array: Array) -> Array:
-    """Return an array of exact numbers."""
+    """Return the array with each number as an `Exact`."""
     found = np.empty(array.shape, object)
     for at in np.ndindex(array.shape):
         found[at] = Exact(float(array[at]))
@@ -189,14 +191,18 @@ def exact(array: Array) -> Array:
 
 
 def option(value: Any) -> Any:
-    """Return the numbers of an option as exact float64 numbers. Flags and strings are returned unchanged."""
+    """Return the floats of an optimizer's option as `Exact` with ``wide=True``. Other values are returned unchanged."""
     if isinstance(value, tuple):
         return tuple(option(v) for v in value)
     return Exact(value, ZERO, True) if isinstance(value, float) else value
 
 
 def grid(dtype: Any) -> Array:
-    """Return numbers of both signs: 0, denormals, the limits of the dtype, roots of these limits, inf, and also nan."""
+    """Return nan, and numbers of both signs.
+
+    The numbers are 0, denormals, usual numbers, numbers near the limits of the dtype or near the square roots of these
+    limits, and inf.
+    """
     info = np.finfo(dtype)
     small, large = float(info.smallest_subnormal), float(info.max)
     ends = [0.0, small, 1000 * small, float(info.tiny), float(info.tiny) ** 0.5 / 8, float(info.tiny) ** 0.5, 1e-8]
@@ -205,14 +211,14 @@ def grid(dtype: Any) -> Array:
 
 
 class Namespace:
-    """A replacement of NumPy whose functions accept arrays of exact numbers."""
+    """A replacement of the module NumPy. Its functions accept arrays of `Exact`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 
     @staticmethod
     def sqrt(x: Any) -> Any:
-        """Return square roots. Constants in a formula also become exact numbers."""
+        """Return square roots. If an array of `Exact` also contains floats, these are converted to `Exact` first."""
         if not (isinstance(x, np.ndarray) and x.dtype == object):
             return x.sqrt() if isinstance(x, Exact) else np.sqrt(x)
         roots = [(v if isinstance(v, Exact) else Exact(float(v))).sqrt() for v in x.ravel()]
@@ -220,7 +226,7 @@ class Namespace:
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:
-        """Return the selected numbers. A selected option is rounded to the dtype of the computation."""
+        """Return the selected numbers. Those with ``wide=True`` are rounded to the format `narrow`."""
         found = np.where(condition, a, b)
         for at in np.ndindex(found.shape) if found.dtype == object else ():
             if isinstance(found[at], Exact):

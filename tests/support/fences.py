@@ -1,4 +1,4 @@
-"""Arrays between sentinels. A changed sentinel shows that something was written outside the arrays."""
+"""Arrays between sentinels, which are fixed numbers. A changed sentinel shows a write outside the arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .bits import Array
 class Fenced:
     """Copies of arrays in one buffer, with sentinels around each copy.
 
-    The addresses are multiples of the item size, but not of 16 bytes.
+    The address of each copy is a multiple of the item size, but not of 16 bytes.
     """
 
     SENTINEL = 12345.678
@@ -38,7 +38,10 @@ class Fenced:
 
 
 def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
-    """Return an array of n elements that begins `start` elements after a multiple of 64 bytes, and its whole buffer."""
+    """Return an array of n elements, and the larger array that contains it. All elements are 7.5.
+
+    The first array begins `start` elements after an address that is a multiple of 32 bytes.
+    """
     size = np.dtype(dtype).itemsize
     memory = np.full(n + 128, 7.5, dtype)
     shift = -memory.ctypes.data % 64 // size + 16 + start
@@ -46,6 +49,6 @@ def guarded(n: int, dtype: Any, start: int) -> tuple[Array, Array]:
 
 
 def untouched_around(out: Array, memory: Array) -> bool:
-    """Return True if the memory around an array from `guarded` is unchanged."""
+    """Return True if `memory` is unchanged outside `out`. Both arrays are from `guarded`."""
     begin = (out.ctypes.data - memory.ctypes.data) // memory.itemsize
     return bool((memory[:begin] == 7.5).all() and (memory[begin + out.size :] == 7.5).all())

@@ -1,4 +1,4 @@
-"""Functions for tests/test_distributed_hooks.py, which run in the processes of a `World`."""
+"""Functions for tests/test_distributed_hooks.py. Each rank (process) of a `World` runs them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .matrix import batch, network, values_of
 
 
 def in_backward(model: Any, **options: Any) -> Any:
+    """Return an optimizer that takes its steps in the backward pass."""
     optimizer = ft.AdamW(model.parameters(), lr=0.01, **options)
     ft.step_in_backward(optimizer)
     return optimizer
@@ -35,12 +36,17 @@ def loss_of(model: Any, x: Any, y: Any) -> Any:
 
 
 def require_equal(model: Any, alone: Any) -> None:
+    """Assert that the parameters of the two models differ by less than 1e-6. `alone` was trained in one process."""
     for a, b in zip(values_of(model, "DDP"), values_of(alone, ""), strict=True):
         assert np.abs(a - b).max() < 1e-6
 
 
 def built(how: str, make: Callable[..., Any]) -> tuple[Any, Any]:
-    """Return a model in DistributedDataParallel and its optimizer. `how` says how the two are made."""
+    """Return a model in DistributedDataParallel, and its optimizer.
+
+    `how` is "wrapper first", "optimizer first", "from the inner module" (the optimizer is made from the module inside
+    the wrapper), or "gradients in buckets" (the wrapper has ``gradient_as_bucket_view=True``).
+    """
     model = network(torch)
     if how == "optimizer first":
         optimizer = make(model)
@@ -50,6 +56,7 @@ def built(how: str, make: Callable[..., Any]) -> tuple[Any, Any]:
 
 
 def trained_after_the_reduction(rank: int, size: int, kind: str, how: str) -> list[bytes]:
+    """Train on all ranks and in one process, and assert equal parameters. Return the bits of the parameters."""
     alone = network(torch)
     model, optimizer = built(how, MAKERS[kind])
     one = MAKERS[kind](alone)
@@ -67,12 +74,17 @@ def trained_after_the_reduction(rank: int, size: int, kind: str, how: str) -> li
 
 
 def with_no_ranks(model: Any, optimizer: Any, x: Any, y: Any) -> None:
+    """Take one step on a whole batch, in this process only."""
     loss_of(model, x, y).backward()
     optimizer.step()
     optimizer.zero_grad()
 
 
 def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
+    """Train on all ranks with two backward passes for each step. The first pass is under `no_sync`.
+
+    Assert that the parameters equal those of a training in one process. Return the bits of the parameters.
+    """
     alone = network(torch)
     model, optimizer = built("wrapper first", MAKERS[kind])
     one = ft.AdamW(alone.parameters(), lr=0.01)
@@ -84,7 +96,7 @@ def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
             (loss_of(model, mine[:2], its[:2]) / 2).backward()
         after = values_of(model, "DDP")
         same = (a.tobytes() == b.tobytes() for a, b in zip(before, after, strict=True))
-        assert all(same), "a pass under no_sync must not change parameters"
+        assert all(same), "a backward pass under no_sync must not change parameters"
         (loss_of(model, mine[2:], its[2:]) / 2).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -94,7 +106,7 @@ def adds_up_under_no_sync(rank: int, size: int, kind: str) -> list[bytes]:
 
 
 def interrupted_pass(rank: int, size: int) -> None:
-    """Raise an error between two hooks of a backward pass. The next pass must step all parameters."""
+    """Raise an error in a hook of a backward pass. Assert that the next backward pass changes all parameters."""
     model = network(torch)
     optimizer = in_backward(model)
     x, y = batch(torch, 0)
@@ -117,6 +129,11 @@ def fsdp1(**options: Any) -> Any:
 
 
 def refused_under_fsdp1(rank: int, size: int) -> None:
+    """Assert that `step_in_backward` and OffloadedOptimizer refuse a model under FSDP1.
+
+    If the model is wrapped after its OffloadedOptimizer is made, the step must be refused. Also assert that `clip_norm`
+    and `skip_nonfinite` need `process_group` under FSDP1.
+    """
     for use_orig_params in (False, True):
         model = fsdp1(use_orig_params=use_orig_params)
         for make in MAKERS.values():
@@ -145,6 +162,10 @@ def refused_under_fsdp1(rank: int, size: int) -> None:
 
 
 def refused_if_ranks_would_differ(rank: int, size: int) -> None:
+    """Assert that `step_in_backward` refuses sharded gradients with `skip_nonfinite`.
+
+    Also assert that `step_in_backward` and OffloadedOptimizer refuse ZeroRedundancyOptimizer.
+    """
     from torch.distributed.optim import ZeroRedundancyOptimizer  # imported here, because the import warns
 
     from .shards import Shard, init_device_mesh, numbers, parameter
@@ -161,6 +182,7 @@ def refused_if_ranks_would_differ(rank: int, size: int) -> None:
 
 
 def zero_with_fewer_parameters_than_ranks(rank: int, size: int) -> list[float | None]:
+    """Assert that `grad_norm` is the norm of all gradients on each rank, even if the rank has no parameter."""
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     torch.manual_seed(0)

@@ -41,7 +41,10 @@ def running(machine: Machine) -> Iterator[None]:
 
 
 def machines(threads: tuple[int, ...] = (1, 2, 4)) -> Iterator[Machine]:
-    """Yield every combination of instruction set and backend with these numbers of threads, while it is in use."""
+    """Use every combination of an instruction set, a backend and one of the given numbers of threads.
+
+    Each combination is yielded, and is in use until the next one is requested.
+    """
     for isa in _core.available_isas():
         for backend in BACKENDS:
             for n in threads:

@@ -1,7 +1,7 @@
-"""Wrappers of torch.distributed and features of fusedstep. A test trains each pair of a wrapper and a feature.
+"""Wrappers of torch.distributed and features of fusedstep. A test trains with each pair of a wrapper and a feature.
 
-Each training on two ranks is compared with a training in one process. The table in docs/distributed.md is written from
-this file. To test a new feature, add a line to FEATURES.
+The test compares each training on several ranks (processes) with a training in one process. docs/make_distributed.py
+writes the table in docs/distributed.md from this file. To test a new feature, add a line to FEATURES.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STEPS, POISONED = 5, 2  # number of steps of a training; index of the step with an inf, if a feature needs an inf
+STEPS, POISONED = 5, 2  # number of steps of a training; index of the step with an inf (only if `Feature.poisoned`)
 RULES = {"SGD": {"lr": 0.05, "momentum": 0.9}, "AdamW": {"lr": 0.01}, "Lion": {"lr": 0.003}}
 
 
@@ -20,14 +20,14 @@ class Feature(NamedTuple):
 
     options: dict[str, Any]
     how: str = "step"  # "step", "in backward" or "offloaded"
-    poisoned: bool = False  # True if a gradient gets an inf
-    averaged: bool = False  # True if the averages of the parameters are compared too
+    poisoned: bool = False  # True if an inf is put into a gradient at one step
+    averaged: bool = False  # True if the test also compares the averages of the parameters
     dtype: str = "float32"
     inputs: int = 7  # number of inputs of the network; with 8-bit states 256, because 256 elements share a factor
 
 
-#: Features with narrow states round to nearest. With stochastic rounding, the random bits would depend on the set of
-#: parameters that a rank has.
+#: The features with `state_dtype` round to nearest. With stochastic rounding, the random bits would depend on the set
+#: of parameters that a rank has.
 NEAREST = {"rounding": "nearest"}
 FEATURES = {
     "plain": Feature({}),
@@ -44,8 +44,8 @@ FEATURES = {
 WRAPPERS = ("DDP", "FSDP1", "FSDP2", "ZeRO")
 
 _HOOKS = (
-    "both use hooks, functions that torch calls during the backward pass, and torch calls them before FSDP1 has summed "
-    "the gradients of the ranks"
+    "both use hooks (functions that torch calls during the backward pass). torch calls these hooks before FSDP1 has "
+    "summed the gradients of the ranks"
 )
 _SCALE = (
     "in an 8-bit state, 256 neighbouring elements share one factor, and FSDP1 may divide these elements between two "
@@ -66,7 +66,7 @@ REFUSED = {
 
 
 def network(torch: Any, feature: Feature | None = None) -> Any:
-    """Return a model whose parameters have 5 rows and 1 row, so two ranks get unequal parts."""
+    """Return a model whose parameters have 5 rows or 1 row, so that two ranks get unequal parts of each parameter."""
     torch.manual_seed(0)
     inputs, dtype = (feature.inputs, feature.dtype) if feature else (7, "float32")
     layers = torch.nn.Linear(inputs, 5, bias=inputs == 7), torch.nn.Tanh(), torch.nn.Linear(5, 1)
@@ -82,7 +82,10 @@ def batch(torch: Any, step: int, feature: Feature | None = None) -> tuple[Any, A
 
 
 class Run(NamedTuple):
-    """A model and its optimizer. `ours` is fusedstep's optimizer: the local optimizer with ZeRO, else `optimizer`."""
+    """A model and its optimizer.
+
+    With ZeRO, `ours` is fusedstep's optimizer inside `optimizer`. Otherwise, `ours` is `optimizer`.
+    """
 
     model: Any
     optimizer: Any
@@ -104,7 +107,7 @@ def build(wrapper: str, rule: str, feature: Feature) -> Run:
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
         if feature.how == "offloaded":
-            ft.OffloadedOptimizer(ZeroRedundancyOptimizer, model, kind, **options)
+            ft.OffloadedOptimizer(ZeroRedundancyOptimizer, model, kind, **options)  # raises an error
         optimizer = ZeroRedundancyOptimizer(model.parameters(), kind, **options)
         ours = optimizer.optim
     elif feature.how == "offloaded":
@@ -149,7 +152,7 @@ def poison(run: Run, rank: int, wrapper: str) -> None:
 
 
 def spoil(run: Run) -> None:
-    """Replace a gradient by an unsuitable one: a sparse gradient, or a gradient of another shape."""
+    """Replace a gradient by an unsuitable one: a sparse gradient, or a local part of another shape if it is divided."""
     p = next(p for group in run.ours.param_groups for p in group["params"] if p.grad is not None and p.numel())
     local = getattr(p.grad, "_local_tensor", None)
     if local is None:
@@ -159,7 +162,10 @@ def spoil(run: Run) -> None:
 
 
 def fail_together(rank: int, size: int, wrapper: str, rule: str) -> str:
-    """Spoil a gradient on the last rank, and step. Check that nothing was written. Return this rank's error message."""
+    """Spoil a gradient on the last rank, and step on all ranks. Return the error message of this rank's step.
+
+    If the step raises an error, assert that it has not changed this rank's parameters.
+    """
     run = build(wrapper, rule, FEATURES["clip_norm"])
     import torch
 
@@ -191,9 +197,9 @@ def values_of(model: Any, wrapper: str) -> list[np.ndarray[Any, Any]]:
 def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice]:
     """Return the parts of a batch that a process uses.
 
-    A rank uses one part. A training in one process uses the whole batch. With narrow formats, the process uses the
-    batch in two parts, as two ranks do. Otherwise, the last bits of the gradients would differ, and a difference in the
-    last bit of a gradient may change the rounding of a state.
+    A rank uses one part. A training in one process uses the whole batch, usually as one part. With `master_weights` or
+    `state_dtype`, it uses two parts, as two ranks do. With one part, the last bits of the gradients would differ from
+    those of two ranks, and a difference in the last bit of a gradient may change the rounding of a state.
     """
     if wrapper:
         return [slice(rank, None, size)]
@@ -204,7 +210,7 @@ def parts_of(rank: int, size: int, wrapper: str, feature: Feature) -> list[slice
 class Result(NamedTuple):
     """The result of a training."""
 
-    losses: list[float]  # losses of this rank's part of the batch
+    losses: list[float]  # for each step, the loss on this rank's part of the batch
     norms: list[float | None]
     skipped: list[bool]
     values: list[np.ndarray[Any, Any]]
@@ -212,7 +218,10 @@ class Result(NamedTuple):
 
 
 def require_widths(run: Run, feature: Feature) -> None:
-    """Assert that the states have the dtypes that a feature needs."""
+    """Assert that the states exp_avg and exp_avg_sq have the feature's `state_dtype`.
+
+    Also assert that only `master_weights` adds the state "low", the low bits of the float32 weights.
+    """
     for entry in run.ours.state.values():
         assert ("low" in entry) == ("master_weights" in feature.options)
         width = feature.options.get("state_dtype", "float32")
@@ -222,7 +231,7 @@ def require_widths(run: Run, feature: Feature) -> None:
 
 
 def train(rank: int, size: int, wrapper: str, rule: str, name: str) -> Result:
-    """Train a few steps on this rank's part of each batch."""
+    """Train for `STEPS` steps with the feature `name`, on this rank's part of each batch. Return the results."""
     import torch
 
     feature = FEATURES[name]

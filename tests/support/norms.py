@@ -13,7 +13,7 @@ from .bits import Array
 
 
 def parameters(rng: np.random.Generator, channels: int, dtype: Any) -> list[Array]:
-    """Return gamma, beta, running mean, running variance."""
+    """Return random arrays for gamma, beta, the running mean and the running variance."""
     return [
         rng.normal(size=channels).astype(dtype),
         rng.normal(size=channels).astype(dtype),
@@ -36,7 +36,10 @@ class Case:
         self.dy = rng.normal(size=shape).astype(dtype)
 
     def run(self, x: Array, out: Array | None, dy: Array, dx: Array | None) -> tuple[Array, ...]:
-        """Run the forward and the backward pass. Return all results that are not None."""
+        """Run the forward and the backward pass of the package. Return all results that are not None.
+
+        `out` and `dx` are arrays for the output and for the gradient of x, or None.
+        """
         running_mean, running_var = self.mean.copy(), self.var.copy()
         y, saved = fs.batch_norm(
             x, self.gamma, self.beta, running_mean, running_var, self.training, axis=self.axis, relu=self.relu,

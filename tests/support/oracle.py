@@ -25,12 +25,13 @@ RULES = _core.rules()
 CLASSES = [cls for cls in fs.optim.registry.values() if cls.element_wise]
 #: Optimizers that torch also has. SparseAdam is left out, because torch's SparseAdam accepts no dense gradients.
 TORCHS = [cls for cls in CLASSES if cls.in_torch and cls is not fs.SparseAdam]
-# Lengths around the sizes of vectors and around 128, the block of elements in a loop. 100,003 elements are shared by
-# four threads, which take 4,096 elements at a time.
+# Lengths below, at and above the width of a SIMD register and of several registers. 100,003 elements are divided among
+# up to four threads, which take 4,096 elements at a time.
 SHORT = [*range(71), 127, 128, 129, 1000, 1025]
 LENGTHS = [*SHORT, 100_003]
 
-# A value that differs from the default, for each check of a hyperparameter. Others keep their defaults.
+# For each function that checks hyperparameters: a valid value that is not their default. Hyperparameters that another
+# function checks keep their defaults.
 SAMPLES = {
     _checks.flag: True,
     _checks.fraction: 0.7,
@@ -67,14 +68,15 @@ def accepted(cls: type[fs.optim.Optimizer], options: Options) -> bool:
 
 
 def switches(cls: type[fs.optim.Optimizer]) -> list[str]:
-    """Return the names of the options that select a variant of the kernel, and of all flags."""
+    """Return the names of all options that are True or False, or that select a variant of the kernel."""
     return [n for n, check in cls.checks.items() if check is _checks.flag or n in RULES[cls.rule][0]]
 
 
 def variants(cls: type[fs.optim.Optimizer]) -> list[Options]:
     """Return every valid combination of the options from `switches`.
 
-    Each combination occurs with the defaults of the other hyperparameters, and with the values in `SAMPLES`.
+    Each combination occurs once with the defaults of the other hyperparameters. If `SAMPLES` has values for some of
+    them, the combination occurs a second time, with these values. The default of weight_decay always stays.
     """
     names = switches(cls)
     found = []
@@ -100,7 +102,10 @@ every_variant = pytest.mark.parametrize(
 
 
 def _stages() -> dict[str, tuple[Options, Options]]:
-    """Return pairs (options of the optimizer, options of a step): single options, and all options together."""
+    """Return named pairs (options of the optimizer, options of a step) for the work before and after the update rule.
+
+    Most pairs set one or two options. The pairs whose names end in "-all" set many options together.
+    """
     stages: dict[str, tuple[Options, Options]] = {
         "plain": ({}, {}),
         "maximize": ({"maximize": True}, {}),
@@ -111,6 +116,7 @@ def _stages() -> dict[str, tuple[Options, Options]]:
         "grad_scale": ({}, {"grad_scale": 3.0}),
         "zero_grads": ({}, {"zero_grads": True}),
     }
+    # 1e-50 is 0 in float32
     stages["l2-underflow"] = ({"decay": "l2", "weight_decay": 1e-50, "l1": 1e-50}, {"clip_value": 0.0})
     everything = {"maximize": True, "ema_decay": 0.9, "lr": lambda t: 0.3 / t}
     around = {"clip_value": 0.4, "grad_scale": 3.0, "decay_scale": 0.6, "zero_grads": True}
@@ -137,7 +143,7 @@ class Outcome:
     ema: Array | None
 
     def assert_same_bits(self, want: Outcome, what: Any) -> None:
-        """Assert that all arrays have the same bits. All nans are equal."""
+        """Assert that all arrays have the same bits as those of `want`. Any two nans count as equal."""
         assert_same_bits(self.params, want.params, (what, "params"), any_nan=True)
         assert self.state.keys() == want.state.keys()
         for name, array in self.state.items():
@@ -156,7 +162,10 @@ def outcome(opt: fs.optim.Optimizer) -> Outcome:
 
 
 def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Compute the results of steps with flat gradients in NumPy. `opt` does not change."""
+    """Compute in NumPy the results of steps of `opt`, which itself does not change.
+
+    Each item of `grads` is one flat array with the gradients of all parameters in one step.
+    """
     now, group = outcome(opt), opt.groups[0]
     known = {k: v for k, v in step_options.items() if k in ("clip_value", "decay_scale")}
     known["factor"] = 1.0 / step_options.get("grad_scale", 1.0)
@@ -170,13 +179,16 @@ def expected(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Opti
 
 
 def actual(opt: fs.optim.Optimizer, grads: Sequence[Array], step_options: Options) -> Outcome:
-    """Take steps with flat gradients, and return the results. Assert that only zero_grads changes the gradients."""
+    """Take steps of `opt`, and return the results. Each item of `grads` is one flat array, as in `expected`.
+
+    Assert that a step does not change the gradients. With zero_grads=True, it must set them to +0.
+    """
     sizes = [a.size for a in opt.params]
     for g in grads:
         fenced = Fenced(split(g, sizes))
         before = fenced.buffer.tobytes()
         opt.step(fenced.arrays, **step_options)
-        fenced.check("sentinels of grads")
+        fenced.check("nothing may be written outside the gradients")
         if step_options.get("zero_grads"):
             assert not fenced.buffer[~fenced.outside].view(f"u{g.itemsize}").any(), "grads must be +0"
         else:

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from .bits import Array
 
-HUGE = 10**400  # an integer beyond float64
+HUGE = 10**400  # an integer above the largest float64
 
 
 def ones(*shape: int, dtype: Any = np.float32) -> Array:
@@ -32,8 +32,8 @@ def misaligned() -> Array:
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 
-# Objects that cannot be parameters. Each entry has a function that makes the object and the type of the error. The two
-# texts are in the error's message: the first names what a parameter must be, and the second describes the object.
+# Objects that cannot be parameters. Each entry is (function that returns the object, type of the error, text, text).
+# The error's message contains both texts: the first says what a parameter must be, the second describes the object.
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
@@ -61,7 +61,10 @@ NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = 
 
 @contextmanager
 def assert_refused(error: type[Exception], *words: str) -> Iterator[None]:
-    """Assert that the context raises exactly this type of error. Its message has one line and contains all words."""
+    """Assert that the `with` block raises an error of exactly this type.
+
+    The error's message must be one line of fewer than 300 characters, and must contain all `words`.
+    """
     with pytest.raises(error) as caught:
         yield
     assert type(caught.value) is error

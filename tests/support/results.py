@@ -10,6 +10,12 @@ QUIET: dict[str, Any] = {"distance": 1.02, "others": 0.01, "stolen": 0.0, "distu
 
 
 def line(name: str, over_ours: float, over_yardstick: float = 1.0, **more: Any) -> dict[str, Any]:
+    """Return the result of one program.
+
+    `over_ours` is the program's time divided by fusedstep's time. `over_yardstick` is its time divided by the time of
+    the program with which the case compares all others. Both get an interval of 2% around them.
+    """
+
     def around(x: float) -> list[float]:
         return [x, 0.98 * x, 1.02 * x]
 
@@ -19,6 +25,10 @@ def line(name: str, over_ours: float, over_yardstick: float = 1.0, **more: Any) 
 
 
 def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
+    """Return the results of a run with one case.
+
+    `ours` is fusedstep's time divided by the roofline's time. `torch` is torch's time divided by fusedstep's time.
+    """
     lines = [line("fusedstep", 1.0, ours), line("roofline", 1 / ours), line("torch fused", torch)]
     absent = {"name": "numba", "mine": False, "status": "not installed: numba", "seconds": None}
     case = {"suite": "optim", "name": "adam/50M", "what": "Adam", "elements": 9, "bytes_per_element": 28}
@@ -32,6 +42,7 @@ def document(ours: float = 1.0, torch: float = 2.0) -> dict[str, Any]:
 
 
 def files(folder: Path, *documents: dict[str, Any]) -> list[str]:
+    """Write each document to a file in the folder, and return the paths."""
     paths = [folder / f"{k}.json" for k in range(len(documents))]
     for path, content in zip(paths, documents, strict=True):
         path.write_text(json.dumps(content))

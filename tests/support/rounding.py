@@ -1,4 +1,4 @@
-"""The conversions of csrc/formats, computed with NumPy."""
+"""The conversions between number formats in csrc/formats, computed with NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fusedstep._base import formats
 
 from .bits import Array
 
-BLOCK = 256
+BLOCK = 256  # number of elements whose random bits come from the same mixed key
 _MASK = 2**64 - 1
 
 
@@ -22,16 +22,17 @@ def scramble(x: int) -> int:
 
 
 def key_of(seed: int, number: int, step: int, stream: int) -> int:
-    """Return the key of the random bits of a stream at a step.
+    """Return the key from which the random bits for rounding one array of a parameter at a step are computed.
 
-    Stream 0 rounds the parameter, and stream k the k-th state. `number` is the number of the parameter.
+    `number` says which parameter of the optimizer it is. `stream` says which array is rounded: 0 is the parameter, and
+    k is its k-th state, counted from 1.
     """
     tensor = scramble((scramble(seed) + number) & _MASK)
     return scramble((tensor + step * 5 + stream) & _MASK)
 
 
 def noise(key: int, n: int) -> Array:
-    """Return 16 random bits for each of the first n elements of a tensor."""
+    """Return 16 random bits, computed from the key, for each of the first n elements of a tensor."""
     out = np.empty(formats.block_count(n) * BLOCK, np.uint32)
     lane = np.arange(BLOCK // 2, dtype=np.uint32)
     for block in range(formats.block_count(n)):
@@ -46,9 +47,9 @@ def noise(key: int, n: int) -> Array:
 
 
 def to_bfloat16(x: Array, bits: Array | None) -> Array:
-    """Return float32 numbers rounded to bfloat16, as integers with the 16 bits.
+    """Return float32 numbers rounded to bfloat16. Each bfloat16 number is a uint16 that has its bits.
 
-    Without random `bits`, numbers are rounded to nearest, with ties to even.
+    `bits` are random bits for stochastic rounding. If it is None, numbers are rounded to nearest, with ties to even.
     """
     u = x.view(np.uint32)
     up = np.uint32(0x7FFF) + (u >> np.uint32(16) & np.uint32(1)) if bits is None else bits
@@ -57,7 +58,10 @@ def to_bfloat16(x: Array, bits: Array | None) -> Array:
 
 
 def to_float16(x: Array, bits: Array | None) -> Array:
-    """Return float32 numbers rounded to float16. Without random `bits`, ties are rounded to even."""
+    """Return float32 numbers rounded to float16.
+
+    `bits` are random bits for stochastic rounding. If it is None, numbers are rounded to nearest, with ties to even.
+    """
     with np.errstate(over="ignore"):
         if bits is None:
             return x.astype(np.float16)
@@ -71,23 +75,27 @@ def to_float16(x: Array, bits: Array | None) -> Array:
 
 
 def from_bfloat16(items: Array) -> Array:
-    """Return the float32 values of bfloat16 numbers, which are given as integers with the 16 bits."""
+    """Return the float32 values of bfloat16 numbers. Each bfloat16 number is a uint16 that has its bits."""
     return (items.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def split_low(x: Array) -> tuple[Array, Array]:
-    """Return the high halves of float32 numbers, rounded to nearest with ties away from zero, and the low halves."""
+    """Split float32 numbers into two arrays of 16-bit integers, and return both.
+
+    The first array has the bits of the numbers rounded to bfloat16, to nearest, with ties away from zero. The second
+    array has the low 16 bits of the float32 numbers, as signed integers.
+    """
     u = np.where(np.isnan(x), np.uint32(0x7FC00000), x.view(np.uint32))
     with np.errstate(over="ignore"):
         return ((u + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), u.astype(np.uint16).view(np.int16)
 
 
 def join_low(high: Array, low: Array) -> Array:
-    """Return the float32 numbers that have these high and low halves."""
+    """Return the float32 numbers that `split_low` has split into these two arrays."""
     with np.errstate(over="ignore"):
         return ((high.astype(np.uint32) << np.uint32(16)) + low.astype(np.int32).view(np.uint32)).view(np.float32)
 
 
 def same_items(a: Any, b: Any) -> bool:
-    """Return True if two arrays of 16-bit numbers are equal. All nans are equal."""
+    """Return True if two arrays of 16-bit numbers are equal. Any two nans count as equal."""
     return bool(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32), equal_nan=True))

@@ -1,4 +1,4 @@
-"""Functions for tests/test_distributed_shards.py, which run in the processes of a `World`."""
+"""Functions for tests/test_distributed_shards.py. They run in each process of a `World` (see worlds.py)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ PLACEMENTS = {
     "cut by columns": [Shard(1)],
     "copied": [Replicate()],
 }
+#: Shapes of parameters. The names say how the rows are divided among two ranks.
 SHAPES = {"even": (4, 6), "uneven": (5, 3), "empty on one rank": (1, 4)}
 
 
@@ -33,12 +34,16 @@ def parameter(value: torch.Tensor, mesh: Any, placements: Any) -> torch.nn.Param
 
 
 def bits(t: torch.Tensor) -> bytes:
+    """Return the bytes of the whole tensor."""
     whole = t.full_tensor() if isinstance(t, DTensor) else t
     return whole.detach().numpy().tobytes()
 
 
 def steps_as_whole(rank: int, size: int, rule: str) -> None:
-    """Compare a DTensor and its states with a whole parameter and its states after each step, bit for bit."""
+    """Take three steps of a DTensor and of an ordinary parameter with the same values and gradients.
+
+    Assert that the parameters and their states then have the same bits.
+    """
     mesh = init_device_mesh("cpu", (size,))
     for placements in PLACEMENTS.values():
         for shape in SHAPES.values():
@@ -56,9 +61,10 @@ def steps_as_whole(rank: int, size: int, rule: str) -> None:
             for name, value in states[0].items():
                 assert bits(states[1][name]) == bits(value), name
                 if name != "step":
-                    assert states[1][name].placements == shard.placements, "states must be placed as their parameter"
+                    assert states[1][name].placements == shard.placements, "states need their parameter's placements"
 
 
+#: Options for narrow formats: master weights, narrow states, or stochastic rounding of the parameter.
 WIDTHS: dict[str, dict[str, Any]] = {
     "master weights": {"master_weights": True},
     "master weights, bfloat16 states": {"master_weights": True, "state_dtype": "bfloat16"},
@@ -66,12 +72,16 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "master weights, 8-bit states": {"master_weights": True, "state_dtype": "uint8"},
     "stochastic rounding": {"rounding": "stochastic"},
 }
-#: Shapes. If two ranks divide the rows, each part begins with a block of 256 elements.
-AT_BLOCKS = {"even": (4, 256), "uneven": (3, 512), "of half a block": (8, 128), "one row": (1, 300), "flat": (1023,)}
+#: Shapes of parameters. If the first axis is divided between two ranks, each rank's part begins at a multiple of 256
+#: elements. 256 elements are a block, which has one common scale in 8-bit states.
+AT_BLOCKS = {"even": (4, 256), "uneven": (3, 512), "short rows": (8, 128), "one row": (1, 300), "flat": (1023,)}
 
 
 def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
-    """Compare a DTensor with a whole parameter after steps in a narrow format, bit for bit."""
+    """Take three steps of a DTensor and of an ordinary parameter, and compare them and their states bit for bit.
+
+    `dtype` is the dtype of both parameters, and `width` is the name of the optimizers' options in `WIDTHS`.
+    """
     mesh = init_device_mesh("cpu", (size,))
     kind, options = getattr(torch, dtype), WIDTHS[width]
     shapes = list(AT_BLOCKS.values()) + ([(5, 3), (1, 4)] if width == "master weights" else [])
@@ -89,9 +99,10 @@ def widths_as_whole(rank: int, size: int, dtype: str, width: str) -> None:
 
 
 def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Compare two parameters and their states, bit for bit. The second parameter is a DTensor.
+    """Assert that two parameters and their states have the same bits. The second parameter is a DTensor.
 
-    "low_sum" is not compared, because each rank computes it from its part.
+    "low_sum", checksums of the parameter, are not compared, because each rank computes them from its own part. They
+    must not be in the state dict of the DTensor's optimizer.
     """
     whole, shard = (optimizer.state[p] for optimizer, p in zip(optimizers, params, strict=True))
     assert raw(params[1]) == raw(params[0])
@@ -105,15 +116,17 @@ def require_same_states(optimizers: list[Any], params: tuple[torch.Tensor, torch
 
 
 def raw(t: torch.Tensor) -> bytes:
+    """Return the bytes of the whole tensor. All dtypes are possible, unlike in `bits`."""
     wide = torch.int32 if t.dtype == torch.int16 else t.dtype  # gloo and NCCL do not support int16
     whole = t.detach().to(wide).full_tensor().to(t.dtype) if isinstance(t, DTensor) else t
     return whole.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def random_bits_of_parts(rank: int, size: int) -> None:
-    """Assert that the parts of two ranks use different random bits: about half of the elements must differ.
+    """Assert that the ranks round their parts of a DTensor with different random bits.
 
-    The second part begins inside a block.
+    All elements have the same exact result, and about half of them must be rounded up. So about half of the elements
+    must differ between the parts. The second part begins inside a block of 256 elements.
     """
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(torch.zeros(2 * size, 100, dtype=torch.bfloat16), mesh, [Shard(0)])
@@ -126,7 +139,10 @@ def random_bits_of_parts(rank: int, size: int) -> None:
 
 
 def cut_blocks(rank: int, size: int) -> None:
-    """Assert that 8-bit states are refused if parts begin inside a block. Nothing may be written."""
+    """Assert that 8-bit states are refused if a DTensor is cut inside a block of 256 elements.
+
+    A new optimizer must refuse them, and so must a step. The parameter must not change.
+    """
     mesh = init_device_mesh("cpu", (size,))
     for shape, placements in [((5, 3), [Shard(0)]), ((4, 256), [Shard(1)]), ((6, 128), [Shard(0)])]:
         p = parameter(numbers(shape, 1), mesh, placements)
@@ -142,7 +158,10 @@ def cut_blocks(rank: int, size: int) -> None:
 
 
 def states_of_the_whole(rank: int, size: int) -> None:
-    """Load the states of a sharded model into a model in one process. The next step must have the same bits."""
+    """Load the states of a sharded model into a model that one process has as a whole.
+
+    The next steps of both models must give the same bits.
+    """
     from torch.distributed.checkpoint.state_dict import (
         StateDictOptions,
         get_optimizer_state_dict,
@@ -180,7 +199,7 @@ def states_of_the_whole(rank: int, size: int) -> None:
 
 
 def states_as_torchs(rank: int, size: int) -> None:
-    """Compare types, shapes and dtypes of the states with those of torch's optimizer."""
+    """Assert that the states of a DTensor have the same types, shapes and dtypes as in torch's optimizer."""
     mesh = init_device_mesh("cpu", (size,))
     kinds = []
     for kind in (torch.optim.AdamW, ft.AdamW):
@@ -193,6 +212,7 @@ def states_as_torchs(rank: int, size: int) -> None:
 
 
 def refusals(rank: int, size: int) -> None:
+    """Assert that unsuitable gradients, process groups and saved states of DTensors are refused."""
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1)
@@ -219,7 +239,10 @@ def refusals(rank: int, size: int) -> None:
 
 
 def rules_of_whole_tensors(rank: int, size: int, rule: str) -> None:
-    """Assert that parts of a parameter are refused. LAMB and LARS must step parameters of which ranks have copies."""
+    """Assert that an optimizer refuses a parameter of which each rank has only a part.
+
+    LAMB and LARS must accept a DTensor of which each rank has a copy, and step it like an ordinary parameter.
+    """
     mesh = init_device_mesh("cpu", (size,))
     part, copied = (parameter(numbers((4, 2), 1), mesh, [where]) for where in (Shard(0), Replicate()))
     with pytest.raises(ValueError, match=r"params\[0\] must be (whole|an ordinary tensor)"):
@@ -239,7 +262,12 @@ def divided_by_fsdp1() -> torch.nn.Module:
 
 
 def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
-    """Compare an optimizer on all ranks with one process. Directions use gradients clipped by the norm of all ranks."""
+    """Compare steps of an optimizer on all ranks with steps in one process. Return the gradient norms of all steps.
+
+    These optimizers compute a direction from each gradient before the kernel's step. The direction must be computed
+    from the gradient that is clipped by the norm over all ranks. In one step, a gradient on rank 0 contains inf. All
+    ranks must skip this step.
+    """
     params = [torch.nn.Parameter(numbers((4, 3), 1 + k)) for k in range(size)]
     alone = [torch.nn.Parameter(p.detach().clone()) for p in params]
     options = {"lr": 0.1, "clip_norm": 0.5, "skip_nonfinite": True, "process_group": None}
@@ -250,7 +278,7 @@ def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
         for k in range(size):
             params[k].grad = alone[k].grad = numbers((4, 3), 10 * step + k)
         if step == 1:
-            params[0].grad[0, 0] = torch.inf  # both optimizers share this tensor
+            params[0].grad[0, 0] = torch.inf  # `one` and `ours` share this gradient
         one.step()
         ours.step()
         assert ours.skipped == one.skipped == (step == 1)
@@ -261,7 +289,10 @@ def norms_before_directions(rank: int, size: int, rule: str) -> list[Any]:
 
 
 def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
-    """Make a gradient or a state on rank 1 wrong, and step. Check that nothing is written. Return this rank's error."""
+    """Take a step that fails, because the gradient or the states (see `how`) of rank 1 have a wrong layout or shape.
+
+    Assert that no rank changes its parameter. Return the error that the calling rank gets.
+    """
     p = torch.nn.Parameter(numbers((4, 3), 1 + rank))
     optimizer = getattr(ft, rule)([p], lr=0.1, clip_norm=0.5, zero_grads=True, process_group=dist.group.WORLD)
     p.grad = numbers((4, 3), 10 + rank)
@@ -279,7 +310,12 @@ def one_rank_has_no_direction(rank: int, size: int, rule: str, how: str) -> str:
 
 
 def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
-    """Compare the norm over shards with the unsharded norm, to a relative difference of 1e-14, and return it."""
+    """Return the gradient norm of DTensors. Assert that it equals the norm of the whole gradients.
+
+    The relative difference may be 1e-14.
+    The gradients are multiplied by `factor`. If it is at least 1, the gradients are clipped, and this is checked. At
+    the end, a parameter that is not sharded has different gradients on the ranks. This must be refused.
+    """
     mesh = init_device_mesh("cpu", (size,))
     kind = getattr(torch, dtype)
     gradients = [numbers(shape, k, kind) * factor for k, shape in enumerate([(257, 31), (1, 5), (4096,), (6, 2)])]
@@ -293,7 +329,7 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
     plain.grad = gradients[2][:3].clone()
     optimizer = ft.SGD([*params, plain], lr=0.1, clip_norm=1.0)
     optimizer.step()
-    # math.hypot, because torch's norm overflows
+    # unlike torch's norm, math.hypot does not overflow
     exact = math.hypot(*(x for g in [*gradients, plain.grad] for x in g.flatten().tolist()))
     assert optimizer.grad_norm == pytest.approx(exact, rel=1e-14, abs=0)
     if factor >= 1:
@@ -305,6 +341,7 @@ def norms(rank: int, size: int, dtype: str, factor: float) -> list[float]:
 
 
 def require_clipped(params: list[Any], plain: torch.Tensor) -> None:
+    """Assert that the step, which began at 0, has the length lr * clip_norm = 0.1."""
     clipped = math.hypot(
         *(float(p.detach().full_tensor().double().norm()) for p in params), float(plain.detach().norm())
     )
@@ -312,7 +349,10 @@ def require_clipped(params: list[Any], plain: torch.Tensor) -> None:
 
 
 def on_a_grid(rank: int, size: int) -> list[float]:
-    """Compare a step of parameters on a mesh with two axes, and on slices of the mesh, with a step in one process."""
+    """Compare a step of DTensors with a step of ordinary parameters. Return the gradient norm.
+
+    Some DTensors are on a mesh with two axes, and others on one axis of this mesh.
+    """
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("copies", "parts"))
     value = numbers((6, 4), 1)
     layouts = [
@@ -341,7 +381,10 @@ def on_a_grid(rank: int, size: int) -> list[float]:
 
 
 def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
-    """Make a gradient, option, state or learning rate on rank 1 wrong, and step. Return the error of this rank."""
+    """Take a step that fails, because the gradient, an option, the states or the learning rate of rank 1 is wrong.
+
+    `how` says which of them. Assert that no rank changes its parameter. Return the error that the calling rank gets.
+    """
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1, clip_norm=1.0)
@@ -368,7 +411,10 @@ def one_rank_is_wrong(rank: int, size: int, how: str) -> str:
 
 
 def found_inf(rank: int, size: int) -> None:
-    """Set `found_inf` on rank 1, as GradScaler does. No rank may step."""
+    """Set `found_inf` to 1 on rank 1, as torch's GradScaler does. No rank may change its parameter.
+
+    If `found_inf` is 0 on all ranks, the parameter must change.
+    """
     mesh = init_device_mesh("cpu", (size,))
     p = parameter(numbers((4, 2), 1), mesh, [Shard(0)])
     optimizer = ft.AdamW([p], lr=0.1)
@@ -383,7 +429,10 @@ def found_inf(rank: int, size: int) -> None:
 
 
 def groups_by_hand(rank: int, size: int) -> list[float | None]:
-    """Compare the norm over a `process_group` with the exact norm. If ranks have copies, the step must be refused."""
+    """Compare the gradient norm over a `process_group` with the exact norm. Return the norm of the last step.
+
+    If all ranks have the same gradient, the step must be refused, unless it gets the norm as the argument `grad_norm`.
+    """
     p = torch.nn.Parameter(torch.zeros(4))
     p.grad = numbers((4,), 30 + rank)
     optimizer = ft.SGD([p], lr=1.0, clip_norm=1e-3, process_group=dist.group.WORLD)

@@ -1,4 +1,7 @@
-"""Helpers of tests in which arrays, groups or states change during a step. Each case runs in a separate process."""
+"""Helpers for tests that change arrays, parameter groups or states during a step.
+
+Each case of these tests runs in a separate process, because a fault may crash the process.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError)
 
 
 def survives(case: Callable[[], object]) -> bool:
-    """Return True if a case ends in a separate process without an exception or a signal."""
+    """Run a case in a separate process. Return True if it ends without an exception or a signal."""
 
     def act() -> bool:
         try:
@@ -29,13 +32,13 @@ def survives(case: Callable[[], object]) -> bool:
 def right_or_refused(step: Callable[[], Any], *words: str) -> bool:
     """Return True if the step succeeds, and False if it is refused.
 
-    The error message must contain the name of the optimizer and all words.
+    The error message must contain the name of the optimizer (Adam or SGD) and all `words`.
     """
     try:
         step()
     except REFUSALS as error:
         text = str(error)
-        assert any(name in text for name in ("Adam", "SGD")), f"not an error of ours: {error!r}"
+        assert any(name in text for name in ("Adam", "SGD")), f"not an error message of fusedstep: {error!r}"
         assert all(word in text for word in words), text
         return False
     return True

@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Quadratic:
-    """The function ``t A t / 2 + b t`` and its gradient, where A is symmetric and has the given eigenvalues."""
+    """The function ``t A t / 2 + b t`` of a vector t, and its gradient. A is symmetric with the given eigenvalues."""
 
     def __init__(self, eigenvalues: Any, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -25,6 +25,7 @@ class Quadratic:
 
 
 def network(dtype: Any = np.float64, *extra: nn.Layer) -> tuple[nn.Sequential, Array, Array]:
+    """Return a network of two linear layers, 10 random inputs and their 10 random labels."""
     rng = np.random.default_rng(4)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *extra, nn.Linear(4, 3), dtype=dtype, rng=1)
     return model, rng.standard_normal((10, 3)), rng.integers(0, 3, 10)

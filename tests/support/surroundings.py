@@ -25,7 +25,7 @@ C = ctypes.CDLL(None)
 
 
 def denormals() -> tuple[bool, float, float]:
-    """Return results with denormals, which show whether the CPU replaces denormals by zero."""
+    """Compute with denormals. The results show whether the CPU replaces denormals by zero."""
     return sys.float_info.min / 2 != 0, float(np.float32(1e-38) / np.float32(8)), float(np.float32(1e-45))
 
 
@@ -70,12 +70,12 @@ LOOKS: dict[str, Callable[[], Any]] = {
 
 
 def snapshot() -> dict[str, str]:
-    """Return the text of all settings."""
+    """Return the present values of all settings as texts, by the names in `LOOKS`."""
     return {name: repr(look()) for name, look in LOOKS.items()}
 
 
 def compare(before: dict[str, str], what: str) -> None:
-    """Assert that no setting has changed since the snapshot `before`."""
+    """Assert that no setting has changed since the snapshot `before`. The error says that `what` changed it."""
     now = snapshot()
     differ = {name: (before[name], now[name]) for name in now if now[name] != before[name]}
     assert not differ, f"{what} changed {differ}"

@@ -1,4 +1,4 @@
-"""Functions for tests/test_torch_sync_batch_norm.py, which run in the processes of a `World`."""
+"""Functions for tests/test_torch_sync_batch_norm.py. They run in each process of a `World` (see worlds.py)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,11 @@ def as_one_batch(
 
 
 def conversions(rank: int, size: int) -> None:
-    """Convert the layers of a model, and run a pass of the converted model under DistributedDataParallel."""
+    """Convert the batch norms of a model with `convert_sync_batchnorm` of torch and of fusedstep.
+
+    Torch's method must refuse a fusedstep layer with relu=True, and must convert one without. Fusedstep's method must
+    convert all batch norms. The model that it returns runs a pass under DistributedDataParallel.
+    """
     model = torch.nn.Sequential(
         torch.nn.Linear(5, 4),
         ft.BatchNorm1d(4, relu=True, momentum=None),
@@ -101,7 +105,7 @@ def conversions(rank: int, size: int) -> None:
 
 
 def refusals(rank: int, size: int) -> None:
-    """Assert that all ranks raise an error for an unsuitable input."""
+    """Assert that all ranks raise an error for each unsuitable input, and that none of these batches is counted."""
     made = ft.SyncBatchNorm(3)
     message = r"input must have at least 2 axes, with 3 channels in the second axis; got shape \(2, 4\)"
     with pytest.raises(ValueError, match=message):

@@ -81,7 +81,10 @@ def backward(model: Any, batch: tuple[Any, Any], sign: float = 1.0) -> Any:
 
 
 def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[], None] | None = None) -> list[float]:
-    """Train, and return the losses. If the optimizer has `maximize`, it maximizes the negative loss."""
+    """Take a step for each batch, and return the losses. With maximize=True, the negative loss is maximized.
+
+    `after` is called after each step.
+    """
     losses = []
     sign = -1.0 if opt.param_groups[0].get("maximize") else 1.0
     for batch in data:
@@ -94,7 +97,10 @@ def train(model: Any, opt: Any, data: list[tuple[Any, Any]], after: Callable[[],
 
 
 def pair(name: str, options: Options, dtype: Any = None, **more: Any) -> tuple[Any, Any, Any, Any]:
-    """Return (network, our optimizer for it, copy of the network, torch's optimizer for the copy)."""
+    """Return (network, our optimizer for it, copy of the network, torch's optimizer for the copy).
+
+    Only our optimizer gets the options `more`.
+    """
     mine = network(dtype)
     other = copy.deepcopy(mine)
     return mine, ours(name)(mine.parameters(), **options, **more), other, theirs(name)(other.parameters(), **options)

@@ -1,4 +1,7 @@
-"""Processes of torch.distributed for tests. They run many functions, because a new process must import torch again."""
+"""Processes of torch.distributed for tests.
+
+Each process is kept and runs many functions, because every new process needs time to import torch.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE = 300.0  # limit for one function, in seconds; it is long, because a busy machine may stop processes
+PATIENCE = 300.0  # limit for one function, in seconds; it is long, because processes may be slow on a busy machine
 COLLECTIVE = datetime.timedelta(seconds=120)  # limit for one collective operation
 
 
 class World:
-    """A group of processes with the backend gloo. Each process is one rank, and runs the functions that `run` gets."""
+    """A group of processes with the backend gloo. Each process is one rank. `run` calls a function in all of them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -95,7 +98,7 @@ _worlds: dict[int, World] = {}
 
 
 def world_of(size: int) -> World:
-    """Return a world with this number of processes. Make it if it does not exist, or if a process has ended."""
+    """Return the world with this number of processes. If there is none, or one of its processes has ended, make it."""
     if size not in _worlds or not _worlds[size].alive:
         _worlds[size] = World(size)
     return _worlds[size]

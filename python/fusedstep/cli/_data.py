@@ -107,8 +107,8 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
     return from_frame(path.name, read(path, target), target, asked)
 
 
-def find_file(source: str) -> Path:
-    """Return the path of a data file.
+def find_file(source: str, argument: str = "--data") -> Path:
+    """Return the path of a data file. `argument` is the name of the command's argument, for error messages.
 
     Raises
     ------
@@ -118,12 +118,13 @@ def find_file(source: str) -> Path:
     path = Path(source)
     if not path.name.lower().endswith((*SUFFIXES, ".npz")):
         raise UsageError(
-            f"--data must be {', '.join(BUNDLED)}, or a file ({', '.join(SUFFIXES)}, .npz); got {source!r}"
+            f"{argument} must be {', '.join(BUNDLED)}, or a file ({', '.join(SUFFIXES)}, .npz); got {source!r}"
         )
     if not path.exists():
-        raise UsageError(f"--data: no such file: {path}")
+        raise UsageError(f"{argument}: no such file: {path}")
     if not path.is_file():
-        raise UsageError(f"--data must be a file; got the {'directory' if path.is_dir() else 'device or pipe'} {path}")
+        got = f"the {'directory' if path.is_dir() else 'device or pipe'} {path}"
+        raise UsageError(f"{argument} must be a file; got {got}")
     return path
 
 

@@ -63,7 +63,7 @@ def load_rows(model: nn.TrainedModel, source: str, with_target: bool) -> Rows:
     if source in BUNDLED:
         table = load_table(source, None)
         return _array(model, table.name, table.X, table.y)
-    path = find_file(source)
+    path = find_file(source, "DATA")
     if path.suffix.lower() == ".npz":
         table = read_npz(path)
         return _array(model, table.name, table.X, table.y)
