@@ -11,8 +11,9 @@ from pathlib import Path
 
 COMMANDS = ("all", "report", "compare", "instructions")
 EPILOG = """
-Without a command, all suites run, and the results are written to results.json. The commands "report" and "compare" read
-this file. "python -m bench all --help" lists the options of a run (--quick, --only PATTERN, ...).
+Without a command, all suites run, and the results are written to results.json. The command "report" makes tables and
+pictures from such a file. The command "compare" compares two such files. "python -m bench all --help" lists the options
+of a run (--quick, --only PATTERN, ...).
 """
 
 
@@ -32,13 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
         add_options(command, None)
     report = commands.add_parser("report", help="write the tables and pictures of README and the docs")
     report.add_argument("results", type=Path, nargs="?", help="the file of a run (default: the stored results)")
-    report.add_argument("--disturbed", action="store_true", help="accept results of a disturbed machine, with a note")
+    report.add_argument("--disturbed", action="store_true", help="accept results that other processes disturbed")
     report.set_defaults(run=run_report)
-    compare = commands.add_parser("compare", help="compare two runs; the exit status is 1 if a case is slower")
-    compare.add_argument("old", type=Path)
-    compare.add_argument("new", type=Path)
+    compare = commands.add_parser("compare", help="compare two runs; the exit status is 1 if the new run is slower")
+    compare.add_argument("old", type=Path, help="the file of the old run")
+    compare.add_argument("new", type=Path, help="the file of the new run")
     compare.add_argument(
-        "--tolerance", type=float, default=0.2, metavar="X", help="the change that is allowed (%(default)s)"
+        "--tolerance", type=float, default=0.2, metavar="X", help="allowed relative change of a time (%(default)s)"
     )
     compare.set_defaults(run=run_compare)
     instructions = commands.add_parser("instructions", help="count the instructions of small steps, with valgrind")
@@ -51,16 +52,20 @@ def add_options(parser: argparse.ArgumentParser, file: Path | None) -> None:
     option = parser.add_argument
     option("--quick", action="store_true", help="run a few cases in less than a minute, with wide intervals")
     option("--only", metavar="PATTERN", help="run cases whose name contains or matches PATTERN, such as 'adam/*'")
-    option("--isa", metavar="LEVEL", help="instruction set: v2, v3 or v4 (default: the best; for layers, also v3)")
+    option("--isa", metavar="LEVEL", help="instruction set: v2, v3 or v4 (default: the best; layers: v4 and v3)")
     option("--threads", type=int, metavar="N", help="threads of every library (default: as many as fusedstep uses)")
-    option("--memory", type=float, metavar="GIB", help="memory for the arrays of a case (default: half of the free)")
+    option("--memory", type=float, metavar="GIB", help="memory for a case's arrays (default: half of the free memory)")
     option("--minutes", type=float, metavar="M", help="time for all cases together (default: 9.5, with --quick 0.8)")
     text = "write all results, and facts about the machine, to FILE" + (" (%(default)s)" if file else "")
     option("--json", type=Path, metavar="FILE", default=file, help=text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Return 1 if a result is wrong or slower, and 0 otherwise. A wrong command line exits with 2."""
+    """Run the command, and return its exit status.
+
+    The status is 1 if a result is wrong, a time is missing, a new run is slower, or a step needs too many instructions.
+    Otherwise it is 0. If the command line is wrong, the process exits with the status 2.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     # With this variable, torch uses huge pages, as NumPy always does. torch reads the variable when it is imported.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -19,10 +19,11 @@ Key = tuple[str, str, str]  # suite, case, implementation
 
 
 def verdict(old: Ratio, new: Ratio, tolerance: float) -> str:
-    """Return "SLOWER" or "faster" if the whole interval of new / old is beyond the tolerance, and "" otherwise.
+    """Compare the ratio of an old run with the same ratio of a new run.
 
-    `old` and `new` are the ratios of fusedstep's time to the time of the yardstick. The interval of new / old is
-    computed from the intervals of `old` and `new`, because the errors of two runs are independent.
+    `old` and `new` are fusedstep's time / the yardstick's time, each with its 95% interval. The interval of new / old
+    is computed from these two intervals, because the errors of two runs are independent. Return "SLOWER" if the whole
+    interval of new / old is above 1 + tolerance, "faster" if it is below 1 / (1 + tolerance), and "" otherwise.
     """
     change = new[0] / old[0]
     least = change * math.exp(-math.hypot(math.log(new[0] / new[1]), math.log(old[2] / old[0])))
@@ -39,7 +40,10 @@ def ours(document: Mapping[str, Any]) -> dict[Key, records.Record]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> list[tuple[Key, str, str, str]]:
-    """Return (key, old ratio, new ratio, verdict) for every result of fusedstep that is in both runs."""
+    """Return (key, old ratio, new ratio, verdict) for every result of fusedstep that is in both runs.
+
+    The ratios are texts: fusedstep's time / the yardstick's time. Results without an old ratio are left out.
+    """
     before, after, rows = ours(old), ours(new), []
     for key, was in before.items():
         now = after.get(key)
@@ -54,7 +58,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) ->
 
 
 def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
-    """Print the changes. Return 1 if a case became slower, and 0 otherwise.
+    """Print the results that became slower or faster. Return 1 if a result became slower, and 0 otherwise.
 
     Raises
     ------
@@ -79,5 +83,6 @@ def compare_files(old_path: Path, new_path: Path, tolerance: float) -> int:
         report.print_table("Changes", header, [(*key, was, now, word) for key, was, now, word in changed])
     slower = sum(word.startswith("SLOWER") for *_, word in rows)
     faster = sum(word == "faster" for *_, word in rows)
-    print(f"Of {len(rows)} results, {slower} slower, {faster} faster, by more than the intervals and {tolerance:.0%}")
+    print(f"Of {len(rows)} results, {slower} became slower and {faster} became faster by more than the tolerance.")
+    print(f"The tolerance is {tolerance:.0%}, and the whole 95% interval of a change must be beyond it.")
     return int(slower > 0)

@@ -74,7 +74,11 @@ def layers() -> dict[str, Workload]:
 
 
 def workloads() -> dict[str, Workload]:
-    """Return the workloads: every optimizer on 8,192 elements, clipping and averages, the layers, a training step."""
+    """Return the workloads.
+
+    The workloads are a step of every element-wise optimizer on 8,192 elements, steps of Adam and AdamW with 100
+    parameters or more options, the layers, and a training step of a small network.
+    """
     every = {f"{rule}/8192": stepper(rule, [8192]) for rule, cls in fs.optim.registry.items() if cls.element_wise}
     full = {"clip_norm": 1.0, "zero_grads": True}
     every["Adam/100x64"] = stepper("Adam", [64] * 100)
@@ -106,13 +110,13 @@ def tool(*names: str) -> str:
     for name in names:
         if found := shutil.which(name):
             return found
-    raise ValueError(f"instructions needs {names[0]}; install it with: apt-get install valgrind gcc")
+    raise ValueError(f"the command instructions needs {names[0]}; install it with: apt-get install valgrind gcc")
 
 
 def succeed(command: list[str], environment: dict[str, str] | None = None, text: str | None = None) -> None:
     done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"{Path(command[0]).name} must succeed; it printed {done.stderr[-2000:]}")
+        raise ValueError(f"{Path(command[0]).name} must succeed; it failed and printed {done.stderr[-2000:]}")
 
 
 def count() -> dict[str, int]:
@@ -140,24 +144,28 @@ def count() -> dict[str, int]:
 def total_of(dump: Path) -> int:
     found = re.search(r"^(?:summary|totals): (\d+)", dump.read_text(), re.MULTILINE)
     if found is None:
-        raise ValueError(f"valgrind's {dump.name} must have a total; it has none")
+        raise ValueError(f"valgrind's file {dump.name} must contain the number of instructions; it contains none")
     return int(found[1])
 
 
 def judge(counted: dict[str, int], ceilings: dict[str, int]) -> list[tuple[str, str, str, str]]:
-    """Return rows of (workload, instructions, ceiling, verdict). The verdict is empty if the count is low enough."""
+    """Return rows of (workload, instructions, ceiling, verdict).
+
+    A ceiling is the largest allowed number of instructions. If the number is allowed, the verdict is empty.
+    """
     rows = []
     for name, instructions in counted.items():
         ceiling = ceilings.get(name)
-        word = "no ceiling: --update" if ceiling is None else "TOO MANY" if instructions > ceiling else ""
+        word = "no ceiling: use --update" if ceiling is None else "TOO MANY" if instructions > ceiling else ""
         rows.append((name, f"{instructions:,}", "-" if ceiling is None else f"{ceiling:,}", word))
     return rows
 
 
 def check(update: bool) -> int:
-    """Print the counts. Return 1 if a count is above its ceiling, and 0 otherwise.
+    """Count the instructions of all workloads, and print the counts.
 
-    With `update`, first store new ceilings, which are 10% above the counts.
+    If `update` is True, store new ceilings, which are 10% above the counts. Return 1 if a count is above its ceiling or
+    has no ceiling, and 0 otherwise.
     """
     counted = count()
     if update:
@@ -165,5 +173,5 @@ def check(update: bool) -> int:
         CEILINGS.write_text(json.dumps(ceilings, indent=1) + "\n")
     rows = judge(counted, json.loads(CEILINGS.read_text()))
     header = ("workload", "instructions per step", "ceiling", "")
-    report.print_rows(f"Instructions, {ISA}, one thread", header, rows)
+    report.print_rows(f"Instructions with the instruction set {ISA} and one thread", header, rows)
     return int(any(word for *_, word in rows))

@@ -1,6 +1,7 @@
-"""Compare our Muon with torch's Muon on the matrices of two models: ``python -m bench.muon``.
+"""Compare the time of our Muon with the time of torch's Muon: ``python -m bench.muon``.
 
-The comparison is made twice. First, both optimizers compute the matrix products in float32, then both in bfloat16.
+The parameters are the matrices of two models. The comparison is made twice: first, both optimizers compute the matrix
+products in float32, and then in bfloat16.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ ROUNDS = 4
 
 
 def matrices(shapes: Any) -> list[tuple[int, int]]:
-    """Return the different shapes of the hidden matrices. Convolution kernels are flattened, embeddings left out."""
+    """Return the different shapes of a model's weight matrices, sorted.
+
+    A convolution kernel is flattened to a matrix. Matrices with a side of 30,000 or more are left out, because they are
+    embeddings.
+    """
     flat = {(shape[0], int(np.prod(shape[1:]))) for shape in shapes if len(shape) > 1}
     return sorted(shape for shape in flat if max(shape) < 30_000)
 
@@ -43,6 +48,7 @@ def main() -> None:
                 p.grad = torch.randn(p.shape)
                 q.grad = p.grad.clone()
             ours, theirs = fusedstep.torch.Muon(mine, ns_dtype=dtype), torch.optim.Muon(other)
+            # torch's Muon calls Tensor.bfloat16 before its products. For float32, this method is replaced.
             setattr(torch.Tensor, "bfloat16", shipped if dtype == torch.bfloat16 else lambda x: float32(x).clone())  # noqa: B010
             try:
                 pairs = [(seconds(ours.step), seconds(theirs.step)) for _ in range(ROUNDS + 1)][1:]
@@ -53,7 +59,7 @@ def main() -> None:
             far = max(float((p - q).detach().abs().max()) for p, q in zip(mine, other, strict=True))
             print(
                 f"{name} {dtype}: ours {1e3 * np.median(a):.0f} ms, torch {1e3 * np.median(b):.0f} ms, "
-                f"torch / ours {ratio:.2f} ({low:.2f} to {high:.2f}), largest difference {far:.1e}"
+                f"torch / ours {ratio:.2f} ({low:.2f} to {high:.2f}), largest difference of a parameter {far:.1e}"
             )
 
 

@@ -22,13 +22,15 @@ READING = """## How to read the tables below
 
 A case is one task with one size of data, for example a step of Adam for one tensor of 250,000 elements. A suite is a
 group of cases. Each suite has a section, and each case has a table. The text above a table describes the case and names
-the yardstick, if there is one. The instruction set and the number of threads are as given at the head of this page,
-if a name does not say otherwise.
+the yardstick, if there is one. A yardstick is simple code that does comparable work. The instruction set and the number
+of threads are as given at the head of this page, if a name does not say otherwise.
 
 - **time** is the median time of one step or one call.
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
-- **time / yardstick** and **time / time of fusedstep** are ratios with their 95% intervals. The words after the second
-  ratio say whether fusedstep is faster, slower or equal within the interval.
+- **time / yardstick** is the time of the line divided by the time of the yardstick, with its 95% interval.
+- **time / time of fusedstep** is the time of the line divided by the time of fusedstep, with its 95% interval. The
+  words after the interval say whether fusedstep is faster or slower. If the interval contains 1, they say that
+  fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
@@ -54,8 +56,8 @@ if a name does not say otherwise.
 - **accuracy/** in the name of a case means that a whole cross-validation is timed. This page does not show the
   accuracies.
 - **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
-- **ready after** is the time until the end of the first step, including compilation. It is given for libraries that
-  compile while the program runs."""
+- **ready after** is the time from the creation of the optimizer to the end of its first step, including compilation. It
+  is given for libraries that compile while the program runs."""
 
 SHORT = (
     "**In short.** The brackets contain the 95% intervals of the ratios. If an interval contains 1, the two libraries "
@@ -121,7 +123,7 @@ def takeaway(lines: Sequence[Record]) -> str:
 
 
 def taken(case: Mapping[str, Any]) -> str:
-    """Return a note on the CPU time that other processes used during a case, if it was long."""
+    """Return a note on the CPUs that other processes used during a case, or "" if the case was not disturbed."""
     load = case.get("load") or {}
     return f"; other processes took {load['others'] + load['stolen']:.2f} CPUs" if load.get("disturbed") else ""
 

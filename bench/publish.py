@@ -20,14 +20,15 @@ BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- bench:
 
 
 def publish(path: Path | None, disturbed: bool = False) -> int:
-    """Write all tables, pages and pictures. With a path, use the results in this file, and store them in KEPT.
+    """Write all tables, pages and pictures.
 
-    Without a path, use the results that are already stored in KEPT.
+    If `path` is given, use the results in this file, and store them in KEPT. Otherwise use the results that are already
+    stored in KEPT.
 
     Raises
     ------
     ValueError
-        If the file contains no results, or if the machine was disturbed and `disturbed` is False.
+        If the file at `path` contains no results. If other processes disturbed its run, and `disturbed` is False.
     """
     document = records.read(KEPT) if path is None else records.reduce(records.read(path))
     if path is not None and not disturbed:
@@ -55,18 +56,18 @@ def publish(path: Path | None, disturbed: bool = False) -> int:
 
 def refuse_disturbed(path: Path, document: Mapping[str, Any]) -> None:
     """Raise an error if the machine was disturbed during the run. The error gives the reasons."""
-    reasons = document["machine"].get("state", {}).get("disturbed", ["it has no record of that"])
+    reasons = document["machine"].get("state", {}).get("disturbed", ["a file without the state of the machine"])
     if reasons:
         raise ValueError(
-            f"{path} must be of a quiet machine; got: {'; '.join(reasons)}. Nothing was written. Run again when the "
-            "machine is quiet. With --disturbed, the results are published, and the tables give the reasons"
+            f"{path} must be measured on a quiet machine; got: {'; '.join(reasons)}. Nothing was written. Run again "
+            "when the machine is quiet. With --disturbed, the results are published, and the tables give the reasons"
         )
 
 
 def with_block(text: str, block: str) -> str:
-    """Return the text with the block between the two markers."""
+    """Return `text` with `block` between the markers BEGIN and END, instead of what was between them."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md and docs/torch.md must have the markers {BEGIN} and {END}")
+        raise ValueError(f"README.md and docs/torch.md must have the markers {BEGIN} and {END}; a marker is missing")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"

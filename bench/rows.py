@@ -1,8 +1,8 @@
 """Compare our SparseAdam with torch's SparseAdam on a large embedding: ``python -m bench.rows [--quick]``.
 
 The embedding is a table of weights, with one row for each index. Each step changes some of the rows. The two optimizers
-step the same table and the same moments, one after the other. The table and the moments need 7.7 GB for 10 million rows
-of 64 float32 numbers, or 77 MB with --quick.
+update the same table and the same moments, one after the other. The table and the moments need 7.7 GB for 10 million
+rows of 64 float32 numbers, or 77 MB with --quick.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def optimizers(rows: int) -> tuple[Any, Any, Any]:
     table = torch.nn.Parameter(torch.ones(rows, WIDTH))
     moments = [
         torch.full((rows, WIDTH), value) for value in (0.0, 1e-3)
-    ]  # filled with numbers, so that the system has given all pages of memory before the first step
+    ]  # filled with numbers, so that the operating system has given all memory before the first step
     made = fusedstep.torch.SparseAdam([table], lr=1e-3), torch.optim.SparseAdam([table], lr=1e-3)
     for optimizer, step in zip(made, (torch.tensor(1.0), 1), strict=True):
         optimizer.state[table] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
@@ -48,7 +48,10 @@ def optimizers(rows: int) -> tuple[Any, Any, Any]:
 
 
 def largest_difference(table: Any, ours: Any, theirs: Any, gradient: Any) -> float:
-    """Do our step and torch's step, starting with the same numbers. Return the largest difference of the results."""
+    """Do our step and torch's step, starting with the same numbers.
+
+    Return the largest absolute difference between the two results, in the table and in the moments.
+    """
     rows = gradient._indices()[0].unique()
     tensors = [table.detach(), *(ours.state[table][name] for name in ("exp_avg", "exp_avg_sq"))]
     before, results = [t[rows] for t in tensors], []
@@ -79,16 +82,17 @@ def main() -> None:
     samples = []
     for k in range(BATCHES * ROUNDS):
         times = []
-        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):  # different rows, so that no rows are in the cache
+        # The optimizers get different gradients, so that our step does not leave the rows of torch's step in the cache.
+        for optimizer, own in ((ours, 0), (theirs, BATCHES // 2)):
             table.grad = given[(k + own) % BATCHES]
             times.append(seconds(optimizer.step))
         samples.append(times)
     a, b = np.array(samples[BATCHES // 4 :]).T
     ratio, low, high = ratio_interval(b, a)
     print(
-        f"SparseAdam, {rows:,} rows of {WIDTH} float32, {TOUCHED:,} touched, {torch.get_num_threads()} threads: "
+        f"SparseAdam, {rows:,} rows of {WIDTH} float32, {TOUCHED:,} in a gradient, {torch.get_num_threads()} threads: "
         f"ours {1e6 * np.median(a):.0f} us, torch {1e6 * np.median(b):.0f} us, "
-        f"torch / ours {ratio:.2f} ({low:.2f} to {high:.2f}), largest difference {far:.1e}"
+        f"torch / ours {ratio:.2f} ({low:.2f} to {high:.2f}), largest difference of a result {far:.1e}"
     )
 
 

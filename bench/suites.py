@@ -1,4 +1,8 @@
-"""The suites of the repository: the package's suites, the widths (narrow formats), and training in PyTorch."""
+"""The suites (groups of timed cases) of the repository.
+
+They are the suites of the package and training in PyTorch. The suite of optimizer steps also has the cases `widths/*`,
+which time steps with 16-bit and 8-bit formats.
+"""
 
 from __future__ import annotations
 
@@ -51,4 +55,4 @@ TORCH = Suite(
     budget_s=4.0,
 )
 
-SUITES = (OPTIM, *SHIPPED[1:-1], TORCH, SHIPPED[-1])  # scaling comes last, because it may be left out
+SUITES = (OPTIM, *SHIPPED[1:-1], TORCH, SHIPPED[-1])  # scaling is last: if time is short, it may be left out

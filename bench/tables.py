@@ -12,7 +12,7 @@ from fusedstep._bench.records import Record
 from fusedstep._bench.rows import Row, columns_of, fastest, rows_of
 from fusedstep._bench.verdicts import count, said
 
-# Rows of the first table of docs/benchmarks.md and of the picture: (name of the row, name of the case).
+# Rows of the first table of docs/benchmarks.md and of the picture "speedup": (name of the row, name of the case).
 ROWS = (
     ("Adam, one tensor of 50M", "adam/50M"),
     ("Adam, one tensor of 250,000", "adam/250k"),
@@ -45,7 +45,8 @@ SHORT = (
 NAMES = {"v4": "v4 (AVX-512)", "v3": "v3 (AVX2)"}
 NOT_IN_README = ("ml_dtypes", "deepspeed", "bitsandbytes", "torchao")  # packages without a column in README's table
 
-# Reasons why another library is faster: (pattern of cases, pattern of libraries, reason). The first match is used.
+# Reasons why another library is faster than fusedstep, whose training steps use the matrix products of OpenBLAS:
+# (pattern of cases, pattern of libraries, reason). The first match is used.
 REASONS = (
     (
         "digits/64-64",
@@ -53,8 +54,8 @@ REASONS = (
         "JAX compiles the whole training step into one program. With fusedstep, a training step is about twenty calls "
         "from Python, and each call takes one or two microseconds",
     ),
-    ("digits/1024-1024", "jax*", "Two threads speed up the products of JAX more than the products of OpenBLAS"),
-    ("digits/256-256, 200 rows", "jax*", "Two threads speed up the products of JAX more than the products of OpenBLAS"),
+    ("digits/1024-1024", "jax*", "Two threads speed up JAX's matrix products more than OpenBLAS's"),
+    ("digits/256-256, 200 rows", "jax*", "Two threads speed up JAX's matrix products more than OpenBLAS's"),
     ("size/1e2", "*", "The call from Python takes nearly all of the time, because fusedstep checks every array"),
     (
         "bn*16",
@@ -114,7 +115,7 @@ def torch_block(document: Mapping[str, Any]) -> str:
             (f"{case}: {next(iter(of_case.values())).what}", time, *(cell(of_case.get(name)) for name in names))
         )
     busy = report.warning(document["machine"])
-    return "\n".join([*([busy, ""] if busy else []), *table(("float32", "fusedstep", *names), rows)])
+    return "\n".join([*([busy, ""] if busy else []), *table(("task (float32)", "fusedstep", *names), rows)])
 
 
 def table_row(label: str, lines: Sequence[Record], columns: Sequence[tuple[str, str]]) -> tuple[str, ...] | None:

@@ -85,7 +85,7 @@ def test_results_of_a_disturbed_machine_are_refused_before_anything_is_written(
     with pytest.raises(SystemExit, match="2"):
         command.main(["report", *files(pages, disturbed("other processes took 1.30 CPUs", "the cores differ"))])
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "0.json must be of a quiet machine; got: other processes took 1.30 CPUs; the cores differ." in error
+    assert "0.json must be measured on a quiet machine; got: other processes took 1.30 CPUs; the cores differ." in error
     assert {file.name: file.read_text() for file in pages.iterdir() if file.name != "0.json"} == before
 
 
@@ -94,7 +94,7 @@ def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsy
     del old["machine"]["state"]
     with pytest.raises(SystemExit, match="2"):
         command.main(["report", *files(pages, old)])
-    assert "it has no record of that" in capsys.readouterr().err.splitlines()[-1]
+    assert "got: a file without the state of the machine" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_with_the_option_disturbed_results_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -> None:

@@ -29,7 +29,11 @@ def test_results_are_stored_without_samples_and_with_four_digits() -> None:
 
 @pytest.mark.parametrize(
     ("new", "status", "text"),
-    [(1.02, 0, "0 slower, 0 faster"), (1.3, 1, "1 slower, 0 faster"), (0.7, 0, "0 slower, 1 faster")],
+    [
+        (1.02, 0, "0 became slower and 0 became faster"),
+        (1.3, 1, "1 became slower and 0 became faster"),
+        (0.7, 0, "0 became slower and 1 became faster"),
+    ],
 )
 def test_command_compare_reports_only_changes_that_are_larger_than_the_intervals(
     new: float, status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -125,7 +129,7 @@ def test_more_instructions_than_the_ceiling_are_reported() -> None:
     exact = dict(ceilings)
     assert not any(word for *_, word in instructions.judge(exact, ceilings))
     more = exact | {"Adam/8192": ceilings["Adam/8192"] + 1, "New/8192": 1}
-    assert [word for *_, word in instructions.judge(more, ceilings) if word] == ["TOO MANY", "no ceiling: --update"]
+    assert [word for *_, word in instructions.judge(more, ceilings) if word] == ["TOO MANY", "no ceiling: use --update"]
 
 
 def test_every_workload_has_a_ceiling_and_runs() -> None:

@@ -84,7 +84,10 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-330, 0.0)])
 def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
-    """With `dampening=1`, the gradient has the weight 0. With `momentum=1e-300`, float32 momentum has the weight 0."""
+    """With `dampening=1`, the gradient has the weight 0.
+
+    With `momentum=1e-300`, the old momentum has the weight 0 in float32.
+    """
     if momentum == 0:  # Python rounds 1e-330 to 0
         momentum = 1e-300  # not 0 in float64, but 0 in float32
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)

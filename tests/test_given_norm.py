@@ -115,7 +115,7 @@ def test_a_non_finite_grad_norm_skips_the_step_if_skip_nonfinite_is_true(norm: f
 def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: Any) -> None:
     """If `grad_norm` is given, `skip_nonfinite` checks only this norm.
 
-    Without `grad_norm`, the same gradients, one of which contains a nan, are skipped.
+    Without `grad_norm`, the step with the same gradients is skipped, because one of them contains a nan.
     """
     one, grads = steps(), numbers(1)
     grads[1][5] = np.nan

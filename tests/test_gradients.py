@@ -61,7 +61,7 @@ WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the fir
 
 
 def test_every_layer_that_can_be_saved_is_in_the_gradient_check() -> None:
-    """At least four losses are in it. Each loss names the kinds of targets that it accepts in `takes`."""
+    """The check includes at least four losses. `takes` of each loss names the kinds of targets that it accepts."""
     assert set(nn._layer.LAYERS.values()) <= set(LAYERS)
     assert len(LOSSES) >= 4 and all(kind.takes for kind in LOSSES)
 

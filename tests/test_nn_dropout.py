@@ -17,11 +17,12 @@ from fusedstep import nn
 from support.slopes import assert_same_gradient, differences
 
 N, WIDTH, OUT = 6, 5, 4
+# Where the dropout layer is: the layers of a model before its last Linear layer.
 BLOCKS: dict[str, Callable[[], list[nn.Layer]]] = {
     "first": lambda: [nn.Dropout(0.3)],
     "vanilla": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.3, "vanilla")],
     "after a tanh": lambda: [nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Dropout(0.3)],
-    "before an activation in place": lambda: [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), nn.Dropout(0.5), nn.Tanh()],
+    "before an in-place activation": lambda: [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), nn.Dropout(0.5), nn.Tanh()],
     "two in sequence": lambda: [nn.Linear(WIDTH, WIDTH), nn.Dropout(0.2), nn.Dropout(0.2), nn.ReLU()],
     "with batch norm": lambda: [nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True), nn.Dropout(0.3)],
     "in a residual": lambda: [nn.Residual(nn.Dropout(0.3), nn.Linear(WIDTH, WIDTH), nn.BatchNorm(relu=True))],
@@ -35,7 +36,10 @@ def small_model(block: str, dtype: Any = np.float64) -> nn.Sequential:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_gradient_with_a_fixed_dropout_mask_agrees_with_finite_differences(block: str, training: bool) -> None:
-    """The random stream of the layers is reset before each pass, so that the mask is the same."""
+    """Before each pass, the random streams of the layers are reset, so that the masks are the same.
+
+    The forward and backward passes do not change x.
+    """
     rng = np.random.default_rng(0)
     model, loss = small_model(block), nn.MeanSquaredError()
     x, t = rng.standard_normal((N, WIDTH)), rng.standard_normal((N, OUT))
@@ -56,8 +60,11 @@ def test_gradient_with_a_fixed_dropout_mask_agrees_with_finite_differences(block
         assert_same_gradient(grads[name], differences(value, array))
 
 
-def test_dropout_layer_uses_the_next_stream_of_its_seed_in_each_training_pass() -> None:
-    """The masks of three passes equal those of `fs.dropout`. The layers of a model have different seeds."""
+def test_each_training_pass_of_a_dropout_layer_uses_the_next_random_stream() -> None:
+    """A layer has a seed, and the number of its next random stream. Layers have different seeds.
+
+    The masks of three passes equal those of `fs.dropout` with the same seeds and stream numbers.
+    """
     model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25), rng=0)
     x = np.ones((8, 16), np.float32)
     assert np.array_equal(model.forward(x), x)
@@ -76,7 +83,7 @@ def test_dropout_layer_uses_the_next_stream_of_its_seed_in_each_training_pass() 
 
 @pytest.mark.parametrize("how", ["state_dict", "deepcopy", "file"])
 def test_training_resumed_from_a_copy_equals_uninterrupted_training(how: str, tmp_path: Path) -> None:
-    """The model has dropout and batch norm. It is copied after 10 of 20 steps, as a state dict, an object or a file."""
+    """The model has dropout and batch norm. It is copied after 10 of 20 steps by `state_dict`, `deepcopy` or a file."""
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((20, 16, WIDTH)).astype(np.float32), rng.integers(0, OUT, (20, 16))
     loss = nn.SoftmaxNLL()
@@ -118,6 +125,7 @@ def test_training_resumed_from_a_copy_equals_uninterrupted_training(how: str, tm
 
 
 def test_vanilla_dropout_layer_multiplies_by_the_kept_fraction_in_prediction() -> None:
+    """In training, it only sets elements to 0. The other elements do not change."""
     model = nn.Sequential(nn.Dropout(0.25, mode="vanilla"), rng=0)
     x = np.ones((50, 50), np.float32)
     assert (model.predict(x) == 0.75).all()
@@ -129,15 +137,18 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
     found = model.predict_samples(x, 4000, key=7)
-    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # p / (1 - p) = 1
+    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # times p / (1 - p), which is 1
     np.testing.assert_allclose(found.mean, model.predict(x), atol=5 * np.sqrt(expected.max() / 4000))
     np.testing.assert_allclose(found.variance[:, 0], expected, rtol=0.15)
     assert found.draws == 4000
 
 
 @pytest.mark.parametrize("block", ["after a tanh", "with batch norm", "in a residual"])
-def test_predict_samples_depends_only_on_the_key_and_the_row_number_and_changes_no_state(block: str) -> None:
-    """Row k has the same masks in inputs of different lengths. Equal rows at different places have other masks."""
+def test_masks_of_predict_samples_depend_only_on_the_key_and_the_row_number(block: str) -> None:
+    """A row has the same masks if later rows are removed. Equal rows at different places have different masks.
+
+    `predict_samples` does not change the state of the model.
+    """
     model = small_model(block)
     x = np.random.default_rng(0).standard_normal((1500, WIDTH))
     before, plain = model.state_dict(), model.predict(x)
@@ -155,16 +166,17 @@ def test_predict_samples_depends_only_on_the_key_and_the_row_number_and_changes_
 
 
 def test_dropout_layers_of_one_model_have_independent_masks() -> None:
+    """Each of two layers keeps half of the elements, so both together keep a quarter."""
     two = [nn.Dropout(0.5), nn.Dropout(0.5)]
     in_a_block = nn.Residual(nn.Dropout(0.5), nn.Dropout(0.5), nn.BatchNorm(100, eps=0, affine=False))
-    for layers, rest in ((two, 0), ([in_a_block], 1)):
+    for layers, rest in ((two, 0), ([in_a_block], 1)):  # `rest` is the output for an element that is not kept
         model = nn.Sequential(*layers, dtype=np.float64, rng=0)
         kept = model.predict_samples(np.ones((100, 100)), 1, transform=lambda y, r=rest: np.sign(y - r)).mean.mean()
         assert 0.23 < kept < 0.27
 
 
 def test_predict_samples_draws_one_mask_for_an_input_of_several_passes() -> None:
-    """The input has more rows than the model processes in one pass."""
+    """The model processes the 2,500 rows in several passes. The mask equals that of one call of `fs.dropout`."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
     assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))

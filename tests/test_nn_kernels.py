@@ -1,4 +1,4 @@
-"""The kernels of ReLU with a bias and of the softmax loss have the bits of their NumPy references, and are accurate."""
+"""The kernels of ReLU and of the softmax loss give the same bits as NumPy references, and accurate results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def exponential(x: Array) -> Array:
 def total(p: Array) -> Array:
     """Return the sum of each row, added in the order of the kernels.
 
-    If a row has 32 or more elements, 16 lanes each add up every 16th element. Then the lanes and the rest are added.
+    A row of n >= 32 elements first gives 16 sums, each of every 16th element. To these, the last n % 16 elements are
+    added. Shorter rows are added from the first to the last element.
     """
     n = p.shape[1]
     whole = n // 16 * 16 if n >= 32 else 0
@@ -67,8 +68,11 @@ def softmax_loss(z: Array, labels: Array) -> tuple[Array, Array]:
 
 @every_dtype
 @pytest.mark.parametrize("width", WIDTHS)
-def test_relu_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, width: int) -> None:
-    """The kernel runs in place, with and without a bias. It writes nothing outside the arrays."""
+def test_relu_kernels_have_the_bits_of_the_numpy_reference(dtype: Any, width: int) -> None:
+    """The forward kernel works in place, with and without a bias. The backward kernel writes dx to a separate array.
+
+    Neither kernel writes outside its output array.
+    """
     x, bias = values(5 * width, dtype).reshape(5, width), np.linspace(-1, 1, width).astype(dtype)
     dy = np.arange(1, 5 * width + 1, dtype=dtype).reshape(5, width)
     for machine in machines((1,)):
@@ -98,7 +102,7 @@ def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: t
     for machine in machines((1,)):
         for start in (0, 1):
             (each, around_each), (g, around_g) = guarded(shape[0], dtype, start), guarded(z.size, dtype, start)
-            assert _core.softmax_loss(z, labels, each, g.reshape(shape)) == -1
+            assert _core.softmax_loss(z, labels, each, g.reshape(shape)) == -1  # no label is wrong
             assert_same_bits(each, losses, machine)
             assert_same_bits(g.reshape(shape), gradient, machine)
             assert untouched_around(each, around_each) and untouched_around(g, around_g), machine
@@ -106,7 +110,10 @@ def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: t
 
 @every_dtype
 def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """The NumPy reference, which has the bits of the kernel, is compared with NumPy's exp in long double."""
+    """The NumPy reference, which has the bits of the kernel, is compared with NumPy's exp in long double.
+
+    The results for -inf, -1e30 and 0 are exact.
+    """
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
@@ -116,14 +123,15 @@ def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any
 
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad: float) -> None:
+def test_nan_or_inf_in_a_softmax_row_gives_nan_only_in_this_row(dtype: Any, bad: float) -> None:
+    """In contrast, -inf means that the class has probability 0. Then all results are finite."""
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
     z[1, 35] = bad
     losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)
     _core.softmax_loss(z, labels, losses, gradient)
     assert np.isnan(losses[1]) and np.isnan(gradient[1]).all()
     assert np.isfinite(losses[[0, 2]]).all() and np.isfinite(gradient[[0, 2]]).all()
-    z[1, 35] = -np.inf  # class 35, which is not the label of this row, has probability 0
+    z[1, 35] = -np.inf  # class 35 is not the label of this row
     _core.softmax_loss(z, labels, losses, gradient)
     assert gradient[1, 35] == 0
     assert np.isfinite(losses).all()
@@ -131,6 +139,7 @@ def test_softmax_row_with_nan_or_inf_does_not_change_other_rows(dtype: Any, bad:
 
 
 def test_softmax_kernel_finds_a_wrong_label_before_it_writes() -> None:
+    """The kernel returns the number of the row, and does not change the output arrays."""
     for bad in (-1, 4, 2**62, -(2**63)):
         losses, gradient = np.full(3, 7.0), np.full((3, 4), 7.0)
         assert _core.softmax_loss(np.zeros((3, 4)), np.array([0, 3, bad]), losses, gradient) == 2
@@ -166,7 +175,7 @@ def test_kernels_refuse_wrong_arguments_before_writing(call: Callable[[], object
     assert (x == 1).all() and (y == 1).all()
 
 
-def test_relu_accepts_empty_arrays_and_scalars() -> None:
+def test_relu_accepts_empty_and_zero_dimensional_arrays() -> None:
     for shape in ((0, 4), (4, 0), (0,)):
         empty = np.empty(shape)
         _core.relu(empty, None, empty)
@@ -180,7 +189,7 @@ def test_relu_accepts_empty_arrays_and_scalars() -> None:
 def test_relu_that_adds_the_bias_of_linear_gives_the_bits_of_separate_layers(dtype: Any) -> None:
     """In a Sequential, a ReLU after a Linear adds the bias of the Linear.
 
-    The outputs and gradients have the bits of calls of the single layers.
+    Outputs and gradients have the same bits as if each layer is called by itself.
     """
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(9, 17), nn.ReLU(), nn.Linear(17, 5), dtype=dtype, rng=0)

@@ -1,4 +1,4 @@
-"""Losses agree with torch, are accurate for extreme inputs, and refuse wrong arguments. `test_nn` checks gradients."""
+"""Losses agree with torch, are accurate for extreme inputs, and refuse wrong arguments."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fusedstep.nn.losses import classes, elementwise
 N, OUT = 6, 4
 
 
-def test_losses_and_their_gradients_equal_those_of_torch(torch: Any) -> None:
-    """The inputs are float64."""
+def test_losses_and_their_gradients_agree_with_those_of_torch(torch: Any) -> None:
+    """The inputs are float64, and the relative tolerance is 1e-12."""
     f, rng = torch.nn.functional, np.random.default_rng(0)
     z = 4 * rng.standard_normal((N, OUT))
     labels, soft = rng.integers(0, OUT, N), rng.dirichlet(np.ones(OUT), N)
@@ -51,6 +51,7 @@ def test_losses_and_sigmoid_of_extreme_logits_are_finite_and_accurate(dtype: Any
     assert y[0, 0] == 1.0
     assert 0 <= y[0, 1] < 1e-37
     assert y[3, 0] == 0.5
+    # In float32, Sigmoid replaces inputs below -87.7 by this number.
     assert y[2, 1] == pytest.approx(math.exp(-89 if dtype == np.float64 else -87.7), rel=0.1)
     assert np.allclose(nn.softmax(z).sum(axis=1), 1)
 
@@ -83,7 +84,7 @@ def test_losses_refuse_targets_of_wrong_shape_dtype_or_range(loss: nn.Loss, targ
 
 
 @pytest.mark.parametrize("outputs", [np.ones(3), np.ones((0, 3)), np.ones((2, 3), int), [[1.0, 2.0]]])
-def test_losses_refuse_outputs_that_are_not_a_float_matrix_with_rows(outputs: Any) -> None:
+def test_losses_refuse_outputs_that_are_not_a_nonempty_float_matrix(outputs: Any) -> None:
     with pytest.raises(ValueError, match=r"SoftmaxNLL: outputs must be float32 or float64 of shape \(n, k\)"):
         nn.SoftmaxNLL()(outputs, np.array([0]))
 

@@ -1,4 +1,4 @@
-"""The memory, copies and state dicts of a Sequential, its refusals, and layers with buffers."""
+"""Memory, copies and state dicts of a Sequential, wrong arguments that it refuses, and layers that a user wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small_model(*hidden: type[nn.Layer], dtype: Any = np.float64, rng: int = 3) 
 
 
 def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -> None:
-    """Each arena is contiguous and begins at a multiple of 64 bytes."""
+    """The arrays `arena` and `grad_arena` are contiguous, and their addresses are multiples of 64 bytes."""
     model = small_model(nn.ReLU, dtype=np.float32)
     for arena, views in ((model.arena, model.params), (model.grad_arena, model.grads)):
         assert arena.flags.c_contiguous and arena.ctypes.data % 64 == 0
@@ -35,7 +35,7 @@ def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -
 
 
 @pytest.mark.thread_unsafe
-def test_second_training_step_allocates_less_than_one_activation() -> None:
+def test_second_training_step_allocates_less_memory_than_the_output_of_one_layer() -> None:
     """The second step reuses the arrays of the first step."""
     rng = np.random.default_rng(0)
     model, loss = small_model(nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, dtype=np.float32), nn.SoftmaxNLL()
@@ -50,12 +50,11 @@ def test_second_training_step_allocates_less_than_one_activation() -> None:
     step()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # One activation has 80 KiB. The loss allocates and frees a few numbers per row.
+    # The output of one hidden layer has 80 KiB. The loss allocates and frees a few numbers per row.
     assert peak < 72 * 1024
 
 
-def test_model_reuses_the_output_array_of_a_batch_size_and_keeps_at_most_eight() -> None:
-    """Each batch size has its own output array in a layer."""
+def test_layers_reuse_the_output_array_of_a_batch_size_and_keep_the_arrays_of_eight_sizes() -> None:
     model = small_model(nn.ReLU)
     big, small = np.ones((N, WIDTH)), np.ones((2, WIDTH))
     first = model.forward(big)
@@ -67,6 +66,7 @@ def test_model_reuses_the_output_array_of_a_batch_size_and_keeps_at_most_eight()
 
 
 def test_predict_accepts_any_number_of_rows_and_returns_a_new_array() -> None:
+    """A list of integers is converted to the dtype of the model."""
     model = small_model(nn.Tanh)
     x = np.random.default_rng(0).standard_normal((2500, WIDTH))
     whole = model.predict(x)
@@ -196,6 +196,7 @@ def test_state_dict_is_a_copy_and_load_state_dict_with_a_wrong_shape_changes_not
 
 
 def test_load_state_dict_accepts_the_arrays_of_the_model_under_exchanged_names() -> None:
+    """The weights of two layers are exchanged. No array is overwritten before it is read."""
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), rng=0)
     before = model.state_dict()
     own = {**model.params}
@@ -205,7 +206,7 @@ def test_load_state_dict_accepts_the_arrays_of_the_model_under_exchanged_names()
 
 
 class Scale(nn.Layer):
-    """A layer with a trained vector `gain`, and a saved vector `seen` that counts the rows of training passes."""
+    """A layer with a trained parameter `gain`, and a saved number `seen` that counts the rows of training passes."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -233,8 +234,8 @@ class Scale(nn.Layer):
         return np.asarray(dy * self.params["gain"])
 
 
-def test_buffers_of_a_user_layer_are_saved_and_its_parameters_get_gradients() -> None:
-    """`Scale` has a parameter `gain`, and a buffer `seen` that counts rows in training."""
+def test_buffers_of_a_layer_that_a_user_wrote_are_saved_and_its_parameters_get_gradients() -> None:
+    """`Scale` has a parameter `gain`, and a buffer `seen` that counts the rows of training passes."""
     model = nn.Sequential(nn.Linear(3, 4), Scale(4), nn.ReLU(), dtype=np.float64, rng=0)
     assert list(model.params) == ["0.weight", "0.bias", "1.gain"]
     assert list(model.buffers) == ["1.seen"]
@@ -254,7 +255,7 @@ class Unfinished(nn.Layer):
         self.features = features
 
 
-def test_layer_without_forward_or_backward_names_the_missing_method() -> None:
+def test_error_of_a_layer_without_forward_backward_or_config_names_the_missing_method() -> None:
     model = nn.Sequential(Unfinished(2))
     with pytest.raises(NotImplementedError, match=r"Unfinished must define forward\(self, x, training\)"):
         model.predict(np.ones((3, 2)))

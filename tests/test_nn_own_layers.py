@@ -1,4 +1,4 @@
-"""Models call all methods of layers that a user wrote, and do not overwrite the arrays of these layers."""
+"""Layers and models that a user wrote: their methods are called, and arrays that are still needed do not change."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from fusedstep import nn
 
 Array = np.ndarray[Any, Any]
+# Layers that may write their output over their input.
 IN_PLACE = [nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, nn.Dropout]
 
 
@@ -38,6 +39,7 @@ def batch(shape: tuple[int, int] = (6, 4)) -> Array:
 
 
 def test_forward_of_a_subclass_of_linear_is_called_in_front_of_a_relu() -> None:
+    """If a layer of the class Linear is in front of a ReLU, one function computes both."""
     x = batch()
     ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
     assert np.array_equal(theirs.forward(x), 2 * ours.forward(x))
@@ -56,7 +58,7 @@ def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind:
 def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(
     behind: type[nn.Layer],
 ) -> None:
-    """The gradients equal the gradients of a model without the layer `Identity`."""
+    """The backward pass of Sigmoid needs the output of Sigmoid. The layer `Identity` does not change the gradients."""
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)
@@ -69,7 +71,7 @@ def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns
 @pytest.mark.parametrize("last", [Identity(), nn.L1Activity(0.0), nn.KLActivity(0.1)])
 @pytest.mark.parametrize("before", [*IN_PLACE, nn.BatchNorm])
 def test_callers_array_is_unchanged_if_the_last_layer_returns_dy(before: type[nn.Layer], last: nn.Layer) -> None:
-    last = type(last)(**last.config())
+    last = type(last)(**last.config())  # a new layer, because no layer can belong to two models
     model = nn.Sequential(nn.Linear(4, 3), before(), last, dtype=np.float64, rng=0)
     dy = batch((6, 3))
     model.forward(batch())
@@ -96,8 +98,11 @@ class Rounded(Identity):
 
 
 def test_linear_accepts_float16_input_in_a_float32_model() -> None:
-    """The layer `Rounded` between two Linear layers returns float16. All numbers are exact in float16."""
-    x = np.trunc(4 * batch())  # exact in half precision
+    """The layer `Rounded` between two Linear layers returns float16. All numbers are exact in float16.
+
+    So the gradients equal those of a model without `Rounded`.
+    """
+    x = np.trunc(4 * batch())
     layers = nn.Linear(4, 3), nn.Linear(3, 2)
     plain, mixed = (
         nn.Sequential(*map(copy.deepcopy, all_of)) for all_of in (layers, (layers[0], Rounded(), layers[1]))
@@ -110,7 +115,7 @@ def test_linear_accepts_float16_input_in_a_float32_model() -> None:
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """The model has a single layer. Each call gets the output of the call before."""
+    """The model has one layer. The input of each pass, forward or backward, is the result of the pass before."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

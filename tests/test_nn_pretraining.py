@@ -25,14 +25,18 @@ def reconstructed(stack: nn.PretrainedStack, x: np.ndarray) -> np.ndarray:
 
 
 def test_error_of_a_pretrained_stack_is_the_mean_squared_error_of_its_reconstruction() -> None:
+    """A stack has one auto-encoder per layer. The error is smaller than 0.6 times the variance of the data."""
     (stack,) = nn.pretrain(X, [24, 12], nn.Tanh, epochs=10)
     assert [layer.weight.shape for layer in stack.layers] == [(64, 24), (24, 12)]
     assert stack.error == pytest.approx(np.mean((X - reconstructed(stack, X)) ** 2), rel=1e-4)
     assert stack.error < 0.6 * X.var(axis=0).mean()
 
 
-def test_pretrain_extends_the_best_stacks_of_each_layer_and_sorts_them_by_error() -> None:
-    """Each of two layers tries three candidates. The argument `keep` limits the number of stacks."""
+def test_pretrain_adds_a_layer_to_each_of_the_best_stacks_and_sorts_the_stacks_by_error() -> None:
+    """A candidate is a dict of settings. For each of two layers, every kept stack is tried with three candidates.
+
+    After each layer, at most `keep` stacks are kept.
+    """
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
     errors = [stack.error for stack in kept]
@@ -46,6 +50,7 @@ def test_pretrain_extends_the_best_stacks_of_each_layer_and_sorts_them_by_error(
 
 
 def test_equal_candidates_get_different_weights_and_the_same_seed_repeats_the_result() -> None:
+    """Another seed gives other weights."""
     one, other = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
     assert not np.array_equal(one.layers[0].weight, other.layers[0].weight)
     again = nn.pretrain(X, [8], candidates=[{}, {}], keep=2, epochs=1)
@@ -65,7 +70,7 @@ def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them()
 
 
 def test_pretrain_ranks_a_diverging_candidate_last() -> None:
-    """The learning rate 1e30 diverges. The error of this candidate is inf."""
+    """With the learning rate 1e30, the training diverges, and the error is inf."""
     with np.errstate(all="ignore"):
         best, worst = nn.pretrain(X, [8], None, candidates=[{"lr": 1e30}, {"lr": 1e-3}], keep=2, epochs=2)
     assert best.layers[0].candidate == 1 and math.isinf(worst.error)

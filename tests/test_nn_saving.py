@@ -1,4 +1,4 @@
-"""Loaded models have the predictions of the saved models. Equal models give equal bytes. Other files are refused."""
+"""Loaded models predict like the saved models. Equal models give equal files. Files without a model are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trained_model() -> nn.TrainedModel:
 
 
 def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_path: Path) -> None:
-    """The model standardizes the inputs. Inputs of a wrong shape and nan are refused."""
+    """The model standardizes the inputs. Inputs with a wrong shape or with nan are refused."""
     trained, path = trained_model(), tmp_path / "m.safetensors"
     nn.save(path, trained)
     loaded = nn.load(path)
@@ -43,6 +43,7 @@ def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_
 
 
 def test_loaded_regression_model_predicts_in_the_units_of_the_target(tmp_path: Path) -> None:
+    """It has no probabilities, so it refuses `predict_proba`."""
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     nn.save(
         tmp_path / "r",
@@ -88,7 +89,7 @@ def test_save_refuses_a_layer_that_load_does_not_know(own: nn.Layer, tmp_path: P
 
 
 def test_load_refuses_files_that_do_not_contain_a_model(tmp_path: Path) -> None:
-    """The files are missing, text, of another program, or have a wrong description."""
+    """A file is missing, has other text, was written by another program, or has a wrong description of a model."""
     from safetensors.numpy import save_file
 
     with pytest.raises(FileNotFoundError, match="none"):
@@ -128,6 +129,7 @@ def model_tensors() -> dict[str, np.ndarray]:
     return {**arrays, "input.mean": np.arange(5.0), "input.scale": np.full(5, 2.0)}
 
 
+# Words of the error message, and what is wrong: the description of the model, or arrays in the file.
 WRONG = {
     "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
@@ -152,7 +154,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_load_refuses_a_model_description_that_contradicts_the_file(words: str, tmp_path: Path) -> None:
+def test_load_refuses_wrong_descriptions_and_arrays_of_a_model(words: str, tmp_path: Path) -> None:
     about, arrays = WRONG[words]
     safetensors.save_file({**model_tensors(), **arrays}, tmp_path / "m", {"fusedstep": about})
     with pytest.raises(ValueError, match="does not describe a model: .*" + re.escape(words)):
@@ -167,13 +169,13 @@ def test_load_refuses_layers_larger_than_the_file_without_allocating_them(tmp_pa
     try:
         with pytest.raises(ValueError, match="its tensors must hold 18000000 numbers, as its layers need; got "):
             nn.load(tmp_path / "m")
-        assert tracemalloc.get_traced_memory()[1] < 1 << 25  # the layer would take 2**26 bytes
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25  # the layer has more than 2**26 bytes
     finally:
         tracemalloc.stop()
 
 
 def test_load_state_dict_refuses_wrong_arrays_and_changes_nothing() -> None:
-    """The state is None, has a masked array, or has a negative counter."""
+    """The state is None, has a masked array, or has a negative number in an array that counts passes."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
     for bad, error, words in (
@@ -187,7 +189,6 @@ def test_load_state_dict_refuses_wrong_arrays_and_changes_nothing() -> None:
         assert (model.arena == before).all()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
 def test_save_replaces_a_symbolic_link_and_does_not_change_its_target(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("unchanged")
@@ -198,8 +199,9 @@ def test_save_replaces_a_symbolic_link_and_does_not_change_its_target(tmp_path: 
     assert nn.load(tmp_path / "m").task == "classification"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_load_refuses_pipes_and_devices_without_waiting(tmp_path: Path) -> None:
-    """`save` and `load` also accept paths as bytes."""
+    """Regular files are accepted, also if their paths are bytes."""
     os.mkfifo(tmp_path / "pipe")
     optimizer = fs.SGD([np.ones(3)])
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -227,6 +229,7 @@ def test_save_refuses_an_object_that_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_trained_model_finds_columns_of_a_data_frame_by_name() -> None:
+    """A data frame with a missing or an additional column is refused."""
     pandas = pytest.importorskip("pandas")
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     trained = nn.TrainedModel(model, "regression", np.zeros(2), np.ones(2), ["a", "b"])
@@ -238,7 +241,7 @@ def test_trained_model_finds_columns_of_a_data_frame_by_name() -> None:
         trained.predict(frame.assign(c=0))
 
 
-def test_repr_of_a_trained_model_has_at_most_five_lines() -> None:
+def test_repr_of_a_trained_model_has_at_most_five_lines_of_120_characters() -> None:
     assert repr(trained_model()) == (
         "TrainedModel(classification into 4 classes: w, x, ä, z\n"
         "  inputs: 5 features: a, b, c, d, e\n"

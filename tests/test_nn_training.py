@@ -42,7 +42,7 @@ def test_each_epoch_of_batches_has_every_row_once(merge: bool) -> None:
             assert not merge or size == 1 or n == 1 or min(sizes) > 1
 
 
-def test_batches_refuse_arrays_of_other_lengths() -> None:
+def test_batches_refuse_arrays_of_different_lengths_and_a_size_of_zero() -> None:
     with pytest.raises(ValueError, match=r"Batches: targets must have 3 rows; got 2"):
         nn.Batches(np.zeros((3, 1)), np.zeros(2), size=1)
     with pytest.raises(ValueError, match=r"Batches: size must be an integer >= 1; got 0"):
@@ -66,6 +66,7 @@ def test_row_with_weight_n_has_the_effect_of_n_equal_rows(name: str, rng: np.ran
 def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
     dtype: Any, unit: float, rng: np.random.Generator
 ) -> None:
+    """The gradient does not change, either. The number is `unit`."""
     outputs, weights = rng.standard_normal((3, 2)).astype(dtype), np.array([1.0, 2.0, 5.0])
     loss, targets = nn.MeanSquaredError(), np.zeros((3, 2))
     value, gradient = loss.value_and_gradient(outputs, targets, weights)
@@ -76,7 +77,7 @@ def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
 
 
 @pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
-def test_row_weights_that_are_negative_or_all_zero_are_refused(weights: Any) -> None:
+def test_row_weights_that_are_negative_nan_all_zero_or_too_few_are_refused(weights: Any) -> None:
     with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):
         nn.MeanSquaredError()(np.ones((5, 1)), np.ones(5), weights)
 
@@ -117,8 +118,8 @@ def test_trainer_computes_gradients_of_nag_at_the_look_ahead_point() -> None:
     assert np.array_equal(trainer.model.grad_arena, expected.model.grad_arena)
 
 
-def test_decay_by_rows_divides_the_decay_by_the_rows_of_a_batch() -> None:
-    """With row weights, the sum of the weights replaces the number of rows."""
+def test_option_decay_by_rows_divides_weight_decay_by_the_number_of_rows_in_the_batch() -> None:
+    """If the rows have weights, the sum of these weights replaces the number of rows."""
     trainer, batches = small(of_optimizer={"weight_decay": 0.8}, decay_by_rows=True)
     twin, _ = small(of_optimizer={"weight_decay": 0.2})
     batch = next(batches.epoch())
@@ -144,8 +145,8 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_context_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
-    """The context adds 1 to all parameters while the gradient is computed."""
+def test_context_of_the_option_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
+    """When the context begins, it adds 1 to all parameters. When it ends, it subtracts 1."""
 
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
@@ -161,7 +162,7 @@ def test_context_around_is_active_during_the_gradient_and_not_during_the_step() 
     np.testing.assert_allclose(trainer.model.arena, twin.model.arena - 1, rtol=1e-12)
 
 
-def test_trainer_refuses_an_optimizer_of_other_parameters() -> None:
+def test_trainer_refuses_an_optimizer_whose_parameters_have_no_names() -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(ValueError, match=r"Trainer: optimizer must have parameters with the names of model\.params"):
         nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))
@@ -182,8 +183,8 @@ def line(optimizer: Any = fs.SGD, **options: Any) -> tuple[nn.Trainer, nn.Batche
     return trainer, nn.Batches(x, 3 * x, size=6)
 
 
-def test_fit_equals_a_loop_of_epochs_with_the_same_orders_and_batch_changes() -> None:
-    """The argument `change` keeps two of the four batches of an epoch."""
+def test_fit_equals_a_loop_of_epochs_with_the_same_row_orders_and_batches() -> None:
+    """The argument `change` is a function that keeps two of the four batches of an epoch."""
     (fitting, batches), (stepping, same) = (line(lr=0.1, momentum=0.5) for _ in range(2))
     orders, change = [np.random.default_rng(i).permutation(20) for i in range(3)], lambda found: list(found)[:2]
     turn = iter(orders)
@@ -193,8 +194,8 @@ def test_fit_equals_a_loop_of_epochs_with_the_same_orders_and_batch_changes() ->
     np.testing.assert_array_equal(fitting.model.arena, stepping.model.arena)
 
 
-def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_schedule() -> None:
-    """The validation loss never improves, so the schedule must reduce the learning rate."""
+def test_fit_validates_with_averaged_parameters_and_gives_the_validation_loss_to_the_schedule() -> None:
+    """The validation loss never improves, so the schedule must reduce the learning rate, also after a warm-up."""
     plateau = schedules.ReduceOnPlateau(0.1, patience=0)
     for schedule in (plateau, schedules.warmup(plateau, 2)):
         trainer, batches = line(lr=schedule, ema_decay=0.9)
@@ -214,7 +215,10 @@ def test_fit_validates_each_epoch_with_the_averages_and_gives_the_loss_to_the_sc
 
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
-    """The first training diverges. In the second training, `stop` returns True at step 6."""
+    """The first training diverges. In the second training, `stop` returns True at step 6, inside the second epoch.
+
+    If `epochs` is 1, the second training ends before this step. Incomplete epochs are not validated.
+    """
 
     def validate(loss: float) -> float:
         validated.append(loss)

@@ -1,4 +1,4 @@
-"""Gaussian noise, and mean and variance of Monte Carlo draws."""
+"""Gaussian noise, and the mean and variance of a function with random dropout (Monte Carlo)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def test_gaussian_noise_agrees_with_the_box_muller_formula() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """The test calls the NumPy reference. The kernels have the same bits, so their noise is finite, too."""
+    """Two random 32-bit numbers (words) give two numbers of noise: a radius times a cosine, and times a sine.
+
+    The test calls the NumPy reference, whose bits the kernels have.
+    """
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
         u = (t(65536) * t(w[0] >> 16) + t(w[0] & 0xFFFF) + t(0.5)) * t(2.0**-32)
@@ -72,6 +75,7 @@ def test_dropout_moments_equal_mean_and_variance_of_the_draws() -> None:
 
 
 def test_dropout_moments_are_accurate_for_a_large_mean_and_a_reused_output_array() -> None:
+    """The function returns the same array for each draw. The variance of a single draw is 0."""
     buffer = np.zeros(1)
 
     def f(key: fs.Key) -> Array:

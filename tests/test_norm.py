@@ -1,4 +1,4 @@
-"""The norm of all gradients, clipping and skipping. The bits do not depend on the split into arrays."""
+"""The norm of all gradients, clipping by this norm, and skipped steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD = [np.inf, -np.inf, np.nan]
 
 
 def cuts(rng: np.random.Generator, pieces: int) -> list[int]:
-    """Return lengths, some of them 0, that add up to SIZE."""
+    """Return as many random lengths as `pieces`. They add up to SIZE, and may be 0."""
     return list(np.diff([0, *np.sort(rng.integers(0, SIZE + 1, pieces - 1)), SIZE]))
 
 
@@ -29,7 +29,7 @@ def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
 
 
 @every_dtype
-def test_gradient_norm_has_the_same_bits_for_every_split_into_arrays_isa_and_thread_count(
+def test_gradient_norm_has_the_same_bits_for_every_isa_thread_count_and_split_into_arrays(
     dtype: Any, rng: np.random.Generator
 ) -> None:
     """The reference is the NumPy formula for one array."""
@@ -73,6 +73,7 @@ def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_refer
 
 
 def test_reported_norm_is_the_norm_after_division_by_grad_scale() -> None:
+    """If no norm is computed, the reported norm is None."""
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])], clip_norm=10.0, grad_scale=0.5)
     assert (info.grad_norm, info.clip_coef) == (10.0, 10.0 / (10.0 + 1e-6))
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])])
@@ -115,7 +116,10 @@ def test_clipping_agrees_with_torch(torch: Any, rng: np.random.Generator) -> Non
 @every_dtype
 @every_class
 def test_skipped_step_changes_no_byte(cls: Any, dtype: Any, bad: float, where: int, rng: np.random.Generator) -> None:
-    """One element of one gradient is inf or nan. `zero_grads` still zeroes the gradients of a skipped step."""
+    """One element of one gradient is inf or nan. Parameters, averages and states are compared.
+
+    In a skipped step, `zero_grads` still sets the gradients to zero.
+    """
     params = [numbers(rng, n, dtype) for n in (70, 5000, 3)]
     opt = cls(params, ema_decay=0.9, weight_decay=0.1)
     grads = [np.ones_like(p) for p in params]
@@ -138,8 +142,8 @@ def test_skip_nonfinite_finds_a_nan_in_a_strided_gradient(dtype: Any) -> None:
     assert sgd([p]).step([g], skip_nonfinite=True).skipped and not p.any()
 
 
-def test_a_norm_that_overflows_does_not_skip_the_step(rng: np.random.Generator) -> None:
-    """The squares of the gradients overflow in float64, but the gradients and their norm are finite."""
+def test_step_is_not_skipped_if_only_squares_of_gradients_overflow(rng: np.random.Generator) -> None:
+    """The squares overflow in float64, but the gradients and their norm are finite. Clipping uses the right norm."""
     p, q, g = np.zeros(1000), np.zeros(3, np.float32), 1e200 * rng.standard_normal(1000)
     grads = [g, np.ones(3, np.float32)]
     info = sgd([p, q]).step(grads, skip_nonfinite=True)

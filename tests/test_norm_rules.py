@@ -1,4 +1,4 @@
-"""LAMB and LARS use norms of whole parameters. Their bits do not depend on threads, layouts and other parameters."""
+"""LAMB and LARS use norms of whole parameters. Threads, strides and other parameters do not change a step's bits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ OPTIONS: dict[Any, list[dict[str, Any]]] = {
 def test_lamb_and_lars_have_the_bits_of_their_numpy_references(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """Parameters, states and averages are compared after three steps, with options of decay, clipping and scaling."""
+    """Parameters, states and averages are compared after three steps.
+
+    `stages` is the name of a set of options, for example of weight decay, clipping or scaling.
+    """
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
     thorough = stages in ("plain", "decoupled-all")
@@ -63,7 +66,7 @@ def test_lamb_and_lars_have_the_bits_of_their_numpy_references(
 
 
 @every_class
-def test_lamb_and_lars_step_a_parameter_independently_of_other_parameters(cls: Any, rng: np.random.Generator) -> None:
+def test_lamb_and_lars_steps_do_not_depend_on_other_parameters(cls: Any, rng: np.random.Generator) -> None:
     p, g = rng.standard_normal((2, 9001)).astype(np.float32)
     alone, beside = p.copy(), p.copy()
     cls([alone]).step([g])
@@ -72,7 +75,7 @@ def test_lamb_and_lars_step_a_parameter_independently_of_other_parameters(cls: A
 
 
 @every_class
-def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
+def test_strided_or_16_bit_gradients_give_the_same_step_as_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
     p, g = rng.standard_normal((2, 300, 40)).astype(np.float32)
@@ -88,7 +91,7 @@ def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradie
 
 
 def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.random.Generator) -> None:
-    """If the parameter is 0, the step is about lr in each element."""
+    """If the parameter is 0, each element changes by about lr."""
     p, g = rng.standard_normal((2, 1000))
     for scale in (1.0, 1e-3):
         moved, size = scale * p, float(np.linalg.norm(scale * p))
@@ -101,8 +104,10 @@ def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.rando
 
 @pytest.mark.torch
 @every_class
-def test_lamb_and_lars_give_tensors_the_bits_of_arrays(cls: Any, torch: Any, rng: np.random.Generator) -> None:
-    """Three steps clip by the norm of all gradients."""
+def test_lamb_and_lars_steps_of_tensors_have_the_bits_of_steps_of_arrays(
+    cls: Any, torch: Any, rng: np.random.Generator
+) -> None:
+    """Each of three steps clips the gradients by the norm of all gradients."""
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

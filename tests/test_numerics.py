@@ -1,4 +1,4 @@
-"""The figures of docs/numerics.md equal the measurements of its script, and its bounds hold for other numbers."""
+"""docs/numerics.md equals the output of docs/make_numerics.py. Its bounds of errors hold for other random numbers."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page_for_3_millio
 
 
 @every_class
-def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, rng: np.random.Generator) -> None:
-    """A momentum in float32 is compared with float64. Its error is at most 10 ULPs of the largest gradient."""
+def test_error_of_a_momentum_is_at_most_10_ulps_of_the_largest_gradient(cls: Any, rng: np.random.Generator) -> None:
+    """The momentum in float32 is compared with the momentum in float64. Its terms have both signs and can cancel."""
     grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
     unit = np.spacing(np.max(np.abs(grads)))
     for options in variants(cls):
@@ -70,7 +70,7 @@ def test_error_of_cancelling_momentum_is_relative_to_its_largest_term(cls: Any, 
 
 @every_dtype
 @every_class_of_this_rate
-def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
+def test_steps_keep_denormals(cls: Any, dtype: Any, rng: np.random.Generator) -> None:
     """All parameters stay denormal during three steps, and have the bits of the NumPy reference."""
     info = np.finfo(dtype)
     smallest = np.ldexp(1.0, info.minexp - info.nmant)
@@ -85,7 +85,11 @@ def test_every_rule_keeps_denormals(cls: Any, dtype: Any, rng: np.random.Generat
 
 
 def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) -> Array:
-    """Round float64 to this number of binary digits, with ties to even. Numbers above `largest` become infinite."""
+    """Round float64 numbers to `digits` binary digits, with ties to even.
+
+    Denormals, with exponents below `smallest_exponent`, have fewer digits. If the absolute value of a result is above
+    `largest`, the result becomes infinite.
+    """
     exponent = np.maximum(np.frexp(np.where(np.isfinite(x), x, 0))[1] - 1, smallest_exponent)
     unit = np.ldexp(1.0, exponent - digits + 1)
     rounded = np.rint(x / unit) * unit
@@ -93,13 +97,14 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 
 
 @pytest.mark.parametrize(("name", "digits", "bias"), [("bfloat16", 8, 127), ("float16", 11, 15)])
-def test_16_bits_are_rounded_to_nearest_even(
+def test_new_16_bit_parameters_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
     """The parameters are all 65,536 numbers of the dtype.
 
-    The first gradients are also all numbers of the dtype. The other gradients are multiples of the parameter's unit in
-    the last place. A step subtracts half of the gradient.
+    A step subtracts half of the gradient. The first gradients are also all numbers of the dtype, in random order. The
+    other gradients are multiples of the parameter's unit in the last place. So many exact results are ties: they lie in
+    the middle between two numbers of the dtype.
     """
     import fusedstep.torch as ft
 
@@ -131,6 +136,9 @@ def test_16_bits_are_rounded_to_nearest_even(
 def test_errors_of_batch_statistics_stay_small_if_the_mean_is_much_larger_than_the_deviation(
     dtype: Any, ratio: float
 ) -> None:
-    """The bound is four roundings in the dtype of the data, and four ULPs of the mean in float64."""
+    """`ratio` is the mean divided by the standard deviation.
+
+    The bound is 4 eps of the dtype of the data, plus `ratio` times 4 eps of float64.
+    """
     allowed = 4 * float(np.finfo(dtype).eps) + ratio * 2.0**-50
     assert max(make_numerics.batch_norm_errors(dtype, ratio, seed=1)) <= allowed

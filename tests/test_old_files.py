@@ -1,8 +1,7 @@
-"""Files of version 0.1.0 can be loaded, and later steps have the bits of that version.
+"""Files of version 0.1.0 can be loaded. Steps after that have the same bits as with version 0.1.0.
 
-tests/data/write.py wrote the files. Two results may differ in the last bits from version 0.1.0: second moments (Adam,
-RMSprop, Adadelta) and averages of parameters. Later versions compute them in another order. The new order makes
-averages exact for beta 0 and 1, and allows squares that overflow.
+tests/data/write.py wrote the files. Two results may differ in the last bits: second moments (Adam, RMSprop, Adadelta)
+and averages of parameters. Versions after 0.1.0 compute them with other roundings.
 """
 
 from __future__ import annotations
@@ -34,20 +33,23 @@ FOLDER = Path(__file__).parent / "data" / "0.1.0"
 
 
 def other_bits(case: str) -> bool:
-    """Return True if later versions than 0.1.0 compute the steps of a case in another order."""
+    """Return True if versions after 0.1.0 compute the steps of this case with other roundings."""
     return case.startswith(("Adadelta", "Adam", "RMSprop")) or "average" in case
 
 
 def close(name: str, params: list[Any], rtol: float) -> None:
-    """Compare the parameters with those of version 0.1.0 after three more steps."""
+    """Assert that `params` agree with the parameters that version 0.1.0 has after three more steps."""
     with np.load(FOLDER / "continued.npz") as continued:
         for k, p in enumerate(params):
             np.testing.assert_allclose(p, continued[f"{name}.{k}"], rtol=rtol)
 
 
 @pytest.mark.parametrize("case", ARRAY_CASES)
-def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
-    """After three more steps, the parameters agree with those of version 0.1.0."""
+def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_arrays(case: str) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0.
+
+    The bits of parameters and states are also equal, except in the cases of `other_bits`.
+    """
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
     opt.load(FOLDER / f"{case}.safetensors")
@@ -60,14 +62,17 @@ def test_states_of_earlier_versions_load_into_arrays(case: str) -> None:
 
 @pytest.fixture(scope="module")
 def tensors(torch: Any) -> Any:
-    """Return the parameters and states of every case, which torch saved."""
+    """Return the parameters and states of every case. `torch.save` wrote their file."""
     with gzip.open(FOLDER / "tensors.pt.gz") as file:
         return torch.load(file, weights_only=True)
 
 
 @pytest.mark.parametrize("case", TENSOR_CASES)
-def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -> None:
-    """After three more steps, the parameters agree with those of version 0.1.0."""
+def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(case: str, tensors: Any) -> None:
+    """After three more steps, the parameters agree with those of version 0.1.0.
+
+    The bits of parameters and states are also equal, except in the cases of `other_bits`.
+    """
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
     steps_of_tensors(params, opt, 3)
@@ -77,7 +82,7 @@ def test_states_of_earlier_versions_load_into_tensors(case: str, tensors: Any) -
         assert bits_of_tensors(params, opt) == json.loads((FOLDER / "tensors.json").read_text())[case]
 
 
-def test_loaded_models_of_earlier_versions_have_the_predictions_of_that_version() -> None:
+def test_models_saved_by_version_0_1_0_give_the_predictions_of_version_0_1_0() -> None:
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

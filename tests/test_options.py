@@ -1,4 +1,7 @@
-"""A declared hyperparameter appears in the signature, the checks, the docstring and the generated files."""
+"""Hyperparameters that an optimizer's class declares with `Option`: signature, checks, docstring and generated files.
+
+Other tests are about the source and the `repr` of optimizers.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Halved(fs.optim.Optimizer):
-    """Gradient descent with its own default learning rate.
+    """Gradient descent with hyperparameters for these tests.
 
     Notes
     -----
@@ -42,12 +45,13 @@ class Halved(fs.optim.Optimizer):
 
 
 class Quartered(Halved):
-    """A subclass with other defaults."""
+    """A subclass with other defaults of `lr` and `decay`."""
 
     lr = Option(0.25, checks.rate, "A smaller one.")
     decay = Option("decoupled", checks.decay_form, "How it decays.", by_name=True)
 
 
+# The options that every optimizer has.
 COMMON = "l1=0.0, decay='l2', maximize=False, ema_decay=None, num_threads=None, "
 COMMON += "state_dtype=None, rounding=None, master_weights=False, seed=0"
 
@@ -62,8 +66,8 @@ def test_signature_of_an_optimizer_has_its_declared_options() -> None:
     assert plain(fs.optim.Optimizer) == f"(params, *, {COMMON})"
 
 
-def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
-    """`Halved` declares its options in the class body. Wrong values, names and positions are refused."""
+def test_declared_option_is_checked_and_can_be_set_for_a_group() -> None:
+    """Wrong values, unknown names, too many positional arguments and options that are given twice are refused."""
     w = np.ones(3)
     opt = Halved([{"params": [w], "momentum": 0.75}], 0.125, slow=True)
     shown = {name: opt.groups[0][name] for name in ("lr", "momentum", "slow", "start", "weight_decay", "decay")}
@@ -85,7 +89,8 @@ def test_declared_option_is_checked_and_may_differ_between_groups() -> None:
         Halved([w], fast=True)
 
 
-def test_declared_option_has_a_line_in_the_docstring() -> None:
+def test_declared_option_is_described_in_the_docstring() -> None:
+    """The generated section "Raises" comes before the section "Notes"."""
     for text in ("momentum : float\n    At least 0 and below 1.\n", "slow : bool\n    Whether it waits.\n"):
         assert text in (Halved.__doc__ or "")
     assert (Halved.__doc__ or "").index("Raises\n------") < (Halved.__doc__ or "").index("Notes\n-----")
@@ -94,7 +99,10 @@ def test_declared_option_has_a_line_in_the_docstring() -> None:
 
 
 def test_option_declarations_determine_the_hyperparameters_that_a_kernel_gets() -> None:
-    """`eps` is passed as `inside` if the flag `hat` is True, and otherwise as `outside`."""
+    """`eps` is passed as `inside` if the flag `hat` is True, and otherwise as `outside`.
+
+    The kernel gets 0 for each of its hyperparameters that no option provides.
+    """
     options = {
         "betas": Option((0.5, 0.75), checks.betas, ""),
         "eps": Option(0.25, checks.positive, "", in_kernel=under_a_flag("inside", "hat", otherwise="outside")),
@@ -108,6 +116,7 @@ def test_option_declarations_determine_the_hyperparameters_that_a_kernel_gets() 
 
 @every_class
 def test_every_hyperparameter_of_a_kernel_comes_from_an_option(cls: Any) -> None:
+    """NAG and SparseAdam are exceptions: their kernels also compute other optimizers, which have more options."""
     group = {name: option.default for name, option in cls.options.items()}
     flags = [name for name, value in group.items() if value is False]
     groups = [group, *({**group, flag: True} for flag in flags)]
@@ -138,14 +147,17 @@ def test_files_generated_by_make_catalogue_are_up_to_date() -> None:
     spec.loader.exec_module(module)
     for generated in (module.catalogues, module.stubs):
         old = [path.name for path, text in generated().items() if path.read_text("utf-8") != text]
-        assert not old, f"python python/make_catalogue.py writes {old}"
+        assert not old, f"not up to date: {old}; run python python/make_catalogue.py"
 
 
 @pytest.mark.parametrize(
     "command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]], ids=["mypy", "basedpyright"]
 )
 def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: list[str]) -> None:
-    """If a type checker is not installed, the test is skipped. The nox session "types" runs the same check."""
+    """The script `user.py` marks its mistakes with "ignore" comments. A checker also reports a mark without a mistake.
+
+    If a type checker is not installed, the test is skipped. The nox session "types" runs the same check.
+    """
     if importlib.util.find_spec(command[-1]) is None:
         pytest.skip(f"{command[-1]} is not installed")
     environment = os.environ | {"MYPYPATH": "python"}
@@ -154,7 +166,8 @@ def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: lis
     assert done.returncode == 0, done.stdout
 
 
-def test_declared_option_is_not_an_attribute_of_the_class() -> None:
+def test_declared_option_is_not_an_attribute() -> None:
+    """It is an item of each group, and an item of the dict `options` of the class."""
     opt: Any = Halved([np.ones(3)])
     with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
         _ = opt.momentum
@@ -162,7 +175,7 @@ def test_declared_option_is_not_an_attribute_of_the_class() -> None:
     assert isinstance(Halved.options["momentum"], Option)
 
 
-def test_repr_of_an_optimizer_shows_rates_decays_and_groups() -> None:
+def test_repr_of_an_optimizer_shows_learning_rates_weight_decays_and_groups() -> None:
     w: list[Array] = [np.ones(3), np.ones(4)]
     assert repr(fs.AdamW(w[:1], 0.1)) == (
         "AdamW(1 arrays, 3 elements, step 0, lr=0.1, weight_decay=0.01, decay='decoupled')"

@@ -1,4 +1,4 @@
-"""Every block of Python code in the documentation runs, and prints the text below it."""
+"""Every block of Python code in the documentation runs. It prints the text that the page shows below it, if any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?")
-# For each page: the least number of its code blocks, and the packages that it needs.
+# For each page: the number of code blocks that it has at least, and the packages that it needs.
 PAGES = {
     "start.md": (3, ()),
     "guide.md": (9, ("sklearn", "matplotlib", "optuna", "scipy")),
@@ -22,8 +22,9 @@ PAGES = {
     "howto/save.md": (2, ("safetensors",)),
     "howto/narrow.md": (3, ("ml_dtypes",)),
 }
+# For each page that needs PyTorch: the number of code blocks that it has at least.
 TORCH_PAGES = {"torch.md": 5}
-# Other tests run these pages: test_integrations_docs, test_distributed_checkpoints and test_dask.
+# Other files test the code of these pages: test_integrations_docs, test_distributed_checkpoints and test_dask.
 ELSEWHERE = {"integrations.md", "distributed.md"}
 
 
@@ -35,7 +36,7 @@ def test_every_documentation_page_with_python_code_has_a_test() -> None:
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run in an empty folder, on one thread."""
+    """Run the test in an empty folder, with one thread for the BLAS library and for OpenMP."""
     threadpoolctl = pytest.importorskip("threadpoolctl")
     monkeypatch.chdir(tmp_path)
     with threadpoolctl.threadpool_limits(1):
@@ -43,7 +44,10 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run the blocks of a page in order. Each block must print the text below it. Numbers may differ by 30%."""
+    """Run the blocks of a page in order. The page must have `at_least` blocks or more.
+
+    If a text follows a block, the block must print this text. A number may differ by 30% of its size plus 0.03.
+    """
     text = (DOCS / page).read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) == text.count("```python") >= at_least

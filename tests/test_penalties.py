@@ -27,6 +27,7 @@ FORMULAS: dict[type[nn.ActivityPenalty], Any] = {
 def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
     kind: type[nn.ActivityPenalty], dtype: Any
 ) -> None:
+    """The output of the layer is its input `h`, unchanged."""
     h = np.random.default_rng(0).random((6, 5)).astype(dtype)
     model = nn.Sequential(kind(0.3), dtype=dtype)
     assert np.array_equal(model.forward(h, training=True), h)
@@ -35,10 +36,10 @@ def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_differences(
+def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_finite_differences(
     kind: type[nn.ActivityPenalty],
 ) -> None:
-    """The model has a penalty after each of two hidden layers."""
+    """The model has a penalty after each of two hidden layers. The gradients are those of loss + penalties."""
     rng = np.random.default_rng(1)
     layers = [nn.Linear(4, 5), nn.Sigmoid(), kind(0.2), nn.Linear(5, 3), nn.Sigmoid(), kind(0.1), nn.ReLU()]
     model, loss = nn.Sequential(*layers, nn.Linear(3, 2), dtype=np.float64, rng=0), nn.MeanSquaredError()
@@ -75,7 +76,10 @@ def test_model_penalty_includes_penalties_inside_residual_blocks() -> None:
 
 
 def activity(penalty: nn.ActivityPenalty | None, hidden: type[nn.Layer]) -> Array:
-    """Train a small auto-encoder. Return the hidden activations."""
+    """Train a small auto-encoder whose hidden layer has the activation function `hidden`, with or without a penalty.
+
+    Return the hidden activations.
+    """
     x = np.random.default_rng(0).random((64, 8)).astype(np.float32)
     layers = [nn.Linear(8, 16), hidden(), *([penalty] if penalty else [])]
     model, loss = nn.Sequential(*layers, nn.Linear(16, 8), rng=0), nn.MeanSquaredError()
@@ -94,20 +98,22 @@ def test_l1_activity_penalty_reduces_the_number_of_active_units() -> None:
     assert (sparse > 0).mean() < 0.6 * (plain > 0).mean()
 
 
-def test_kl_penalty_brings_the_mean_activation_of_every_unit_to_rho() -> None:
+def test_kl_penalty_brings_the_mean_activation_of_every_unit_close_to_rho() -> None:
+    """Without the penalty, some mean activations are not close to rho."""
     rates = activity(nn.KLActivity(0.5, rho=0.1), nn.Sigmoid).mean(axis=0)
     assert np.abs(rates - 0.1).max() < 0.03 < np.abs(activity(None, nn.Sigmoid).mean(axis=0) - 0.1).max()
 
 
 def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
+    """Its gradient is finite too. A step of gradient descent moves these activations towards rho, which is 0.1."""
     model = nn.Sequential(nn.KLActivity(1.0, 0.1), dtype=np.float32)
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
     assert np.isfinite(model.penalty)
     assert slope is not None
     assert np.isfinite(slope).all()
-    assert (slope[:, 0] < 0).all(), "the gradient must increase the activation 0"
-    assert (slope[:, 1] > 0).all(), "the gradient must decrease the activation 1"
+    assert (slope[:, 0] < 0).all(), "the gradient must be negative where activations are 0"
+    assert (slope[:, 1] > 0).all(), "the gradient must be positive where activations are 1"
 
 
 @pytest.mark.parametrize(

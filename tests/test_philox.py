@@ -1,4 +1,4 @@
-"""The random streams of Philox: known answers, keys, and statistical tests."""
+"""The random number generator Philox: known answers of the library Random123, keys, and statistical tests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import fusedstep as fs
 from fusedstep import _core
 from fusedstep.ops import _philox_reference as reference
 
-# Random123 1.14.0, tests/kat_vectors: counter, key, output.
+# From the file tests/kat_vectors of Random123 1.14.0: counter, key and output, as hexadecimal numbers of 32 bits.
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
     ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
     ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
 ]
-N = 1 << 20
+N = 1 << 20  # the number of elements of the masks and noise in the statistical tests
 
 
 def numbers(text: str) -> list[int]:
@@ -31,6 +31,7 @@ def numbers(text: str) -> list[int]:
 
 @pytest.mark.parametrize(("counter", "key", "output"), KNOWN)
 def test_philox_blocks_equal_the_known_answers_of_random123(counter: str, key: str, output: str) -> None:
+    """A block is the four numbers of 32 bits that Philox computes from a counter and a key."""
     c, k, out = numbers(counter), numbers(key), numbers(output)
     assert reference.philox4x32(np.array(c), np.array(k)).tolist() == out
     for isa in _core.available_isas():
@@ -41,6 +42,7 @@ def test_philox_blocks_equal_the_known_answers_of_random123(counter: str, key: s
 
 @pytest.mark.parametrize("index", [0, 1, 63, 64, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
 def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
+    """A block is the four numbers of 32 bits that Philox computes from the seed, the stream and the index."""
     seed, stream = 0x0123456789ABCDEF, 0xFEDCBA9876543210
     counter = np.array([index & 0xFFFFFFFF, index >> 32, stream & 0xFFFFFFFF, stream >> 32], np.uint64)
     expected = reference.philox4x32(counter, np.array([seed & 0xFFFFFFFF, seed >> 32], np.uint64))
@@ -52,8 +54,8 @@ def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
 # Keys
 
 
-def test_keys_of_philox_are_distinct_and_continue_after_its_state_is_loaded() -> None:
-    """The next key is the same after loading a state dict, copying or pickling."""
+def test_philox_returns_distinct_keys_and_continues_after_its_state_is_loaded() -> None:
+    """A generator that is a copy of another one, or loads its state, returns the same next key. Keys can be pickled."""
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -67,7 +69,7 @@ def test_keys_of_philox_are_distinct_and_continue_after_its_state_is_loaded() ->
 
 
 def test_threads_draw_distinct_keys() -> None:
-    """Eight threads draw 500 keys each. The streams of the keys are 0 to 3,999."""
+    """Eight threads draw 500 keys each. Each stream number from 0 to 3,999 occurs once."""
     rng, keys = fs.Philox(1), []
     workers = [threading.Thread(target=lambda: keys.extend([rng.key() for _ in range(500)])) for _ in range(8)]
     for worker in workers:
@@ -78,6 +80,7 @@ def test_threads_draw_distinct_keys() -> None:
 
 
 def test_philox_raises_overflow_error_after_the_last_stream() -> None:
+    """A generator that then loads the state of this generator raises the same error."""
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -89,7 +92,7 @@ def test_philox_raises_overflow_error_after_the_last_stream() -> None:
         again.key()
 
 
-def test_folded_keys_are_distinct() -> None:
+def test_keys_that_fold_derives_from_other_keys_are_distinct() -> None:
     keys = [k.fold(i) for k in (fs.Key(1), fs.Key(1, 1), fs.Key(2)) for i in (0, 1, 2, 2**63 - 1)]
     keys += [fs.Key(1).fold(0).fold(1), fs.Key(1).fold(1).fold(0)]
     assert len(set(keys)) == len(keys)
@@ -110,7 +113,7 @@ def test_folded_keys_are_distinct() -> None:
         (lambda: fs.Philox(7).load_state_dict({"seed": 1, "stream": -1}), ValueError, "stream must be at least 0"),
     ],
 )
-def test_keys_and_streams_refuse_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
+def test_philox_and_key_refuse_wrong_arguments(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as caught:
         make()
     assert words in str(caught.value)
@@ -123,18 +126,23 @@ def test_key_is_frozen_and_holds_python_integers() -> None:
         key.seed = 8  # type: ignore[misc]
 
 
-# Statistics. If the numbers of a stream are random, each z is a normal deviate, and |z| < 5 with probability 1 - 6e-7.
-# The seeds are fixed, so a test passes in every run or fails in every run.
+# Statistics. Each test computes numbers z. If the numbers of a stream are random, z has approximately a standard normal
+# distribution, and |z| < 5 with probability 1 - 6e-7. The seeds are fixed, so a test passes in every run or fails in
+# every run.
 BOUND = 5.0
 STREAMS = [fs.Key(0), fs.Key(1), fs.Key(0, 1), fs.Key(2**32), fs.Key(2**64 - 1, 2**64 - 1), fs.Key(7).fold(3)]
 
 
 def z_of(mask: Any, p: float) -> float:
-    """Return (mean of the mask - p) / standard deviation, for a mask of independent elements 0 and 1."""
+    """Return (mean of the mask - p) / (standard deviation of the mean).
+
+    The elements of the mask must be independent: 1 with probability p, and otherwise 0.
+    """
     return (mask.mean() - p) * math.sqrt(mask.size / (p * (1 - p)))
 
 
 def kept_probability(p: float) -> float:
+    """Return the probability that dropout keeps an element. Dropout rounds p to a multiple of 1/65536."""
     return 1 - round(65536 * p) / 65536
 
 
@@ -143,7 +151,7 @@ def kept_probability(p: float) -> float:
 def test_fraction_of_kept_elements_is_1_minus_p(key: fs.Key, p: float) -> None:
     kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
     assert abs(z_of(kept, q)) < BOUND
-    for position in range(8):  # a block of random numbers gives 8 elements of the mask
+    for position in range(8):  # in each block of random numbers, which gives 8 elements of the mask
         assert abs(z_of(kept[position::8], q)) < BOUND
 
 
@@ -158,7 +166,7 @@ def test_random_words_have_uniform_bits_and_bytes(key: fs.Key) -> None:
 
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
-def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
+def test_mask_elements_at_many_distances_are_uncorrelated(key: fs.Key) -> None:
     kept = fs.dropout_mask(N, 0.5, key)
     for distance in [*range(1, 33), 64, 128, 512, 4096, 65536]:
         assert abs(z_of(kept[distance:] == kept[:-distance], 0.5)) < BOUND
@@ -166,7 +174,7 @@ def test_kept_elements_at_any_distance_are_uncorrelated(key: fs.Key) -> None:
 
 @pytest.mark.parametrize("key", STREAMS, ids=str)
 def test_lengths_of_runs_of_equal_mask_elements_have_the_expected_frequencies(key: fs.Key) -> None:
-    """A run has length n with probability 2^-n."""
+    """A run is a sequence of equal elements between two changes. It has n elements with probability 2^-n."""
     kept = fs.dropout_mask(N, 0.5, key)
     changes = np.flatnonzero(kept[1:] != kept[:-1])
     lengths = np.diff(changes)
@@ -181,11 +189,14 @@ def test_masks_of_different_streams_and_seeds_are_uncorrelated() -> None:
     masks = [fs.dropout_mask(1 << 16, 0.5, key) for key in keys]
     for a, b in itertools.combinations(masks, 2):
         assert abs(z_of(a == b, 0.5)) < BOUND
-        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # 8 elements are one block of random numbers
+        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # shifted by 8 elements: one block of numbers
 
 
 def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
-    """The first words of 20,000 consecutive seeds, or of 20,000 consecutive streams, have random highest bits."""
+    """The test takes the first four words of 20,000 consecutive seeds, and then of 20,000 consecutive streams.
+
+    The highest bit of a word is 0 or 1 with equal probability, and is independent of this bit in the neighbour.
+    """
     for seed, stream in ((1, 0), (0, 1)):
         words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)
         for column in range(4):
@@ -197,6 +208,7 @@ def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("key", STREAMS[:3], ids=str)
 def test_gaussian_noise_has_the_moments_and_frequencies_of_the_normal_distribution(key: fs.Key, dtype: Any) -> None:
+    """Elements at small distances are uncorrelated, and their squares are uncorrelated."""
     z = fs.gaussian_noise(N, 1.0, key, dtype=dtype).astype(np.float64)
     moments = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96)}  # mean and variance of z^k
     for k, (mean, variance) in moments.items():
@@ -209,5 +221,5 @@ def test_gaussian_noise_has_the_moments_and_frequencies_of_the_normal_distributi
     assert abs(chi2 - 33) / math.sqrt(2 * 33) < BOUND
     for distance in (1, 2, 3, 4, 8):
         assert abs((z[distance:] * z[:-distance]).mean()) * math.sqrt(N) < BOUND
-        product = (z[distance:] ** 2 - 1) * (z[:-distance] ** 2 - 1)  # independent, not only uncorrelated
+        product = (z[distance:] ** 2 - 1) * (z[:-distance] ** 2 - 1)  # the squares, minus their mean of 1
         assert abs(product.mean()) * math.sqrt(N / 4) < BOUND

@@ -1,6 +1,6 @@
-"""Arrays and groups change while a step reads the gradients. The step is then correct, or it is refused.
+"""Steps whose gradients change arrays or groups while they are read, and steps whose gradients are wrong.
 
-Each case runs in its own process, because a fault could end the process.
+Such a step is correct, or it is refused. Most cases run in their own process, because a fault could crash the process.
 """
 
 from __future__ import annotations
@@ -60,34 +60,39 @@ def raises(w: World) -> None:
     raise KeyError("of the user")
 
 
+# What a gradient does while a step reads it. The gradient is not the first one, which some actions change.
 ACTS: dict[str, Callable[[World], object]] = {
-    "steps": lambda w: w.opt.step(w.grads),
-    "saves": lambda w: w.opt.state_dict(),
-    "loads": lambda w: w.opt.load_state_dict(fs.Adam([p.copy() for p in w.params], ema_decay=0.9).state_dict()),
-    "averages": lambda w: w.opt.averaged().__enter__(),
+    "takes a step": lambda w: w.opt.step(w.grads),
+    "saves the state": lambda w: w.opt.state_dict(),
+    "loads a state": lambda w: w.opt.load_state_dict(fs.Adam([p.copy() for p in w.params], ema_decay=0.9).state_dict()),
+    "enters averaged()": lambda w: w.opt.averaged().__enter__(),
     "changes a group": lambda w: w.opt.groups[0].__setitem__("betas", (0.5, 0.5)),
-    "collects": lambda w: gc.collect(),
-    "raises": raises,
-    "interrupts": lambda w: (_ for _ in ()).throw(KeyboardInterrupt()),
-    "another gradient's shape": lambda w: setattr(w.grads[0], "shape", (3, 4)),
-    "another gradient's dtype": lambda w: setattr(w.grads[0], "dtype", np.int32),
-    "another gradient's flags": lambda w: w.grads[0].setflags(write=False),
-    "another gradient's size": lambda w: w.grads[0].resize((1,), refcheck=False),
-    "another gradient's place": lambda w: w.grads[0].resize((1 << 18,), refcheck=False),
-    "the gradients' list": lambda w: w.grads.clear(),
-    "a parameter's shape": lambda w: setattr(w.params[0], "shape", (3, 4)),
-    "a parameter's dtype": lambda w: setattr(w.params[0], "dtype", np.int32),
-    "a parameter's flags": lambda w: w.params[0].setflags(write=False),
-    "a parameter's size": lambda w: w.params[0].resize((1 << 18,), refcheck=False),
+    "collects garbage": lambda w: gc.collect(),
+    "raises KeyError": raises,
+    "raises KeyboardInterrupt": lambda w: (_ for _ in ()).throw(KeyboardInterrupt()),
+    "changes another gradient's shape": lambda w: setattr(w.grads[0], "shape", (3, 4)),
+    "changes another gradient's dtype": lambda w: setattr(w.grads[0], "dtype", np.int32),
+    "changes another gradient's flags": lambda w: w.grads[0].setflags(write=False),
+    "changes another gradient's size": lambda w: w.grads[0].resize((1,), refcheck=False),
+    "changes another gradient's size and address": lambda w: w.grads[0].resize((1 << 18,), refcheck=False),
+    "clears the list of gradients": lambda w: w.grads.clear(),
+    "changes a parameter's shape": lambda w: setattr(w.params[0], "shape", (3, 4)),
+    "changes a parameter's dtype": lambda w: setattr(w.params[0], "dtype", np.int32),
+    "changes a parameter's flags": lambda w: w.params[0].setflags(write=False),
+    "changes a parameter's size": lambda w: w.params[0].resize((1 << 18,), refcheck=False),
 }
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
-def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_it_is_read(name: str) -> None:
-    """The gradient calls `ACTS[name]`. Either all parameters are stepped or none is."""
+def test_step_is_taken_or_refused_entirely_if_reading_a_gradient_runs_other_code(name: str) -> None:
+    """One gradient calls `ACTS[name]`. Either all parameters are stepped or none is, and later steps are correct.
+
+    This is not checked if `ACTS[name]` itself changes a parameter.
+    """
 
     def case(taken: int, at: int, zero: bool) -> None:
+        """Step after `taken` usual steps. The gradient with index `at` acts. `zero` is the step's `zero_grads`."""
         import warnings
 
         warnings.simplefilter("ignore")
@@ -103,9 +108,9 @@ def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_i
         except (*REFUSALS, KeyboardInterrupt) as error:
             whole = False
             assert "Adam" in str(error) or isinstance(error, KeyboardInterrupt)
-        if not name.startswith("a parameter"):
+        if not name.startswith("changes a parameter"):
             assert all((p.tobytes() != b) is whole for p, b in zip(w.params, before, strict=True))
-            if w.opt._plan.reserved_by == "":
+            if w.opt._plan.reserved_by == "":  # inside averaged(), no step can be taken
                 w.goes_on()
 
     for taken in (0, 1):
@@ -113,8 +118,11 @@ def test_step_is_taken_or_refused_entirely_if_a_gradient_changes_objects_while_i
             assert survives(lambda t=taken, a=at: case(t, a, a == 2))  # type: ignore[misc]
 
 
-class Bad(Offer):
-    """A gradient whose DLPack methods return the given device, and the capsule that `capsule` makes."""
+class GradientOf(Offer):
+    """A gradient whose `__dlpack__` returns the result of `capsule()`, and whose `__dlpack_device__` returns `device`.
+
+    The device (1, 0) is the CPU.
+    """
 
     def __init__(self, capsule: Callable[[], Any], device: Any = (1, 0)) -> None:
         self.capsule, self.device = capsule, device
@@ -145,14 +153,17 @@ class Managed(ctypes.Structure):
     ]
 
 
-KEPT: list[Any] = []
+KEPT: list[Any] = []  # the memory that capsules point to
 MEMORY = (ctypes.c_float * 16)(*range(16))
 NEW = ctypes.pythonapi.PyCapsule_New
 NEW.restype, NEW.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 
 def capsule(name: bytes = b"dltensor", shape: tuple[int, ...] | None = (5,), strides: Any = None, **fields: Any) -> Any:
-    """Return a DLPack capsule of five of the sixteen numbers in `MEMORY`. Arguments replace fields of the struct."""
+    """Return a DLPack capsule of numbers in `MEMORY`, by default of the first five.
+
+    `fields` replaces fields of the struct.
+    """
     axes = None if shape is None else (ctypes.c_int64 * 70)(*shape)
     steps = None if strides is None else (ctypes.c_int64 * 70)(*strides)
     usual = {"data": ctypes.addressof(MEMORY), "device_type": 1, "ndim": 1, "code": 2, "bits": 32, "lanes": 1}
@@ -163,12 +174,14 @@ def capsule(name: bytes = b"dltensor", shape: tuple[int, ...] | None = (5,), str
     return NEW(ctypes.addressof(managed), name, None)
 
 
+# Functions that return correct capsules of five numbers.
 RIGHT = {
     "no strides": lambda: capsule(),
-    "strides": lambda: capsule(strides=(2,)),
+    "a stride of 2": lambda: capsule(strides=(2,)),
     "an offset": lambda: capsule(byte_offset=8),
-    "backwards": lambda: capsule(strides=(-1,), byte_offset=60),
+    "a negative stride": lambda: capsule(strides=(-1,), byte_offset=60),
 }
+# Functions whose results are not correct capsules of five numbers of float32 in CPU memory.
 WRONG: dict[str, Callable[[], Any]] = {
     "another name": lambda: capsule(b"something"),
     "a used capsule": lambda: capsule(b"used_dltensor"),
@@ -176,43 +189,43 @@ WRONG: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "a number": lambda: 3.0,
     "an array": lambda: np.zeros(5, np.float32),
-    "too many axes": lambda: capsule(ndim=70),
-    "enormous axes": lambda: capsule(ndim=2**31 - 1),
-    "negative axes": lambda: capsule(ndim=-1),
+    "70 axes": lambda: capsule(ndim=70),
+    "2**31 - 1 axes": lambda: capsule(ndim=2**31 - 1),
+    "-1 axes": lambda: capsule(ndim=-1),
     "no shape": lambda: capsule(shape=None),
     "another shape": lambda: capsule(shape=(4,)),
     "no memory": lambda: capsule(data=None),
     "another device": lambda: capsule(device_type=2),
     "integers": lambda: capsule(code=0),
-    "vectors": lambda: capsule(lanes=2),
+    "two lanes": lambda: capsule(lanes=2),
     "64 bits": lambda: capsule(bits=64),
     "8 bits": lambda: capsule(bits=8),
     "an odd offset": lambda: capsule(byte_offset=1),
 }
 
 
-def test_dlpack_gradients_of_every_layout_give_the_step_of_numpy_arrays() -> None:
-    """These gradients are read-only, so `zero_grads` refuses them."""
+def test_dlpack_gradients_of_every_layout_give_the_same_step_as_numpy_arrays() -> None:
+    """These gradients are read-only, so a step with `zero_grads=True` refuses them."""
     for name, make in RIGHT.items():
         w = World()
-        numbers = {"no strides": range(5), "strides": range(0, 10, 2), "an offset": range(2, 7)}
+        numbers = {"no strides": range(5), "a stride of 2": range(0, 10, 2), "an offset": range(2, 7)}
         want = numbers.get(name, range(15, 10, -1))
         other = World()
-        w.opt.step([w.grads[0], Bad(make), None])
+        w.opt.step([w.grads[0], GradientOf(make), None])
         other.opt.step([other.grads[0], np.array(want, np.float32), None])
         assert np.array_equal(w.params[1], other.params[1]), name
         with pytest.raises(ValueError, match="writeable"):
-            w.opt.step([None, Bad(make), None], zero_grads=True)
+            w.opt.step([None, GradientOf(make), None], zero_grads=True)
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_step_refuses_wrong_dlpack_capsules(name: str) -> None:
-    """Later steps with correct gradients work."""
+    """Later steps with correct gradients are not refused."""
 
     def case() -> None:
         w = World()
         with pytest.raises((ValueError, TypeError), match=r"Adam.step: grads\[1\]"):
-            w.opt.step([w.grads[0], Bad(WRONG[name]), w.grads[2]])
+            w.opt.step([w.grads[0], GradientOf(WRONG[name]), w.grads[2]])
         w.goes_on()
         assert all(not np.array_equal(p, s) for p, s in zip(w.params, w.start, strict=True))
 
@@ -224,7 +237,7 @@ def test_step_refuses_wrong_dlpack_devices(device: Any) -> None:
     def case() -> None:
         w = World()
         with pytest.raises(ValueError, match=r"Adam.step: grads\[1\]"):
-            w.opt.step([w.grads[0], Bad(capsule, device), w.grads[2]])
+            w.opt.step([w.grads[0], GradientOf(capsule, device), w.grads[2]])
 
     assert survives(case)
 
@@ -255,7 +268,10 @@ class Key(str):
 
 
 def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
-    """Some of these collections change while the step reads them. A refused step changes no parameter."""
+    """Some of these collections change while the step reads them. A refused step changes no parameter.
+
+    `right` is True if the step must use the collection, False if it must refuse it, and None if it may do either.
+    """
 
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:
         p = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
@@ -290,5 +306,8 @@ def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
 
 
 def test_stress_test_of_half_a_second_finds_no_fault() -> None:
-    """`python tests/stress_snapshot.py` runs the same test for a longer time."""
+    """Threads change the arrays of an optimizer while another thread steps it.
+
+    `python tests/stress_snapshot.py` runs the same test for a longer time.
+    """
     assert survives(lambda: stress(arrays, 0.5))

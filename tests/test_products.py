@@ -26,10 +26,11 @@ from support.machines import BACKENDS, machines
 pytestmark = pytest.mark.skipif(not _blas.FOUND, reason="NumPy's BLAS is not OpenBLAS")
 
 LENGTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
+# (m, k, n): a matrix of m rows and k columns is multiplied by a matrix of k rows and n columns.
 SHAPES = (
     *((n, k, 5) for n, k in zip(LENGTHS, reversed(LENGTHS), strict=True)),
     *((3, n, 2 * n + 1) for n in LENGTHS),
-    (64, 64, 256),  # this product and larger products are computed in several tiles (parts of the result)
+    (64, 64, 256),  # this product and those below are computed in several tiles (parts of the result)
     (65, 257, 129),
     (200, 100, 300),
     (33, 784, 70),
@@ -69,8 +70,8 @@ def matrices(m: int, k: int, n: int, dtype: Any) -> tuple[Array, Array]:
 def within_bound(out: Array, a: Array, b: Array) -> bool:
     """Return True if the error of each element of the product is at most its bound.
 
-    Each element is a sum of k rounded products. The bound holds for every order of the additions. The exact sums are
-    computed in float64 for float32, and in longdouble for float64.
+    Each element is a sum of rounded products. The bound holds for every order of the additions. The sums with which
+    `out` is compared are computed in float64 if `out` has float32, and in longdouble if it has float64.
     """
     wide: Any = np.longdouble if out.dtype == np.float64 else np.float64
     sizes = np.abs(a).astype(wide) @ np.abs(b).astype(wide)
@@ -79,7 +80,11 @@ def within_bound(out: Array, a: Array, b: Array) -> bool:
 
 
 def fenced_product(a: Array, b: Array, by_rows: bool, threads: int, start: int = 0) -> Array:
-    """Return the product of a and b. Assert that nothing is written outside the result."""
+    """Return the product of a and b. Assert that nothing is written outside the result.
+
+    Each thread computes some rows of the result if `by_rows` is True, and otherwise some columns. If `threads` is 0, as
+    many threads are used as are allowed. The result begins `start` elements after an aligned address.
+    """
     flat, memory = guarded(a.shape[0] * b.shape[1], a.dtype, start)
     out = flat.reshape(a.shape[0], b.shape[1])
     out[...] = np.nan
@@ -90,7 +95,7 @@ def fenced_product(a: Array, b: Array, by_rows: bool, threads: int, start: int =
 
 @every_dtype
 @pytest.mark.parametrize("shape", SHAPES)
-def test_error_of_a_product_is_within_the_bound_of_its_roundings(dtype: Any, shape: tuple[int, int, int]) -> None:
+def test_error_of_a_product_is_within_the_bound_for_rounding_errors(dtype: Any, shape: tuple[int, int, int]) -> None:
     a, b = matrices(*shape, dtype)
     assert within_bound(fenced_product(a, b, False, 1), a, b)
 
@@ -116,13 +121,14 @@ def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None
     for x in (a, np.asfortranarray(a), wide_a[:, 10:90], tall[:, 10:90]):
         for y in (b, np.asfortranarray(b), wide_b[::2][:80], b.T.copy().T):
             assert within_bound(fenced_product(x, y, False, 1), a, b)
+    # The stride of an axis of length 1 can be any number, such as 8888.
     row, column = a[:1], np.lib.stride_tricks.as_strided(b, (80, 1), (b.strides[0], 8888))
     assert within_bound(fenced_product(row, b, False, 1), row, b)
     assert within_bound(fenced_product(a, column, False, 1), a, column)
 
 
 @every_dtype
-def test_product_returns_false_for_matrices_that_only_numpy_multiplies_and_writes_nothing(dtype: Any) -> None:
+def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_multiplies(dtype: Any) -> None:
     """`_core.product` returns False. The functions of `_blas` then return the product of NumPy."""
     a, b = matrices(6, 8, 10, dtype)
     misaligned = np.frombuffer(bytearray(a.nbytes + 1), np.uint8)[1:].view(dtype).reshape(a.shape)
@@ -182,6 +188,7 @@ def test_nan_and_inf_in_a_product_affect_only_their_row_and_column(threads: int)
 
 
 def refused(a: Any, b: Any, out: Any) -> str:
+    """Return the message of the error that `_core.product` raises. Assert that `out` does not change."""
     before = out.tobytes() if isinstance(out, np.ndarray) else b""
     with pytest.raises((TypeError, ValueError)) as caught:
         _core.product(a, b, out, False, 1)
@@ -215,8 +222,9 @@ def test_product_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
     """A thread computes a tile, which is a part of the product, with one call of OpenBLAS.
 
-    The kernels for Haswell (AVX2) copy the factors in every call. All tiles of a product together then take up to four
-    times as long as one call for the whole product.
+    The kernels for SkylakeX (AVX-512) do not copy the factors of such small products. The kernels for Haswell (AVX2)
+    copy them in every call. All tiles of a product together then take up to four times as long as one call for the
+    whole product.
     """
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
@@ -225,6 +233,8 @@ def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors
     assert shares(core) == (core == "SkylakeX")
 
 
+# A BLAS in C with the functions of OpenBLAS. A call with more than 64 * 64 * 64 multiplications writes -1, because
+# fusedstep must not make such a call.
 OPENBLAS = """
 #define NAME2(prefix, name, suffix) prefix##name##suffix
 #define NAME1(prefix, name, suffix) NAME2(prefix, name, suffix)
@@ -247,6 +257,7 @@ GEMM(cblas_sgemm, float)
 GEMM(cblas_dgemm, double)
 """
 
+# A script that multiplies with the BLAS at the given path. With the path "none", `_core.product` must return False.
 MULTIPLY = """
 import ctypes, sys
 import numpy as np
@@ -306,6 +317,7 @@ void cblas_dgemm(int order, int of_a, int of_b, int m, int n, int k, double alph
 }
 """
 
+# A script that computes products with this BLAS, and reads from the results which thread computed which element.
 LOOK = """
 import ctypes, sys
 import numpy as np
@@ -327,7 +339,7 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 
 
 @compiles
-@pytest.mark.skipif("openmp" not in BACKENDS, reason="a pool thread may compute a tile of another thread")
+@pytest.mark.skipif("openmp" not in BACKENDS, reason="needs OpenMP, in which each thread computes only its own tiles")
 def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
     """A tile is a part of the product. Each of two threads computes the tiles of its own rows or of its own columns.
 
@@ -337,6 +349,7 @@ def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Pat
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
 
 
+# A script that compares products by 1 to 8 threads with those of NumPy.
 SHARE = """
 import ctypes, sys
 import numpy as np
@@ -409,7 +422,7 @@ def test_several_python_threads_can_compute_products_at_once() -> None:
     assert not shares() or all(out.tobytes() == want.tobytes() for out in results)
 
 
-def test_batches_of_small_networks_are_computed_by_one_core() -> None:
+def test_small_batches_of_small_networks_use_one_core() -> None:
     """`stays_on_one_core` has two arguments: the batch size and the number of elements of the largest weight matrix."""
     assert _blas.stays_on_one_core(64, 128 * 128) and _blas.stays_on_one_core(1, 32768)
     assert not _blas.stays_on_one_core(65, 1)

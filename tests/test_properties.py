@@ -1,4 +1,4 @@
-"""A call with arrays of any layout and address gives the bits of the NumPy reference, or an error without changes."""
+"""A call with arrays of any layout and address gives the bits of the NumPy reference, or fails and changes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class Arena:
         self.free = 0  # memory before this position is in use
 
     def cut(self, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, start: int | None = None) -> Array:
-        """Return an array in free memory, or with its first byte at `start`."""
+        """Return an array in free memory, or with its lowest byte at `start`.
+
+        If there is too little free memory, all strides are 0.
+        """
         reach = [(n - 1) * s for n, s in zip(shape, strides, strict=True)] if math.prod(shape) else []
         low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0) + np.dtype(dtype).itemsize
         if self.free + high - low > self.place.nbytes - 64:
@@ -53,9 +56,14 @@ class Arena:
         return as_strided(origin.view(dtype), shape, strides)
 
 
+# What can be unusual about an array: another dtype, any strides, any address ("place"), or its axes in reverse order
+# ("shape"). Or it is of a subclass of ndarray, is masked, or is read-only ("fixed").
+FLAWS = ["dtype", "strides", "place", "shape", "subclass", "mask", "fixed"]
+
+
 @st.composite
 def arrays(draw: Any, arena: Arena, shape: tuple[int, ...], dtype: Any, dense: bool, odd: bool = True) -> Array:
-    """Draw an array. If `odd` is True, it sometimes has one of the properties in `FLAWS`."""
+    """Draw an array, usually without gaps if `dense` is True. If `odd` is True, it sometimes has one of the `FLAWS`."""
     flaw = draw(st.sampled_from([None] * 9 + FLAWS)) if odd else None
     if flaw == "dtype":
         dtype = draw(st.sampled_from([*DTYPES, np.dtype("f2"), np.dtype("i4"), np.dtype(">f4")]))
@@ -75,14 +83,14 @@ def arrays(draw: Any, arena: Arena, shape: tuple[int, ...], dtype: Any, dense: b
     return made
 
 
-FLAWS = ["dtype", "strides", "place", "shape", "subclass", "mask", "fixed"]
-
-
-SEEN: Counter[str] = Counter()
+SEEN: Counter[str] = Counter()  # how many calls of a test were accepted, and how many were refused
 
 
 def holds(property: Callable[..., None]) -> Callable[[], None]:
-    """Return a test of a property. The test fails if fewer than a tenth of the cases are accepted, or refused."""
+    """Return a test of a property.
+
+    The test also fails if fewer than a tenth of the cases are accepted, or if fewer than a tenth are refused.
+    """
 
     @functools.wraps(property, assigned=("__name__", "__doc__", "__module__"), updated=())
     def test() -> None:
@@ -97,7 +105,8 @@ def holds(property: Callable[..., None]) -> Callable[[], None]:
 def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callable[[], Any]) -> None:
     """Assert that a call writes the expected results or, if the call raises an exception, changes no byte.
 
-    `wanted` computes the expected results with NumPy, and returns pairs (array, values). No other byte may change.
+    `wanted` computes the expected results with NumPy, and returns pairs (array, values). The call may change no byte
+    outside these arrays.
     """
     before = arena.place.copy()
     want = None
@@ -125,7 +134,10 @@ def assert_all_or_nothing(arena: Arena, call: Callable[[], Any], wanted: Callabl
 
 
 def stepped(opt: Any, grads: list[Any], options: dict[str, Any], clip_norm: float | None) -> list[tuple[Array, Array]]:
-    """Return the expected parameters, states, averages and zeroed gradients after a first step."""
+    """Return pairs (array, expected values after a first step).
+
+    The arrays are parameters, states, averages and, with the option `zero_grads`, gradients.
+    """
     group, found, factor = opt.groups[0], [], 1.0
     if clip_norm is not None:
         flat = [None if g is None else in_memory_order(g, p) for g, p in zip(grads, opt.params, strict=True)]

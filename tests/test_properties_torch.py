@@ -1,4 +1,7 @@
-"""Steps of tensors with random layouts have the bits of steps on arrays, or raise an error and change nothing."""
+"""Steps of tensors with random layouts have the same bits as steps of arrays, or raise an error and change nothing.
+
+Dropout of tensors with random layouts has the same bits as dropout of dense copies.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fusedstep as fs
 from support.bits import DTYPES, assert_same_bits, numbers
 from support.layouts import layouts, shapes
 from support.machines import MACHINES, running
 from support.oracle import CLASSES, TORCHS
 
 REFUSALS = (TypeError, ValueError, RuntimeError)
-FLAWS = [None] * 6 + ["repeated", "gaps", "alias", "expanded"]
+FLAWS = [None] * 6 + ["repeated", "gaps", "alias"]
 
 
 class Arena:
@@ -29,7 +31,10 @@ class Arena:
         self.tensor = torch.from_numpy(self.memory)
 
     def cut(self, draw: Any, shape: tuple[int, ...], dense: bool) -> Any:
-        """Draw a view of the storage. It may have gaps or repeated elements, and may overlap earlier views."""
+        """Draw a view of the storage, without gaps if `dense` is True.
+
+        Some views have a flaw: gaps, repeated elements or overlap with earlier views.
+        """
         flaw = draw(st.sampled_from(FLAWS))
         strides = draw(layouts(shape, 1, dense and flaw not in ("repeated", "gaps")))
         strides = tuple(abs(s) for s in strides)
@@ -87,10 +92,10 @@ def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_wi
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_every_dropout_of_tensors_has_the_bits_of_dropout_of_a_copy_or_is_refused_without_changes(
+def test_every_dropout_of_a_tensor_has_the_bits_of_dropout_of_a_dense_copy(
     torch: ModuleType,
 ) -> None:
-    """The reference is dropout of a dense copy with the same seed. Because p = 0.5, kept elements must be 2 * x."""
+    """Both use the same seed. Because p = 0.5, kept elements must be 2 * x. The input must not change."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("fusedstep.torch has no layers")
@@ -114,4 +119,3 @@ def test_every_dropout_of_tensors_has_the_bits_of_dropout_of_a_copy_or_is_refuse
 
     holds()
     assert any(accepted)
-    assert fs.num_threads() >= 1

@@ -1,4 +1,4 @@
-"""Optimizers that torch lacks are compared with formulas from the papers and the code of their authors."""
+"""Optimizers that PyTorch does not have are compared with formulas from the papers and from their authors' code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Step = Callable[[Array, Array, int], Array]
 
 
 def ademamix(betas: tuple[float, float, float], alpha: float, warmup: int, lr: float, weight_decay: float) -> Step:
-    """Return a step of algorithm 1 in Pagliardini et al. (2024), with the schedules of section 3."""
+    """Return a function that takes a step of algorithm 1 in Pagliardini et al. (2024).
+
+    alpha and beta3 follow the schedules of section 3.
+    """
     b1, b2, b3 = betas
     m1, m2, v = 0.0, 0.0, 0.0
 
@@ -39,7 +42,10 @@ def ademamix(betas: tuple[float, float, float], alpha: float, warmup: int, lr: f
 def schedule_free(
     lr: float, beta: float, weight_decay: float, warmup: int, r: float, beta2: float | None, weight_lr_power: float
 ) -> Step:
-    """Return a step of algorithm 1 in Defazio et al. (2024), with the weights of the average from the authors' code."""
+    """Return a function that takes a step of algorithm 1 in Defazio et al. (2024).
+
+    The weights of the average are those in the authors' code.
+    """
     x: Any = None
     z: Any = None
     v, total, largest = 0.0, 0.0, 0.0
@@ -65,7 +71,7 @@ def schedule_free(
 
 
 def lamb(betas: tuple[float, float], lr: float, weight_decay: float) -> Step:
-    """Return a step of algorithm 2 in You et al. (2020)."""
+    """Return a function that takes a step of algorithm 2 in You et al. (2020)."""
     b1, b2 = betas
     m, v = 0.0, 0.0
 
@@ -80,7 +86,7 @@ def lamb(betas: tuple[float, float], lr: float, weight_decay: float) -> Step:
 
 
 def lars(lr: float, momentum: float, weight_decay: float, trust: float) -> Step:
-    """Return a step of algorithm 1 in You et al. (2017)."""
+    """Return a function that takes a step of algorithm 1 in You et al. (2017)."""
     v = 0.0
 
     def step(p: Array, g: Array, t: int) -> Array:
@@ -144,4 +150,4 @@ def test_100_steps_agree_with_the_published_algorithm(name: str, rng: np.random.
         opt.step([curvature * (mine - goal) + noise])
         want = published(want, curvature * (want - goal) + noise, t)
     np.testing.assert_allclose(mine, want, rtol=0, atol=1e-12)
-    assert (np.abs(mine) > 1e-3).all(), "parameters at 0 would hide a difference"
+    assert (np.abs(mine) > 1e-3).all(), "at parameters near 0, a difference could be too small to be seen"

@@ -1,4 +1,4 @@
-"""Optimizers refuse wrong arguments with a message that names the argument, before a byte is written."""
+"""Optimizers refuse wrong arguments with a message that names the argument, before any array changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from support.refusals import HUGE, NO_PARAMETERS, assert_refused, ones
 
 @pytest.mark.parametrize("name", NO_PARAMETERS)
 def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> None:
+    """A list, a dict and a list of groups contain a good array and a bad object. The message describes the bad one."""
     make, error, need, got = NO_PARAMETERS[name]
     good, bad = ones(2), make()
-    with assert_refused(error, "Adam: params[1] must be", need, f"got {'a ' * ('a ' in got)}", got):
+    with assert_refused(error, "Adam: params[1] must be", need, "got ", got):
         fs.Adam([good, bad])
     with assert_refused(error, 'Adam: params[1] ("b") must be', need, got):
         fs.Adam({"w": good, "b": bad})
@@ -53,7 +54,7 @@ def test_optimizer_refuses_an_array_that_cannot_be_a_parameter(name: str) -> Non
         ([{"params": ones(3), "lr": -1}], ValueError, ["groups[0]: lr must be at least 0", "-1"]),
     ],
 )
-def test_optimizer_refuses_an_object_that_is_not_a_collection_of_parameters(
+def test_optimizer_refuses_wrong_collections_of_parameters_and_wrong_groups(
     params: Any, error: type[Exception], words: list[str]
 ) -> None:
     with assert_refused(error, "SGD: ", *words):
@@ -77,11 +78,11 @@ def test_optimizer_refuses_parameters_that_share_memory(cls: Any) -> None:
         cls([whole[:6], ones(3), whole[5:]])
     with assert_refused(ValueError, '("a")', "must not share", '("b")'):
         cls({"a": whole[5:], "b": whole[:6]})
-    cls([whole[:5], whole[5:]])
+    cls([whole[:5], whole[5:]])  # adjacent parts of one array share no memory, and are accepted
     assert (whole == 1).all()
 
 
-# For each check of hyperparameters: values that it refuses, and the requirement in the error message.
+# For each function that checks a hyperparameter: values that it refuses, and the requirement in the error message.
 NEEDS: dict[Any, tuple[list[Any], str]] = {
     _checks.non_negative: ([-1, -1e-300, np.float32(-1)], "at least 0"),
     _checks.fraction: ([-0.1, 1, 1.5], "at least 0 and below 1"),
@@ -95,7 +96,10 @@ NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
 
 @every_class
 def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> None:
-    """Each hyperparameter gets values out of range, values that are not finite, and objects of other types."""
+    """Each hyperparameter gets values out of range, values that are not finite, and objects of other types.
+
+    Values out of range are also assigned to `groups[0]`, except for options that only the constructor accepts.
+    """
     p = ones(3)
     for name, check in cls._all_checks().items():
         what = f"{cls.__name__}: {name} must be"
@@ -129,7 +133,7 @@ def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> Non
 
 
 @every_class
-def test_optimizer_refuses_wrong_ema_decay_num_threads_and_unknown_options(cls: Any) -> None:
+def test_optimizer_refuses_wrong_values_of_ema_decay_and_num_threads_and_a_misspelled_option(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
         with assert_refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
             cls([ones(3)], ema_decay=value)

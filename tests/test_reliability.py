@@ -19,7 +19,10 @@ def test_every_test_that_reliability_md_names_exists() -> None:
 
 
 def test_ci_runs_every_script_that_reliability_md_names() -> None:
-    """Without noxfile.py, which the source distribution does not contain, nothing is compared."""
+    """The names of the scripts are compared with noxfile.py, which contains the commands of CI.
+
+    The source distribution does not contain noxfile.py. Without this file, nothing is compared.
+    """
     scripts = set(re.findall(r"`(\.ci/\w+\.sh)`", TABLE))
     sessions = HERE.parent / "noxfile.py"
     assert scripts
@@ -28,7 +31,8 @@ def test_ci_runs_every_script_that_reliability_md_names() -> None:
         assert scripts <= {f".ci/{name}.sh" for name in run}
 
 
-def test_rows_of_reliability_md_without_a_test_are_marked_as_not_guarded() -> None:
+def test_table_rows_of_reliability_md_that_name_no_test_or_script_are_marked_as_not_guarded() -> None:
+    """The second of the four cells in these rows begins with "not guarded"."""
     lines = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) > 40 and all(len(row) == 4 for row in rows)

@@ -1,6 +1,6 @@
-"""A gradient may contain only some rows of a parameter. A step reads and writes only these rows.
+"""A gradient of type `fs.Rows` contains only some rows. A step changes only these rows of the parameter.
 
-If a row occurs more than once, its gradients are added up in their order.
+If a row occurs more than once, its gradients are added up in the order in which they occur.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ SHAPE = (3000, 17)
 
 
 def rows_of(rng: np.random.Generator, dtype: Any, n: int = 2500, shape: tuple[int, ...] = SHAPE) -> fs.Rows:
-    """Return gradients of random rows. Many rows occur more than once."""
+    """Return a gradient with `n` random rows, all with even indices, for a parameter of this shape.
+
+    Many rows occur more than once.
+    """
     return fs.Rows(rng.integers(0, shape[0] // 2, n) * 2, rng.standard_normal((n, *shape[1:])).astype(dtype))
 
 
 def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return the gradient as a dense array, and the indices of the rows that have a gradient.
 
-    Gradients of the same row are added up in their order.
+    Gradients of the same row are added up in the order in which they occur in `rows`.
     """
     dense = np.zeros(shape, rows.values.dtype)
     for i, value in zip(rows.indices, rows.values, strict=True):
@@ -39,10 +42,13 @@ def summed(rows: fs.Rows, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 @every_dtype
 @every_class
-def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(
+def test_step_with_rows_has_the_bits_of_a_dense_numpy_step_on_only_these_rows(
     cls: Any, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """NumPy steps an array that contains only the rows with a gradient, after scaling and clipping by value."""
+    """The expected bits come from the optimizer's formula in NumPy.
+
+    NumPy scales the gradient, clips it by value, and updates an array that contains only the rows with a gradient.
+    """
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
         with running(machine):
@@ -61,7 +67,7 @@ def test_step_of_some_rows_has_the_bits_of_a_step_of_an_array_of_these_rows(
             assert all(opt.state[0][n].tobytes() == a.tobytes() for n, a in state.items()), machine
 
 
-def test_sgd_subtracts_rows_given_in_any_order_and_any_number(rng: np.random.Generator) -> None:
+def test_sgd_subtracts_any_number_of_rows_in_any_order(rng: np.random.Generator) -> None:
     for index in ([], [5], [0, 1, 2], [7, 7, 7], list(range(9, -1, -1))):
         table, values = np.zeros((10, 3)), rng.standard_normal((len(index), 3))
         fs.SGD([table], lr=1.0).step([fs.Rows(index, values)])
@@ -74,7 +80,7 @@ def test_sgd_subtracts_rows_given_in_any_order_and_any_number(rng: np.random.Gen
 def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """The parameters have names. One gradient has rows, one is an array, and one is None."""
+    """The gradient of `table` has rows, that of `w` is an array, and that of `alone` is None. `alone` is unchanged."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
@@ -86,22 +92,24 @@ def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
     assert (alone == before).all()
     assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
     assert len(touched) < 40
+    # Row 1 has no gradient, so its state stays zero.
     assert not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
 
 
 @every_class
 def test_step_is_skipped_if_a_row_is_not_finite(cls: Any) -> None:
+    """The parameter and its number of steps do not change. `zero_grads` zeroes the gradient of a skipped step too."""
     table = np.ones((4, 2))
     opt = cls([table])
     rows = fs.Rows([1, 2], np.array([[1.0, np.inf], [1.0, 1.0]]))
     assert opt.step([rows], skip_nonfinite=True, zero_grads=True).skipped
     assert (table == 1).all()
-    assert not rows.values.any(), "zero_grads must zero the rows"
+    assert not rows.values.any(), "zero_grads must zero the gradient"
     assert opt._plan.tensor_steps == [0]
 
 
 @every_class
-def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any, rng: np.random.Generator) -> None:
+def test_resumed_training_with_rows_has_the_bits_of_uninterrupted_training(cls: Any, rng: np.random.Generator) -> None:
     """The state dict is taken after two of four steps, and loaded into a new optimizer."""
     steps = [rows_of(rng, np.float32) for _ in range(4)]
     uninterrupted, resumed = np.ones(SHAPE, np.float32), np.ones(SHAPE, np.float32)
@@ -140,13 +148,13 @@ def test_training_with_rows_resumed_from_a_checkpoint_has_the_same_bits(cls: Any
          r"values must be an array of 2 rows, .* got shape \(1, 2\)"),
     ],
 )  # fmt: skip
-def test_step_refuses_wrong_rows_and_optimizers_that_cannot_use_rows(make: Any, error: Any, message: str) -> None:
+def test_rows_are_refused_if_wrong_or_if_the_optimizer_cannot_use_rows(make: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
 def test_step_with_wrong_rows_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
-    """The second gradient is wrong, or the rows share memory with the parameter."""
+    """In two steps, the second gradient is wrong. In another step, the rows share memory with the parameter."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -170,14 +178,14 @@ CASES = [(c.__name__, o) for c in CLASSES for o in ({}, {"maximize": True})] + [
 @pytest.mark.parametrize("coalesced", [False, True])
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coalesced: bool, torch: Any) -> None:
-    """Parameters and states are compared after 100 steps with sparse gradients."""
+    """Parameters and states are compared with those of torch's optimizer after 100 steps with sparse gradients."""
     torch.manual_seed(0)
     mine, other = (torch.nn.Embedding(50, 6, sparse=True) for _ in range(2))
     other.load_state_dict(mine.state_dict())
     head = [torch.nn.Parameter(torch.ones(6)) for _ in range(2)]
     params = [[m.weight, *([h] if name != "SparseAdam" else [])] for m, h in zip((mine, other), head, strict=True)]
     opts = [cls(p, lr=0.01, **options) for cls, p in zip((ours(name), theirs(name)), params, strict=True)]
-    sign = -1.0 if options.get("maximize") else 1.0  # the loss is negated, so maximize minimises it
+    sign = -1.0 if options.get("maximize") else 1.0  # with maximize, the optimizer maximises the negated loss
     for _ in range(100):
         batch = torch.randint(0, 50, (20,))
         for model, h, opt in zip((mine, other), head, opts, strict=True):
@@ -196,7 +204,10 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
 
 @pytest.mark.torch
 def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
-    """SGD clips by the norm and skips nan. Optimizers with momentum, decay or averages refuse sparse gradients."""
+    """SGD clips a sparse gradient by its norm, and skips a step whose gradient contains nan.
+
+    Adam refuses sparse gradients, and so do optimizers with momentum, weight decay or averages of the parameters.
+    """
     table = torch.nn.Parameter(torch.ones(5, 2))
     index, values = torch.tensor([[1, 1, 3]]), torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     table.grad = torch.sparse_coo_tensor(index, values, (5, 2), check_invariants=True)
@@ -220,7 +231,8 @@ def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> No
 
 
 @pytest.mark.torch
-def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> None:
+def test_torch_step_post_hook_runs_after_the_update_of_sparse_rows(torch: Any) -> None:
+    """When the hook runs, row 1 of the parameter has changed. Rows 2 to 4, without a gradient, have not."""
     model = torch.nn.Embedding(5, 2, sparse=True)
     opt, seen = ours("SparseAdam")(model.parameters()), []
     opt.register_step_post_hook(lambda *_: seen.append(model.weight.detach().clone()))
@@ -230,8 +242,8 @@ def test_torch_step_hooks_get_the_tensor_after_a_step_of_rows(torch: Any) -> Non
     assert (seen[0][1] != before[1]).all() and torch.equal(seen[0][2:], before[2:])
 
 
-def test_dense_parameter_is_stepped_in_every_step_with_rows() -> None:
-    """Row 1 of the second parameter takes the same steps. The other rows of the second parameter do not change."""
+def test_steps_update_all_of_one_parameter_and_one_row_of_another() -> None:
+    """In each of three steps, `d` has a dense gradient, and `e` has a gradient of row 1 only."""
     d, e = np.ones(5, np.float32), np.ones((4, 3), np.float32)
     opt = fs.SGD([d, e], lr=0.125)
     g = np.ones(5, np.float32)
@@ -255,8 +267,8 @@ def bits(*arrays: Any) -> list[bytes]:
         (lambda p: fs.Rows([0, 1], p[2:]), "must be in memory of its own"),
     ],
 )
-def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, message: str) -> None:
-    """States and step numbers also do not change."""
+def test_step_with_refused_rows_changes_no_parameter_and_no_state(cls: Any, rows: Any, message: str) -> None:
+    """The numbers of steps also do not change."""
     w, table, state = np.ones(3), np.ones((4, 2)), []
     opt = cls([w, table])
     opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])
@@ -270,9 +282,9 @@ def test_refused_rows_leave_the_other_parameters_unchanged(cls: Any, rows: Any, 
 
 
 class Resizing:
-    """A gradient that resizes another array when a step reads the gradient for the second time.
+    """A gradient that resizes the array `other` when a step reads the gradient for the second time.
 
-    The step has already checked the rows at this moment.
+    This frees the old memory of `other`, the values of another gradient, which the step has already checked.
     """
 
     def __init__(self, gradient: Array, other: Array) -> None:
@@ -296,7 +308,7 @@ def test_step_refuses_rows_whose_values_are_freed_during_the_step() -> None:
     assert (w == 1).all()
 
 
-def test_a_schedule_is_called_once_in_a_step_of_rows() -> None:
+def test_step_with_rows_calls_the_schedule_once() -> None:
     asked: list[int] = []
     opt = fs.SGD([np.ones((4, 2))], lr=lambda t: asked.append(t) or 0.1)
     opt.step([fs.Rows([1], np.ones((1, 2)))])
@@ -313,6 +325,7 @@ def test_zero_grads_refuses_read_only_and_strided_rows_before_the_step() -> None
 
 
 def coo(torch: Any, index: list[int], values: Any, rows: int = 4) -> Any:
+    """Return a sparse tensor of shape (rows, 2). `values` are its rows with the indices `index`."""
     return torch.sparse_coo_tensor(torch.tensor([index]), values, (rows, 2), check_invariants=False)
 
 
@@ -359,10 +372,10 @@ def freed_indices(torch: Any) -> Any:
 def test_refused_sparse_gradients_leave_all_tensors_unchanged(
     name: str, make: Any, message: str, zero_grads: bool, torch: Any
 ) -> None:
-    """Each refused step is followed by a step with a valid sparse gradient."""
+    """Parameters, gradients and states do not change. A later step with a valid sparse gradient works."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours(name)([w, table], lr=0.1, zero_grads=zero_grads)
-    for _ in range(2):  # the first step makes the states
+    for _ in range(2):  # in the second turn, the optimizer has states
         w.grad, table.grad = torch.ones(3), make(torch)
         before = bits(*(t.detach() for t in (w, table)))
         states = [{n: torch.as_tensor(v).clone() for n, v in entry.items()} for entry in opt.state.values()]
@@ -380,8 +393,8 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
 
 
 @pytest.mark.torch
-def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any) -> None:
-    """The dense gradient has no memory. The sparse gradient before it is valid."""
+def test_step_with_a_valid_sparse_and_a_refused_dense_gradient_changes_no_parameter(torch: Any) -> None:
+    """The memory of the dense gradient has been freed. The states also do not change, and a later step works."""
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)
@@ -397,6 +410,7 @@ def test_refused_dense_gradient_leaves_the_sparse_parameter_unchanged(torch: Any
 
 @pytest.mark.torch
 def test_sparse_values_with_the_negative_bit_of_torch_are_read_as_negated(torch: Any) -> None:
+    """The negative bit of a tensor means that the tensor's numbers are those in memory with the opposite sign."""
     table = torch.nn.Parameter(torch.zeros(4, 2))
     table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
     ours("SGD")([table], lr=1.0).step()

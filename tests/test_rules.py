@@ -1,4 +1,7 @@
-"""Every optimizer has the bits of its NumPy reference for all options, lengths, instruction sets and thread counts."""
+"""Steps give the same bits as the optimizer's formula in NumPy.
+
+This is so for all options, lengths of arrays, instruction sets, backends and numbers of threads.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,11 @@ def assert_bits_of_the_oracle(
     machines: list[Machine],
     rng: np.random.Generator,
 ) -> None:
-    """Compare three steps with NumPy for every given combination of instruction set, backend and thread count.
+    """Take three steps on each of `machines`, and compare all results with NumPy, bit for bit.
 
-    One gradient element in fifty is special: zero, denormal, inf or nan.
+    A machine is a combination of instruction set, backend and number of threads. `stages` is a key of `STAGES`, which
+    contains options for the work before and after the update rule, for example weight decay. About one in fifty
+    elements of the gradients is special, for example zero, denormal, inf or nan.
     """
     around, step_options = STAGES[stages]
     options = {"lr": 0.3, **options, **around}
@@ -61,15 +66,17 @@ def assert_bits_of_the_oracle(
 def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """A variant is a combination of the options that are True or False or that select code of the kernel."""
     assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
 
 
 @every_dtype
 @pytest.mark.parametrize("stages", STAGES)
 @every_class
-def test_options_of_decay_clipping_scaling_and_averages_give_the_bits_of_numpy_for_every_optimizer(
+def test_steps_with_weight_decay_clipping_scaling_or_averages_have_the_bits_of_numpy(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """Other options in `STAGES` are `maximize`, schedules of the learning rate, and `zero_grads`."""
     assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
 
 
@@ -79,6 +86,7 @@ def test_options_of_decay_clipping_scaling_and_averages_give_the_bits_of_numpy_f
 def test_step_has_the_same_bits_for_every_number_of_threads_and_both_backends(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
+    """The bits are those of NumPy. The two backends are the package's own thread pool and OpenMP."""
     assert_bits_of_the_oracle(cls, variants(cls)[-1], stages, dtype, LENGTHS, MACHINES, rng)
 
 
@@ -86,7 +94,7 @@ def test_step_has_the_same_bits_for_every_number_of_threads_and_both_backends(
 def test_200_steps_with_the_same_gradient_have_the_bits_of_numpy(
     cls: Any, options: Options, rng: np.random.Generator
 ) -> None:
-    """After many equal gradients, centred variances are rounded to 0 or below, and powers of the betas become 0."""
+    """With many equal gradients, rounding can make the variance of RMSprop(centered=True) 0 or negative."""
     start, grads = numbers(rng, 300, np.float32), [numbers(rng, 300, np.float32)] * 200
     want = expected(cls([start.copy()], lr=0.01, **options), grads, {})
     actual(cls([start], lr=0.01, **options), grads, {}).assert_same_bits(want, "200 steps")
@@ -94,6 +102,7 @@ def test_200_steps_with_the_same_gradient_have_the_bits_of_numpy(
 
 @every_class_of_this_rate
 def test_step_with_learning_rate_zero_changes_no_parameter(cls: Any, rng: np.random.Generator) -> None:
+    """The steps have L1 and L2 penalties. ASGD and Rprop are left out: they do not use the rate of the current step."""
     for stages in ("l2-elastic", "decoupled-elastic", "proximal-elastic"):
         assert_bits_of_the_oracle(cls, {"lr": 0.0}, stages, np.float32, SHORT, SERIAL, rng)
         options = {**STAGES[stages][0], "lr": 0.0}
@@ -105,6 +114,7 @@ def test_step_with_learning_rate_zero_changes_no_parameter(cls: Any, rng: np.ran
 
 @every_class
 def test_optimizer_of_float32_and_float64_arrays_equals_separate_optimizers(cls: Any, rng: np.random.Generator) -> None:
+    """After one step, each array has the same bits as if it had an optimizer of its own."""
     arrays = [numbers(rng, n, t) for n in (70, 5000, 3) for t in (np.float32, np.float64)]
     grads = [numbers(rng, a.size, a.dtype) for a in arrays]
     alone = [a.copy() for a in arrays]
@@ -114,7 +124,11 @@ def test_optimizer_of_float32_and_float64_arrays_equals_separate_optimizers(cls:
         assert a.tobytes() == mixed.tobytes()
 
 
-def test_variants_of_the_tests_cover_every_flag_and_every_kernel() -> None:
+def test_variants_of_the_tests_turn_on_every_option_that_selects_code_of_a_kernel() -> None:
+    """A variant is a combination of options. Its number has one bit for each option that selects code of the kernel.
+
+    The variants also contain every option that is True or False.
+    """
     compiled = dict.fromkeys(RULES, 0)
     for cls in fs.optim.registry.values():
         assert {name for options in variants(cls) for name in options} >= set(switches(cls))

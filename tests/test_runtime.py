@@ -35,6 +35,7 @@ def test_set_isa_selects_an_instruction_set_by_name_and_refuses_unknown_names() 
 
 
 def test_environment_variables_are_read_at_the_import() -> None:
+    """Empty variables have no effect. In the second process, OMP_NUM_THREADS limits the number of threads."""
     isa, backend = _core.available_isas()[-1], BACKENDS[0]
     done = python(PROBE, FUSEDSTEP_ISA=isa, FUSEDSTEP_BACKEND=backend, FUSEDSTEP_NUM_THREADS="1")
     assert done.stdout.split() == [isa, backend, "1"], done.stderr
@@ -59,6 +60,7 @@ def test_import_error_names_a_wrong_environment_variable(name: str, value: str, 
 
 
 def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
+    """The OpenMP backend needs libgomp. Without libgomp, FUSEDSTEP_BACKEND="openmp" makes the import fail."""
     (tmp_path / "libgomp.so.1").write_bytes(b"")  # the loader finds this file first, and cannot load it
     done = python(
         PROBE + "; import numpy as np; fs.Adam([np.ones(100_000)]).step([np.ones(100_000)])",
@@ -71,6 +73,7 @@ def test_thread_pool_works_without_libgomp(tmp_path: Path) -> None:
 
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="needs libgomp.so.1")
 def test_openmp_backend_is_used_if_another_package_has_loaded_libgomp() -> None:
+    """`ctypes` loads libgomp after the import of fusedstep. With FUSEDSTEP_BACKEND="threads", this has no effect."""
     again = "; import ctypes; ctypes.CDLL('libgomp.so.1'); fs.num_threads(); print(_core.backend())"
     assert python(PROBE + again).stdout.split()[1::2] == ["threads", "openmp"]
     done = python(PROBE + again, FUSEDSTEP_BACKEND="threads")
@@ -79,6 +82,7 @@ def test_openmp_backend_is_used_if_another_package_has_loaded_libgomp() -> None:
 
 @pytest.mark.thread_unsafe
 def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> None:
+    """`set_num_threads` refuses numbers that are not positive, too large, or not integers."""
     limit = fs.num_threads()
     fs.set_num_threads(1)
     assert fs.num_threads() == 1
@@ -97,6 +101,7 @@ def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> No
 def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
     quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The process may run on 8 CPUs. The first number in OMP_NUM_THREADS is another limit. A word there is ignored."""
     monkeypatch.setattr(_threads, "quotas", lambda: quotas)
     monkeypatch.setattr(_threads, "affinity", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", openmp)
@@ -104,6 +109,7 @@ def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
 
 
 def test_import_loads_few_packages_and_changes_nothing() -> None:
+    """Only NumPy and the standard library are also loaded. No thread starts, and denormals are not turned off."""
     code = """
 import sys, threading, numpy
 before = set(sys.modules)
@@ -120,7 +126,7 @@ assert threading.active_count() == 1 and len(__import__("os").listdir("/proc/sel
 
 @every_dtype
 def test_kernels_keep_denormals(dtype: Any) -> None:
-    tiny = np.finfo(dtype).smallest_subnormal
+    tiny = np.finfo(dtype).smallest_subnormal  # the smallest positive number: half of it is rounded to 0
     for isa in _core.available_isas():
         fs.set_isa(isa)
         p, g = np.full(100, 8 * tiny, dtype), np.full(100, 2 * tiny, dtype)
@@ -133,7 +139,7 @@ def test_kernels_keep_denormals(dtype: Any) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_child_steps_with_one_thread_and_the_parent_with_all(backend: str, rng: np.random.Generator) -> None:
-    """The child also forks a process and waits for its end."""
+    """The parent has four threads. The child takes a step, forks another process, and waits for its end."""
     _core.set_backend(backend)
     _core.force_threads(4)
     p, g = rng.standard_normal((2, 200_000))
@@ -147,12 +153,12 @@ def test_forked_child_steps_with_one_thread_and_the_parent_with_all(backend: str
     assert in_child(step_on)
     mine = p.copy()
     opt.step([g])
-    assert fs.num_threads() == 4, "the parent must keep its threads"
+    assert fs.num_threads() == 4, "the parent must keep its four threads"
     assert (p != mine).any()
 
 
 class Meanwhile:
-    """A gradient that calls `act` when a step reads its memory through DLPack."""
+    """A gradient that calls `act` when a step reads the gradient through DLPack."""
 
     def __init__(self, gradient: Any, act: Callable[[], Any]) -> None:
         self.gradient, self.act = gradient, act
@@ -183,7 +189,10 @@ def elsewhere(act: Callable[[], Any]) -> str:
 
 @every_class
 def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
-    """While a step reads its gradient, another thread tries to step, to change a group, and to load a state."""
+    """While a step reads its gradient, another thread tries to step, to change a group, and to load a state.
+
+    All attempts are refused. They do not change the parameters: `twin` gets the same steps without such attempts.
+    """
     g, said = [np.ones(3)], []
     opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))
     state = opt.state_dict()
@@ -210,6 +219,8 @@ def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
 
 
 def test_step_raises_the_error_of_a_list_of_gradients_that_cannot_be_iterated() -> None:
+    """After the error, the optimizer can take a step."""
+
     class Failing(list[Any]):
         def __iter__(self) -> Iterator[Any]:
             raise ZeroDivisionError
@@ -220,7 +231,8 @@ def test_step_raises_the_error_of_a_list_of_gradients_that_cannot_be_iterated() 
     opt.step([np.ones(3)])
 
 
-def test_an_error_of_a_gradients_dlpack_method_names_the_gradient() -> None:
+def test_error_message_names_the_gradient_whose_dlpack_method_fails() -> None:
+    """After the error, the optimizer can take a step."""
     opt = fs.SGD([np.ones(3)])
     with pytest.raises(ValueError, match=r"SGD.step: grads\[0\] must be readable by DLPack; got Meanwhile"):
         opt.step([Meanwhile(np.ones(3), lambda: 1 // 0)])
@@ -230,14 +242,14 @@ def test_an_error_of_a_gradients_dlpack_method_names_the_gradient() -> None:
 @pytest.mark.thread_unsafe
 @pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="no GIL here")
 def test_step_releases_the_gil() -> None:
-    """A second Python thread waits for a lock. It can run only if a step releases the GIL."""
+    """A second Python thread waits for a lock. The second thread can run only if a step releases the GIL."""
     p, g = np.zeros(1_000_000), np.ones(1_000_000)
     opt, gate, ran = fs.Adam([p]), threading.Lock(), []
     gate.acquire()
     thread = threading.Thread(target=lambda: ran.append(gate.acquire()))
     thread.start()
     before = sys.getswitchinterval()
-    sys.setswitchinterval(600)  # from here on, this thread has the GIL until it releases it
+    sys.setswitchinterval(600)  # for the next 600 s, Python does not pass the GIL to the other thread by itself
     try:
         gate.release()
         assert sum(range(1_000_000)) and not ran
@@ -259,7 +271,10 @@ def test_import_does_not_enable_the_gil() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_threads_may_step_their_own_optimizers_at_once(backend: str, rng: np.random.Generator) -> None:
-    """Six Python threads take 20 steps each, from equal parameters. All must have the bits of a single thread."""
+    """Six Python threads take 20 steps each, from equal parameters.
+
+    Afterwards, all parameters have the bits of 20 steps in the main thread alone.
+    """
     _core.set_backend(backend)
     _core.force_threads(2)
     start, g = rng.standard_normal((2, 100_000))
@@ -280,32 +295,37 @@ def test_several_threads_may_step_their_own_optimizers_at_once(backend: str, rng
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
+    """Write files with these names and texts below `root`. Return `root`."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
 
 
+# Two files of a control group of version 1. The quota, in CPUs, is the number in the first file divided by the number
+# in the second file.
 V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+# Each value is (text of /proc/self/cgroup, files below /sys/fs/cgroup, expected quotas in CPUs).
 CGROUPS: dict[str, tuple[str, dict[str, str], list[float]]] = {
     "none": ("0::/\n", {}, []),
     "v2": ("0::/job\n", {"job/cpu.max": "150000 100000\n"}, [1.5]),
     "v2 unlimited": ("0::/job\n", {"job/cpu.max": "max 100000\n"}, []),
     "v2 nested": ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, [4.0]),
-    "v2 container": ("0::/host/path\n", {"cpu.max": "200000 100000"}, [2.0]),
-    "v2 outside": ("0::/../../x\n", {"cpu.max": "200000 100000"}, [2.0]),
+    "v2 path on the host of a container": ("0::/host/path\n", {"cpu.max": "200000 100000"}, [2.0]),
+    "v2 path outside the root": ("0::/../../x\n", {"cpu.max": "200000 100000"}, [2.0]),
     "v2 garbled": ("0::/a\n", {"a/cpu.max": "what"}, []),
     "v1": ("3:cpu,cpuacct:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "100000\n"}, [0.5]),
     "v1 unlimited": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "-1\n", f"cpu/job/{V1[1]}": "100000\n"}, []),
-    "v1 other": ("4:memory:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "100000\n"}, []),
+    "v1 no cpu": ("4:memory:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "100000\n"}, []),
     "v1 garbled": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "what\n", f"cpu/job/{V1[1]}": "0\n"}, []),
-    "v1 no period": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "0\n"}, []),
+    "v1 period 0": ("3:cpu:/job\n", {f"cpu/job/{V1[0]}": "50000\n", f"cpu/job/{V1[1]}": "0\n"}, []),
     "name with colons": ("0::/a:b\n", {"a:b/cpu.max": "300000 100000"}, [3.0]),
 }
 
 
 @pytest.mark.parametrize("case", CGROUPS)
 def test_cpu_quotas_are_read_from_control_groups(case: str, tmp_path: Path) -> None:
+    """Without the file that names the control groups of the process, no quotas are found."""
     lines, files, want = CGROUPS[case]
     root = tree(tmp_path / "root", files)
     cgroups = tmp_path / "cgroup"

@@ -1,6 +1,7 @@
-"""Schedule-free optimizers: the parameters y, their average x, and the statistics of batch norm at the average.
+"""Schedule-free optimizers: the parameters y, the average x, and the statistics of batch norm with the weights x.
 
-The gradient is computed at y = share x + (1 - share) z. The optimizer steps z, and x is the mean of z over the steps.
+A step updates the state z with the gradient at y. x is the mean of z over the steps, and y = share x + (1 - share) z.
+The factor `share` is the momentum of SGDScheduleFree, or the first beta of AdamWScheduleFree.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ every_rule = pytest.mark.parametrize(("cls", "options", "share"), OPTIONS)
 
 
 def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator) -> tuple[Any, Array, Array]:
-    """Take steps. Return the optimizer, its parameters y, and the mean x of its state z over the steps."""
+    """Minimise sum(y**2). Return the optimizer, its parameters y, and the mean x of its state z over the steps."""
     y = rng.standard_normal(50)
     opt = cls([y], **options)
     x = np.zeros(50)
@@ -36,7 +37,10 @@ def run(cls: Any, options: dict[str, Any], steps: int, rng: np.random.Generator)
 def test_averaged_replaces_schedule_free_parameters_by_the_mean_of_z(
     cls: Any, options: dict[str, Any], share: float, rng: np.random.Generator
 ) -> None:
-    """With a constant learning rate, the average x is the mean of the state z over the steps."""
+    """Inside `averaged`, the parameters y are replaced by x, the mean of the state z over the steps.
+
+    At the end of the `with` block, the parameters have their old bits again.
+    """
     opt, y, x = run(cls, options, 20, rng)
     kept, z = y.copy(), opt.state[0]["z"].copy()
     with opt.averaged():
@@ -49,6 +53,7 @@ def test_averaged_replaces_schedule_free_parameters_by_the_mean_of_z(
 def test_schedule_free_averages_before_the_first_step_are_the_parameters(
     cls: Any, options: dict[str, Any], share: float
 ) -> None:
+    """`has_averages` is True before the first step too. It is False for SGD, which has no averages."""
     opt = cls([y := np.ones(3)], **options)
     assert opt.has_averages and not fs.SGD([np.ones(3)]).has_averages
     with opt.averaged():
@@ -59,6 +64,7 @@ def test_schedule_free_averages_before_the_first_step_are_the_parameters(
 def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(
     cls: Any, options: dict[str, Any], share: float
 ) -> None:
+    """`ema_decay` adds an exponential moving average (EMA) of the parameters."""
     opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
     opt.step([np.ones(3)])
     ema = opt.ema[0].copy()
@@ -68,7 +74,7 @@ def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(
 
 @every_rule
 @pytest.mark.torch
-def test_schedule_free_averages_of_tensors_equal_those_of_arrays(
+def test_schedule_free_averages_of_tensors_agree_with_those_of_arrays(
     cls: Any, options: dict[str, Any], share: float, torch: Any, rng: np.random.Generator
 ) -> None:
     """One parameter gets no gradient. A step inside `averaged` is refused."""
@@ -90,12 +96,13 @@ def test_schedule_free_averages_of_tensors_equal_those_of_arrays(
 
 
 def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
+    """Return a network with a batch norm layer, and an input of 12 rows."""
     model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm(momentum=0.3), nn.Tanh(), nn.Linear(4, 1), rng=0)
     return model, np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)
 
 
 def test_measure_batch_norm_inside_averaged_uses_the_averaged_weights() -> None:
-    """The statistics are means over two batches. `momentum` of the layer does not change."""
+    """The running mean and variance are the means of those of two batches. The layer's `momentum` does not change."""
     model, x = model_of_batch_norm()
     opt = fs.SGDScheduleFree(model.params, lr=0.5)
     for _ in range(5):
@@ -111,6 +118,7 @@ def test_measure_batch_norm_inside_averaged_uses_the_averaged_weights() -> None:
 
 @pytest.mark.parametrize("batches", [[], [np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)]], ids=len)
 def test_measure_batch_norm_with_wrong_batches_changes_no_statistics(batches: list[Array]) -> None:
+    """Either `batches` is empty, or the second batch has a wrong shape. The layer's `momentum` also does not change."""
     model, x = model_of_batch_norm()
     model.forward(x, training=True)
     before = {name: a.tobytes() for name, a in model.buffers.items()}

@@ -1,4 +1,7 @@
-"""Schedules return the rates of their formulas and of torch, accept huge steps, refuse mistakes, and can be pickled."""
+"""Schedules return the learning rates of their formulas and of torch's schedulers.
+
+They accept huge step numbers, refuse wrong arguments, and can be pickled.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from fusedstep.schedules import annealing, decay, plateau
 
 HUGE = (2**31, 2**63 - 1, 10**30, 10**400)
 
+# Each entry is (schedule, formula of the learning rate in step t). The first step is step 1.
 FORMULAS = [
     (s.constant(0.3), lambda t: 0.3),
     (s.step(0.3, 7, 0.5), lambda t: 0.3 * 0.5 ** ((t - 1) // 7)),
@@ -38,11 +42,13 @@ def test_schedule_returns_the_rates_of_its_formula(schedule: Any, formula: Any) 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:7] + FORMULAS[8:], ids=IDS[:7] + IDS[8:])
 def test_schedule_returns_the_given_rate_at_step_1(schedule: Any, formula: Any) -> None:
+    """`warmup` is left out, because it starts with a lower rate."""
     assert schedule(1) == 0.3
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=IDS)
 def test_rates_of_huge_step_numbers_are_between_0_and_lr(schedule: Any, formula: Any) -> None:
+    """A step number may also be an integer of NumPy."""
     for t in HUGE:
         assert 0.0 <= schedule(t) <= 0.3
     assert schedule(np.int64(5)) == schedule(5)
@@ -59,7 +65,7 @@ def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, form
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:8], ids=IDS[:8])
 def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(schedule: Any, formula: Any) -> None:
-    """`eval(repr(schedule))` gives an equal schedule."""
+    """Attributes cannot be assigned. `eval(repr(schedule))`, and pickling and unpickling, give an equal schedule."""
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert eval(repr(schedule), vars(s)) == schedule
     with pytest.raises(AttributeError):
@@ -101,6 +107,10 @@ def test_warmup_refuses_a_number_in_place_of_a_schedule() -> None:
 
 
 def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
+    """`cycle(t)` is (number of the cycle, number of the step in the cycle, length of the cycle).
+
+    In the first step of each cycle, the learning rate is `lr` again.
+    """
     eta = s.cosine_restarts(1.0, 3, 2)
     lengths = [3, 6, 12, 24]
     expected = [(i, p, n) for i, n in enumerate(lengths) for p in range(1, n + 1)]
@@ -108,7 +118,7 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
     ends = list(itertools.accumulate(lengths))
     assert [t for t in range(1, sum(lengths) + 1) if eta.ends_cycle(t)] == ends
     assert all(eta(t + 1) == 1.0 for t in ends)
-    # Cycle k, of length 3 * 2**k, ends at step 3 * (2**(k+1) - 1). This is exact for huge steps, too.
+    # Cycle k, of length 3 * 2**k, ends at step 3 * (2**(k+1) - 1). `ends_cycle` is exact for huge step numbers too.
     assert eta.ends_cycle(3 * (2**200 - 1))
     assert not eta.ends_cycle(3 * (2**200 - 1) + 1)
 
@@ -116,8 +126,9 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
 def test_reduce_on_plateau_reduces_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
-    # Metric 1 is the best. Metrics 2 to 4 are not better, so the rate is halved. Metrics 5 and 6 are in the cooldown.
-    # After metrics 7 to 9, the rate is min_lr, because half of 0.5 is less than min_lr.
+    # All 12 metrics are 1.0. Numbers 2, 3 and 4 are not better than number 1. These are more than `patience` metrics,
+    # so the rate is halved. Numbers 5 and 6 are in the cooldown. Numbers 7, 8 and 9 are not better than number 1. The
+    # rate is then min_lr, because half of 0.5 is less than min_lr.
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
     assert eta(10**9) == 0.3
 
@@ -139,6 +150,10 @@ def test_reduce_on_plateau_keeps_the_rate_while_the_metric_improves(mode: str) -
 
 
 def test_reduce_on_plateau_resumes_from_its_state() -> None:
+    """`second` loads the state of `first` after four metrics. `whole` gets all metrics, and has the same rates.
+
+    A pickled and unpickled copy has the state of the original.
+    """
     metrics = [3.0, 2.0, 2.5, 2.4, 2.3, 1.9, 2.0, 2.0, 2.0, 2.0]
     whole = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
     first = s.ReduceOnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
@@ -175,7 +190,7 @@ def test_reduce_on_plateau_refuses_a_wrong_state_and_changes_nothing(state: dict
 
 
 def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
-    """The learning rates of torch's schedulers are read before each step."""
+    """The learning rate of torch's scheduler is read before each step."""
     schedulers = torch.optim.lr_scheduler
 
     def rates(make: Any, steps: int) -> list[float]:

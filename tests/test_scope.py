@@ -20,19 +20,21 @@ ROWS = [row for rows in make_scope.sections().values() for row in rows]
 
 
 def test_scope_page_equals_the_output_of_make_scope() -> None:
+    """The tables of the page have more than 60 rows, and each technique has only one row."""
     assert ROOT.joinpath("docs", "scope.md").read_text("utf-8") == make_scope.page()
     assert len(ROWS) > 60 and len({row.technique for row in ROWS}) == len(ROWS)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.technique)
-def test_names_of_a_row_exist_and_its_files_use_them(row: make_scope.Row) -> None:
+def test_files_of_a_table_row_exist_and_use_the_names_of_the_row(row: make_scope.Row) -> None:
+    """For a name with arguments, the files must use these arguments."""
     assert row.files and all((ROOT / path).is_file() for path in row.files), row.files
     texts = [(ROOT / path).read_text("utf-8") for path in row.files]
     for name in row.names:
         dotted, arguments = make_scope.NAME.fullmatch(name).groups()
         words = re.findall(r"\w+", arguments) if arguments else [dotted.rpartition(".")[2]]
         if make_scope.resolve(name) in fs.optim.registry.values() and any("every_variant" in text for text in texts):
-            continue  # all optimizers with all their options, one after the other
+            continue  # tests marked with `every_variant` use all optimizers and their options, but do not name them
         for word in words:
             assert any(re.search(rf"\b{word}\b", text) for text in texts), (name, word, row.files)
 

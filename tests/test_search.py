@@ -1,4 +1,7 @@
-"""Optuna samplers: the points of coordinate descent and of finer grids, storages and workers."""
+"""Optuna samplers for coordinate descent and for grids that become finer: the points that they try.
+
+The tests also resume stored studies, and run several trials at the same time.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def test_coordinate_descent_tries_the_expected_points() -> None:
     study = optuna.create_study(sampler=sampler)
     study.optimize(bowl, n_trials=11)
     assert points(study)[:5] == [(0, 3), (1, 3), (2, 3), (3, 3), (4, 3)]  # along x, from the start
-    # The least value is 2.5 at (2, 3). From (2, 3), whose value is known, the search continues along y.
+    # The least value is 4, at (2, 3) and (3, 3). The search continues along y from the first of these two points.
     assert points(study)[5:8] == [(2, 0), (2, 1), (2, 2)]
     assert points(study)[8:] == [(0, 1), (1, 1), (3, 1)]  # from (2, 1) along x again
     assert study.best_params == {"x": 3, "y": 1}
@@ -52,6 +55,7 @@ def test_coordinate_descent_can_maximise() -> None:
 
 
 def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> None:
+    """After the 20 points of the grid, another `optimize` warns, and stops after one trial."""
     study = optuna.create_study(sampler=CoordinateDescentSampler(GRID))
     study.optimize(bowl, n_trials=1000)
     assert sorted(points(study)) == sorted(itertools.product(*GRID.values()))
@@ -60,7 +64,7 @@ def test_coordinate_descent_restarts_until_every_grid_point_has_been_tried() -> 
     assert len(study.trials) == 21
 
 
-def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials() -> None:
+def test_coordinate_descent_tries_every_point_once_if_some_trials_fail_or_are_pruned() -> None:
     """Trials with x = 3 are pruned, and other trials with y = 1 fail with nan."""
 
     def broken(trial: Any) -> float:
@@ -74,10 +78,10 @@ def test_coordinate_descent_does_not_repeat_or_choose_failed_and_pruned_trials()
     study = optuna.create_study(sampler=CoordinateDescentSampler(GRID))
     study.optimize(broken, n_trials=1000)
     assert len(set(points(study))) == len(points(study)) == 20
-    assert study.best_params in ({"x": 2, "y": 2}, {"x": 4, "y": 0})
+    assert study.best_params in ({"x": 2, "y": 2}, {"x": 4, "y": 0})  # both have the value 1.5
 
 
-def test_coordinate_descent_accepts_all_kinds_of_values() -> None:
+def test_coordinate_descent_accepts_strings_none_booleans_and_floats_as_values() -> None:
     grid = {"kind": ["adam", "sgd", None], "flag": [True, False], "lr": [1e-3, 1e-2, 0.1]}
     study = optuna.create_study(sampler=CoordinateDescentSampler(grid))
 
@@ -113,6 +117,7 @@ def test_multi_resolution_sampler_halves_the_spacing_of_logarithms_for_a_logarit
 
 @pytest.mark.parametrize("per_axis", [2, 3, 4, 5])
 def test_multi_resolution_sampler_approaches_the_optimum(per_axis: int) -> None:
+    """The optimum of `valley` is at x = 0.3, lr = 0.03. No point is tried twice."""
     study = optuna.create_study(sampler=MultiResolutionGridSampler(SPACE, points=per_axis, levels=10))
     study.optimize(valley, n_trials=1000)
     assert study.best_params["x"] == pytest.approx(0.3, abs=0.01)
@@ -138,6 +143,7 @@ def test_multi_resolution_sampler_over_integers_and_choices_ends_by_itself() -> 
 # both samplers
 
 
+# Each value is (function that makes a sampler, objective, number of trials).
 SAMPLERS = {
     "coordinate": (lambda: CoordinateDescentSampler(GRID, key=fs.Key(3)), bowl, 20),
     "multiresolution": (lambda: MultiResolutionGridSampler(SPACE, key=fs.Key(3)), valley, 25),
@@ -170,7 +176,7 @@ def test_study_resumed_from_a_database_repeats_no_point() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
-    """Four trials run at the same time, as with several workers. They end in reverse order."""
+    """In `study`, four trials run at the same time, and end in reverse order. In `other`, three threads run trials."""
     make, f, _ = SAMPLERS[name]
     study, other = (optuna.create_study(sampler=make()) for _ in range(2))
     for _ in range(4):
@@ -185,7 +191,10 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
-    """The sampler uses the values of trials that the user enqueued. Its next point is the same."""
+    """`first` has trials that its sampler suggested. The user enqueues five of them, and one other point, in `study`.
+
+    The sampler of `study` uses the values of these trials: its first suggestion is the sixth point of `first`.
+    """
     make, f, _ = SAMPLERS[name]
     first = optuna.create_study(sampler=make())
     first.optimize(f, n_trials=6)
@@ -198,7 +207,7 @@ def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_pickled_sampler_tries_the_same_points(name: str) -> None:
+def test_unpickled_copy_of_a_sampler_tries_the_points_of_the_original(name: str) -> None:
     make, f, _ = SAMPLERS[name]
     studies = [optuna.create_study(sampler=sampler) for sampler in (make(), pickle.loads(pickle.dumps(make())))]
     for study in studies:
@@ -258,7 +267,7 @@ def test_samplers_refuse_wrong_arguments(make: Any, error: type[Exception], mess
         make()
 
 
-def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_error_without_optuna_contains_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [
         name for name in sys.modules if name.split(".")[0] == "optuna" or name.startswith("fusedstep.search")
     ]:

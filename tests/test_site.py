@@ -16,7 +16,7 @@ PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md
 VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
 KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Modules that the reference does not list. Their package lists their names, or another page describes them.
+# Modules that docs/api/index.md does not list. Their names are listed with their package, or are on another page.
 NOT_LISTED = {
     "fusedstep",
     "fusedstep.cli",
@@ -41,8 +41,8 @@ def test_api_reference_lists_every_public_module() -> None:
     assert listed == public_modules() - NOT_LISTED
 
 
-def test_api_reference_lists_every_function_of_the_root() -> None:
-    """A class or function of `fusedstep` that is in no listed module needs its own line."""
+def test_api_reference_lists_every_class_and_function_of_fusedstep() -> None:
+    """A class or function of `fusedstep` that is in none of its modules needs its own line."""
     text = (DOCS / "api" / "index.md").read_text("utf-8")
     modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]
     owned = {name for module in modules for name in module.__all__} | {
@@ -53,7 +53,8 @@ def test_api_reference_lists_every_function_of_the_root() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_to_files_exist(page: Path) -> None:
+def test_files_that_a_page_links_to_exist(page: Path) -> None:
+    """Web addresses, and pages that the build of the site generates, are not checked."""
     for link in LINK.findall(page.read_text("utf-8")):
         path = link.partition("#")[0]
         generated = path.startswith("api/generated/") or "auto_gallery/" in path
@@ -77,6 +78,7 @@ def test_changelog_has_only_headings_of_the_expected_forms() -> None:
 
 
 def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
+    """Each decision about the design is a file in docs/adr. Its name begins with its number."""
     files = sorted((DOCS / "adr").glob("0*.md"))
     assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
     for file in files:

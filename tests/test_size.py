@@ -12,7 +12,7 @@ import fusedstep as fs
 from support.bits import Array
 from support.oracle import Options, actual, every_class, expected
 
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # the tests fill and compare large arrays in blocks of this many elements
 SIZE = (1 << 31) + 3 * BLOCK + 7
 GIB = 1 << 30
 
@@ -55,7 +55,7 @@ def test_step_of_a_tensor_of_more_than_2_to_the_31_elements_is_correct(values: A
 
 @pytest.mark.nightly
 def test_step_of_tensors_of_more_than_2_to_the_31_elements_in_total_is_correct(values: Array) -> None:
-    """Each gradient is one row, broadcast to the shape of the parameter. The norm is over all elements."""
+    """Each gradient is one row, broadcast to the parameter's shape. The norm is that of all gradients together."""
     needs(8)
     rows = SIZE // BLOCK // 3
     params = [np.zeros((rows, BLOCK), np.float32) for _ in range(3)]
@@ -71,6 +71,7 @@ def test_step_of_tensors_of_more_than_2_to_the_31_elements_in_total_is_correct(v
 
 @pytest.mark.nightly
 def test_dropout_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
+    """The result equals that of dropout on one block after the other."""
     needs(8)
     x, key = np.empty(SIZE, np.float32), fs.Key(3, 1)
     for k, (a,) in blocks(x):
@@ -82,6 +83,7 @@ def test_dropout_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> 
 
 @pytest.mark.nightly
 def test_batch_norm_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
+    """The mean, the inverse standard deviation and the output are compared with NumPy's."""
     needs(8)
     x = np.empty(SIZE, np.float32)
     total = 0.0
@@ -106,7 +108,7 @@ def test_batch_norm_of_more_than_2_to_the_31_elements_is_correct(values: Array) 
 def test_step_counts_beyond_2_to_the_31_are_exact(
     cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator
 ) -> None:
-    """The optimizer starts from a loaded state with a large step number. Two steps have the bits of NumPy."""
+    """The optimizer has loaded a state in which `count` is the number of steps. Two steps have the bits of NumPy."""
     p, options = rng.standard_normal(50), Options(lr=lambda t: 0.1 * (t - count))
     grads = [rng.standard_normal(50) for _ in range(2)]
 
@@ -123,6 +125,7 @@ def test_step_counts_beyond_2_to_the_31_are_exact(
 @pytest.mark.nightly
 @every_class
 def test_a_million_tensors_have_the_bits_of_one_tensor(cls: type[fs.optim.Optimizer], rng: np.random.Generator) -> None:
+    """Each of the tensors has one element. They are compared after one step that clips by the norm."""
     p, g = rng.standard_normal((2, 1_000_000))
     want = p.copy()
     cls([want]).step([g], clip_norm=1.0)

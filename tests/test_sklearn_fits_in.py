@@ -26,7 +26,7 @@ import fusedstep as fs
 import fusedstep.sklearn
 from fusedstep.sklearn import MLPClassifier, MLPRegressor
 
-# These tests train for a few epochs only.
+# These tests train for a few epochs only, so the estimators warn that the training has not converged.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 
 X, y = load_breast_cancer(return_X_y=True)
@@ -42,9 +42,9 @@ def small(**options: Any) -> MLPClassifier:
 GRID = {"dropout": [0.0, 0.2], "solver": ["AdamW", "nag"], "learning_rate": ["cosine"]}
 AROUND: dict[str, Any] = {
     "pipeline": make_pipeline(StandardScaler(), small(batch_norm=True)),
-    "grid": GridSearchCV(small(), GRID, cv=2),
-    "random": RandomizedSearchCV(small(), GRID, n_iter=2, cv=2, random_state=0),
-    "halving": HalvingGridSearchCV(small(), GRID, resource="max_iter", max_resources=8, min_resources=2, cv=2),
+    "grid search": GridSearchCV(small(), GRID, cv=2),
+    "random search": RandomizedSearchCV(small(), GRID, n_iter=2, cv=2, random_state=0),
+    "halving search": HalvingGridSearchCV(small(), GRID, resource="max_iter", max_resources=8, min_resources=2, cv=2),
     "bagging": BaggingClassifier(small(dropout=0.1), n_estimators=3, random_state=0),
     "boosting": AdaBoostClassifier(small(), n_estimators=3, random_state=0),
     "calibrated": CalibratedClassifierCV(small(label_smoothing=0.1), cv=2),
@@ -53,12 +53,13 @@ AROUND: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", AROUND)
 def test_classifiers_work_inside_pipelines_searches_and_ensembles(name: str) -> None:
+    """The fitted model is accurate, and predicts the same after pickling."""
     model = AROUND[name].fit(X, y)
     assert model.score(X, y) > 0.94
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_regressor_and_classifier_work_inside_bagging_multi_output_and_cross_validation() -> None:
+def test_regressor_works_inside_bagging_and_classifier_inside_multi_output_and_cross_validation() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (
@@ -74,13 +75,17 @@ def test_regressor_and_classifier_work_inside_bagging_multi_output_and_cross_val
 
 @pytest.fixture
 def workers() -> Any:
+    """Let joblib use two worker processes, and stop them after the test."""
     with joblib.parallel_config("loky", n_jobs=2):
         yield
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.mark.filterwarnings("ignore")  # warnings of processes that joblib starts
-def test_loky_workers_accept_read_only_arrays_and_return_the_bits_of_this_process(workers: Any) -> None:
+def test_estimators_in_worker_processes_accept_read_only_arrays_and_give_the_results_of_this_process(
+    workers: Any,
+) -> None:
+    """Fitted weights and predicted probabilities are compared, bit by bit."""
     large = np.tile(X, (8, 1))  # so large that joblib passes it to the workers as a read-only memory map
     here = [small(dropout=0.1, dtype=dtype).fit(large, np.tile(y, 8)) for dtype in ("float32", "float64")]
     there = joblib.Parallel(max_nbytes=1000)(
@@ -101,7 +106,7 @@ def _ask(model: Any, rows: Any) -> Any:
     return model.predict_proba(rows)
 
 
-def test_fits_have_the_same_bits_for_any_number_of_threads_and_instruction_set() -> None:
+def test_fitted_weights_do_not_depend_on_the_number_of_threads_and_the_instruction_set() -> None:
     options = {"hidden_layer_sizes": (64, 64), "max_iter": 1, "dropout": 0.2, "batch_norm": True}
     first = small(**options).fit(X, y)
     for threads, isa in ((1, "v3"), (2, "v2")):
@@ -110,7 +115,7 @@ def test_fits_have_the_same_bits_for_any_number_of_threads_and_instruction_set()
         assert all(np.array_equal(p, q) for p, q in zip(first.coefs_, again.coefs_, strict=True))
 
 
-def test_penalty_on_weights_has_the_same_bits_for_any_number_of_blas_threads() -> None:
+def test_losses_with_a_penalty_on_the_weights_are_equal_with_one_and_two_blas_threads() -> None:
     options = {"hidden_layer_sizes": (256, 256), "batch_size": 64, "max_iter": 2, "alpha": 1.0}
     losses = []
     for threads in (1, 2):
@@ -230,7 +235,9 @@ def test_partial_fit_with_batch_norm_refuses_a_batch_of_one_row() -> None:
         small(batch_norm=True).partial_fit(X[:1], y[:1], classes=[0, 1])
 
 
-def test_fit_interrupted_by_ctrl_c_keeps_the_steps_taken_so_far() -> None:
+def test_ctrl_c_ends_a_fit_and_the_estimator_keeps_the_weights_learned_so_far() -> None:
+    """Python raises KeyboardInterrupt after Ctrl-C. In this test, a callback raises it after the first epoch."""
+
     def interrupt(model: Any, epoch: Any) -> None:
         raise KeyboardInterrupt
 
@@ -250,7 +257,7 @@ def test_docstring_examples_run(name: str) -> None:
         assert doctest.DocTestRunner().run(found).failed == 0
 
 
-def test_import_without_scikit_learn_names_the_extra() -> None:
+def test_import_error_without_scikit_learn_gives_the_pip_command() -> None:
     code = "import sys; sys.modules['sklearn'] = None\nimport fusedstep.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "the package scikit-learn is missing: pip install 'fusedstep[sklearn]'" in done.stderr
@@ -267,7 +274,7 @@ def test_import_without_scikit_learn_names_the_extra() -> None:
     ],
 )
 def test_a_refused_fit_leaves_the_previous_fit_unchanged(options: dict[str, Any], rows: dict[str, Any]) -> None:
-    """A refused first fit leaves no fitted attributes."""
+    """If the first fit of an estimator is refused, the estimator has no fitted attributes."""
     model = small().fit(X, y)
     before = model.predict(X)
     with pytest.raises((TypeError, ValueError)):

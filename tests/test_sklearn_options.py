@@ -1,4 +1,4 @@
-"""Options of the estimators that the estimators of scikit-learn do not have."""
+"""The estimators' options that scikit-learn's estimators do not have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import fusedstep as fs
 from fusedstep import init, nn, schedules
 from fusedstep.sklearn import MLPClassifier, MLPRegressor, _augment
 
-# These tests train for a few epochs only.
+# These tests train for a few epochs only, so the estimators warn that the training has not converged.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum iterations:sklearn.exceptions.ConvergenceWarning")
 
 BASE = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0, "batch_size": 32, "n_iter_no_change": np.inf}
@@ -35,13 +35,13 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "solver as a function": {"solver": partial(fs.RMSprop, lr=0.01, momentum=0.5, weight_decay=1e-3)},
     "elastic net": {"alpha": 0.1, "l1_ratio": 0.5},
     "proximal": {"alpha": 0.5, "l1_ratio": 1.0, "decay": "proximal"},
-    "clip": {"clip_norm": 0.5},
+    "clipped gradients": {"clip_norm": 0.5},
     "warm-up": {"warmup": 5},
-    "average": {"ema_decay": 0.9},
+    "averaged weights": {"ema_decay": 0.9},
     "label smoothing": {"label_smoothing": 0.2},
     "sparsity": {"sparsity": 1e-2},
-    "student t": {"sparsity": 1e-2, "sparsity_penalty": "student_t"},
-    "kl": {"sparsity": 1e-2, "sparsity_penalty": "kl", "activation": "logistic"},
+    "student t sparsity": {"sparsity": 1e-2, "sparsity_penalty": "student_t"},
+    "kl sparsity": {"sparsity": 1e-2, "sparsity_penalty": "kl", "activation": "logistic"},
     "pre-training": {"pretraining": {"epochs": 2, "keep": 2, "candidates": [{}, {"lr": 1e-2}]}},
     "input noise": {"input_noise": 0.1},
     "weight noise": {"weight_noise": 0.01},
@@ -52,7 +52,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "float32": {"dtype": "float32"},
     "bfloat16 state": {"dtype": "float32", "solver_params": {"state_dtype": "bfloat16"}},
     "uint8 state": {"dtype": "float32", "solver_params": {"state_dtype": "uint8", "seed": 3}},
-    "plateau": {"learning_rate": schedules.ReduceOnPlateau(0.02, patience=0)},
+    "plateau schedule": {"learning_rate": schedules.ReduceOnPlateau(0.02, patience=0)},
 }
 
 
@@ -73,10 +73,11 @@ def plain() -> Any:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeating_and_pickling(
-    name: str, plain: Any
-) -> None:
-    """The fitted estimator and a pickled copy also give equal results after `partial_fit`."""
+def test_option_changes_the_fit_but_repeating_or_pickling_the_fit_changes_nothing(name: str, plain: Any) -> None:
+    """`plain` is a fit without the option. With "float32", the fit may differ from `plain` by rounding only.
+
+    After `partial_fit`, the fitted estimator and its pickled copy still give equal results.
+    """
     model, again = fitted(**EXTRAS[name]), fitted(**EXTRAS[name])
     p = model.predict_proba(V)
     assert same(model, again) and np.array_equal(p, again.predict_proba(V))
@@ -91,16 +92,17 @@ def test_fit_with_an_option_differs_from_the_plain_fit_and_is_equal_after_repeat
 
 
 @pytest.mark.parametrize(
-    "name", ["dropout", "batch norm", "elastic net", "average", "pre-training", "mixup", "snapshots"]
+    "name", ["dropout", "batch norm", "elastic net", "averaged weights", "pre-training", "mixup", "snapshots"]
 )
 @pytest.mark.parametrize("targets", [y > 4, np.stack([y > 4, y % 2], axis=1)])
-def test_options_work_for_two_classes_and_for_several_labels(name: str, targets: Any) -> None:
+def test_options_work_with_two_classes_and_with_two_labels_per_row(name: str, targets: Any) -> None:
     model = MLPClassifier(**{**LEARNING, **EXTRAS[name]}, label_smoothing=0.1).fit(X, targets)
     assert model.score(X, targets) > 0.9 and model.predict(X).shape == targets.shape
 
 
-@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"label smoothing", "class weight", "kl"}))
+@pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"label smoothing", "class weight", "kl sparsity"}))
 def test_options_work_for_a_regression(name: str) -> None:
+    """The score is good, and the option changes the predictions. "float32" may change them by rounding only."""
     data, target = load_diabetes(return_X_y=True)
     model, plain = (MLPRegressor(**{**LEARNING, **more}).fit(data * 20, target / 100) for more in (EXTRAS[name], {}))
     assert model.score(data * 20, target / 100) > 0.4
@@ -109,6 +111,7 @@ def test_options_work_for_a_regression(name: str) -> None:
 
 @pytest.mark.parametrize("solver", fs.optim.registry)
 def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
+    """With learning_rate_init="auto", the training reduces the loss."""
     model = fitted(solver=solver.upper(), learning_rate_init="auto", max_iter=10)
     assert type(model._optimizer) is fs.optim.registry[solver]
     assert model.loss_ < model.loss_curve_[0]
@@ -116,6 +119,7 @@ def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
 
 @pytest.mark.parametrize("name", schedules.NAMES)
 def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
+    """The callback gets the rate after each epoch of 10 steps. The rate of "plateau" also depends on the losses."""
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -130,19 +134,20 @@ def test_loss_with_alpha_and_l1_ratio_includes_the_elastic_net_penalty() -> None
     assert both.loss_ - model.loss_ == pytest.approx(0.7 * (0.2 * first[0] + 0.4 * first[1]) / 300)
 
 
-def test_proximal_steps_make_exact_zeros() -> None:
+def test_proximal_decay_makes_some_weights_exactly_zero_and_l2_decay_makes_none() -> None:
     options = {"solver": "sgd", "learning_rate_init": 0.1, "alpha": 0.05, "l1_ratio": 1.0, "max_iter": 10}
     zeros = [np.mean(fitted(decay=decay, **options).coefs_[0] == 0) for decay in ("l2", "proximal")]
     assert zeros[0] == 0 and zeros[1] > 0.02
 
 
-def test_weights_of_an_estimator_with_ema_decay_are_the_averages_of_the_optimizer() -> None:
+def test_coefs_of_an_estimator_with_ema_decay_are_the_averaged_weights_not_the_last_weights() -> None:
     model = fitted(ema_decay=0.9)
     assert np.array_equal(model.coefs_[0], model._optimizer.ema["0.weight"])
     assert not np.array_equal(model.coefs_[0], model._model.params["0.weight"])
 
 
-def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
+def test_predicted_probabilities_are_the_mean_over_the_snapshots() -> None:
+    """A snapshot is a copy of the network at the end of a cycle of the learning rate. Here, a cycle is one epoch."""
     model = fitted(learning_rate="cosine_restarts", learning_rate_init=0.01, snapshots=3)
     assert len(model._models) == 3
     each = [nn.softmax(member.predict(V)) for member in model._models]
@@ -151,8 +156,8 @@ def test_snapshots_of_the_ends_of_cycles_predict_together() -> None:
     assert np.array_equal(model._models[0].params["0.weight"], one_epoch.coefs_[0])
 
 
-def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_confident() -> None:
-    """The rows are sorted by the probability of the predicted class."""
+def test_predictions_with_several_dropout_masks_are_reproducible_and_have_a_standard_deviation() -> None:
+    """The 100 rows with the smallest probabilities of the predicted class have a lower accuracy than the other rows."""
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30))
@@ -167,7 +172,8 @@ def test_monte_carlo_predictions_are_reproducible_and_less_accurate_if_less_conf
     assert np.array_equal(std[:, 0], std[:, 1])
 
 
-def test_class_weights_give_the_fit_of_equal_sample_weights() -> None:
+def test_class_weights_give_the_same_fit_as_sample_weights_with_the_same_values() -> None:
+    """With "balanced", the weight of a class is (number of rows) / (2 classes * number of rows of this class)."""
     weights = np.where(y == 3, 5.0, 1.0)
     assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
     few = y < 2
@@ -195,6 +201,7 @@ def test_early_stopping_accepts_any_scorer(scoring: Any) -> None:
 
 
 def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None:
+    """In these tests, a warning is an error."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
     model = MLPClassifier(**BASE, early_stopping=True, scoring="accuracy").fit(frame, y)
@@ -202,7 +209,10 @@ def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None
 
 
 def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
-    """After the stop, the weights with the best validation score are restored, and another call changes nothing."""
+    """After the stop, the weights with the best validation score are restored, and another call changes nothing.
+
+    Without validation rows, early stopping is refused.
+    """
     model = MLPClassifier(**{**BASE, "n_iter_no_change": 1, "learning_rate_init": 0.1}, early_stopping=True)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True without X_val and y_val"):
         model.partial_fit(X, y, classes=np.arange(10))
@@ -250,13 +260,14 @@ def test_verbose_draws_a_progress_bar_in_a_terminal(
     assert "3/3" in out and "Iteration" not in out
 
 
-def test_rows_of_sample_weight_zero_do_not_change_the_fit() -> None:
+def test_rows_with_sample_weight_zero_do_not_change_the_fit() -> None:
     weights = (np.arange(300) % 3 > 0).astype(float)
     kept = weights > 0
     assert same(MLPClassifier(**BASE).fit(X, y, weights), MLPClassifier(**BASE).fit(X[kept], y[kept], weights[kept]))
 
 
 def test_assignment_to_coefs_changes_the_predictions_of_the_network() -> None:
+    """If all weights are 0, each of the ten classes has the probability 0.1. An array of another shape is refused."""
     model = fitted()
     before = model.predict_proba(V)
     model.coefs_[0] = model.coefs_[0] * 0
@@ -286,7 +297,8 @@ def test_several_threads_predict_the_same_as_one_thread() -> None:
     assert not wrong
 
 
-def test_fit_does_not_change_the_schedule_or_parameters_of_the_estimator() -> None:
+def test_fit_does_not_change_the_schedule_that_is_a_parameter_of_the_estimator() -> None:
+    """A clone of the fitted estimator therefore learns the same weights."""
     plateau = schedules.ReduceOnPlateau(0.01, patience=0, threshold=10.0)
     model = MLPClassifier(**BASE, learning_rate=plateau)
     before = plateau.state_dict()
@@ -295,17 +307,20 @@ def test_fit_does_not_change_the_schedule_or_parameters_of_the_estimator() -> No
     assert same(clone(model).fit(X, y), model)
 
 
-def test_input_noise_set_before_a_warm_start_takes_effect() -> None:
+def test_new_value_of_input_noise_takes_effect_in_a_fit_with_warm_start() -> None:
     plain, noisy = fitted(warm_start=True), fitted(warm_start=True)
     assert not same(plain.fit(X, y), noisy.set_params(input_noise=0.5).fit(X, y))
 
 
-def test_validation_scores_after_a_warm_start_are_those_of_the_network_in_training() -> None:
-    """The first fit ended with averaged weights."""
+def test_validation_scores_during_a_second_fit_with_warm_start_use_the_current_weights() -> None:
+    """After the first fit, the estimator predicts with averaged weights. The scores must not use these old averages.
+
+    After `partial_fit`, the score is that of the estimator.
+    """
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
     heard: list[float] = []
     model.fit(X, y, X_val=V, y_val=v)
-    assert len(set(model.validation_scores_)) > 1, "the scores must not be those of the average of the first fit"
+    assert len(set(model.validation_scores_)) > 1, "the scores must not be those of the averages of the first fit"
     model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
     model.partial_fit(X, y, X_val=V, y_val=v)
     assert model.n_iter_ == 2 and model.validation_scores_ == [model.score(V, v)]
@@ -320,8 +335,11 @@ def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool) -> None:
-    """The best loss, or the best validation score, is the best since the switch."""
+def test_early_stopping_can_be_turned_on_or_off_between_fit_and_partial_fit(early: bool) -> None:
+    """If `early` is True, early stopping is used in `fit` only, else in `partial_fit` only.
+
+    The best loss (without early stopping) or the best score (with it) is the best of the calls of `partial_fit`.
+    """
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)
     for _ in range(2):
@@ -332,11 +350,11 @@ def test_early_stopping_can_be_switched_between_fit_and_partial_fit(early: bool)
     assert (model.best_loss_ is None) == (not early)
 
 
-def test_callback_may_return_a_numpy_bool() -> None:
+def test_callback_that_returns_a_true_numpy_bool_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1
 
 
-def test_only_a_callback_that_returns_true_ends_the_training() -> None:
+def test_callback_that_returns_a_string_does_not_end_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: f"epoch {epoch.number}"]).n_iter_ == 3
 
 

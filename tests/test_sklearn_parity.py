@@ -1,4 +1,4 @@
-"""If only parameters of scikit-learn are used, the same seed gives the weights of scikit-learn, up to rounding."""
+"""With the same parameters and seed, the estimators learn the weights of scikit-learn's estimators, up to rounding."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adaptive": {**SGD, "learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 1, "max_iter": 9},
     "without shuffling": {"shuffle": False},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.2},
-    "stops by tol": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
+    "stopped by tol": {"tol": 1.0, "n_iter_no_change": 2, "max_iter": 20},
     "lbfgs": {"solver": "lbfgs", "max_iter": 5},
     "logistic": {"activation": "logistic"},
     "tanh": {"activation": "tanh"},
     "identity": {"activation": "identity"},
     "no hidden layer": {"hidden_layer_sizes": ()},
-    "one hidden layer, whole batches": {"hidden_layer_sizes": 5, "batch_size": "auto"},
+    "one hidden layer, automatic batch size": {"hidden_layer_sizes": 5, "batch_size": "auto"},
 }
 FITTED = ("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
           "n_layers_", "n_outputs_", "out_activation_", "n_features_in_")  # fmt: skip
@@ -47,9 +47,9 @@ def digits(rows: int = 300) -> tuple[Any, Any]:
 
 
 TARGETS: dict[str, Any] = {
-    "many": lambda y: np.array(list("jihgfedcba"))[y],
-    "two": lambda y: y > 4,
-    "several": lambda y: np.stack([y % 2, y > 4, y == 3], axis=1).astype(int),
+    "ten classes": lambda y: np.array(list("jihgfedcba"))[y],
+    "two classes": lambda y: y > 4,
+    "three labels per row": lambda y: np.stack([y % 2, y > 4, y == 3], axis=1).astype(int),
 }
 
 
@@ -107,14 +107,14 @@ def test_fit_with_sample_weights_agrees_with_scikit_learn(solver: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
-def test_sparse_rows_give_the_fit_of_dense_rows(kind: Any) -> None:
+def test_sparse_matrix_gives_the_same_weights_and_predictions_as_a_dense_array(kind: Any) -> None:
     X, y = digits()
     dense, ours = MLPClassifier(**BASE).fit(X, y), MLPClassifier(**BASE).fit(kind(X), y)
     assert all(np.array_equal(a, b) for a, b in zip(dense.coefs_, ours.coefs_, strict=True))
     assert np.array_equal(dense.predict_proba(X), ours.predict_proba(kind(X)))
 
 
-def test_fit_of_float32_rows_agrees_with_scikit_learn_and_predicts_float32() -> None:
+def test_fit_with_float32_rows_agrees_with_scikit_learn_and_probabilities_are_float32() -> None:
     X, y = digits()
     X = X.astype(np.float32)
     theirs, ours = TheirClassifier(**BASE).fit(X, y), MLPClassifier(**BASE).fit(X, y)
@@ -133,7 +133,7 @@ def test_warm_start_continues_the_training_as_in_scikit_learn() -> None:
 
 @pytest.mark.parametrize("pickled", [False, True])
 def test_partial_fit_continues_the_training_as_in_scikit_learn(pickled: bool) -> None:
-    """The estimator may be pickled between the calls."""
+    """If `pickled` is True, the estimator is pickled and loaded after each call."""
     X, y = digits()
     options = {**BASE, "shuffle": False}
     theirs, ours = TheirClassifier(**options), MLPClassifier(**options)
@@ -147,6 +147,7 @@ def test_partial_fit_continues_the_training_as_in_scikit_learn(pickled: bool) ->
 
 @pytest.mark.parametrize("pair", [(MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)])
 def test_estimator_has_the_parameters_and_defaults_of_scikit_learn(pair: Any) -> None:
+    """scikit-learn's `clone` keeps a changed parameter."""
     ours, theirs = pair[0](), pair[1]()
     assert theirs.get_params().items() <= ours.get_params().items()
     assert [name for name in theirs.get_params(deep=False) if name not in ours.get_params()] == []
@@ -161,7 +162,7 @@ def test_training_that_has_not_converged_warns() -> None:
     with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 4 iterations"):
         MLPClassifier(**{**BASE, "solver": "lbfgs"}).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(4\) reached"):
-        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # scikit-learn warns too
+        MLPClassifier(**{**BASE, "n_iter_no_change": np.inf}).fit(X, y)  # as scikit-learn does
     MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)  # no warning, because the schedule ends with the last epoch
 
 
@@ -170,4 +171,4 @@ def test_batch_larger_than_the_rows_warns() -> None:
     X, y = digits(50)
     with pytest.warns(UserWarning, match="batch_size 64 is larger than the 50 rows") as caught:
         MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)
-    assert caught[0].filename == __file__
+    assert caught[0].filename == __file__, "the warning must name the file that calls fit"

@@ -15,7 +15,7 @@ import fusedstep.sklearn
 
 THEIRS = "sklearn.neural_network.tests.test_mlp"
 
-#: Tests that read or write private attributes of scikit-learn's networks. fusedstep's estimators lack these attributes.
+#: Tests that are left out, each with a private attribute that it uses. Only scikit-learn's networks have the attribute.
 PRIVATE = {
     "test_adaptive_learning_rate": "_optimizer.learning_rate",
     "test_fit": "_coef_grads",
@@ -27,7 +27,10 @@ PRIVATE = {
 
 
 def _theirs() -> dict[str, Any]:
-    """Run scikit-learn's test file with fusedstep's estimators instead of its networks. Return all defined names."""
+    """Execute scikit-learn's test file, with fusedstep's estimators in place of scikit-learn's networks.
+
+    Return the names that the file defines, and their values.
+    """
     spec = find_spec(THEIRS)
     assert spec is not None and spec.origin is not None, "scikit-learn was installed without its tests"
     source = Path(spec.origin).read_text(encoding="utf-8")

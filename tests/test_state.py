@@ -1,4 +1,4 @@
-"""Training with a loaded state has the bits of uninterrupted training. A state that does not fit changes nothing."""
+"""Training after loading a state equals uninterrupted training bit by bit. A refused state changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.oracle import every_class, every_variant, needs_safetensors
 
 
 class World:
-    """An optimizer with parameters of two dtypes in two groups. The gradients of a step depend only on its number."""
+    """An optimizer with parameters of two dtypes in two groups. The gradients depend only on the number of the step."""
 
     def __init__(self, cls: Any, **options: Any) -> None:
         rng = np.random.default_rng(5)
@@ -33,13 +33,14 @@ class World:
         self.opt = cls(groups, **{"lr": 0.1, "ema_decay": 0.9, **options})
 
     def run(self, first: int, last: int) -> None:
-        """Take the steps. In every third step, the gradient of parameter "a" is None."""
+        """Take the steps `first` to `last` - 1. If t % 3 == 1, the gradient of parameter "a" is None in step t."""
         for t in range(first, last):
             rng = np.random.default_rng(t)
             grads = {n: rng.standard_normal(p.shape).astype(p.dtype).reshape(p.shape) for n, p in self.params.items()}
             self.opt.step({n: None if t % 3 == 1 and n == "a" else g for n, g in grads.items()})
 
     def everything(self) -> tuple[list[bytes], list[int], list[Any]]:
+        """Return the bytes of all arrays, all step counts, and the options of all groups."""
         state = [a for s in self.opt.state.values() for a in s.values()]
         averages = [] if self.opt.ema is None else self.opt.ema.values()
         arrays = [a.tobytes() for a in (*self.params.values(), *state, *averages)]
@@ -58,10 +59,10 @@ def over_file(old: World, new: World, folder: Path) -> None:
 
 @pytest.mark.parametrize("transfer", [over_dict, pytest.param(over_file, marks=needs_safetensors)])
 @every_variant
-def test_training_with_a_loaded_state_has_the_bits_of_uninterrupted_training(
+def test_training_with_a_loaded_state_gives_the_same_bits_as_uninterrupted_training(
     cls: Any, options: dict[str, Any], transfer: Callable[[World, World, Path], None], tmp_path: Path
 ) -> None:
-    """The state is taken after five of nine steps, as a dict or a file."""
+    """After five of nine steps, a new optimizer loads the state of the old optimizer, as a dict or from a file."""
     uninterrupted, old, new = (World(cls, **options) for _ in range(3))
     uninterrupted.run(0, 9)
     old.run(0, 5)
@@ -75,7 +76,7 @@ def test_training_with_a_loaded_state_has_the_bits_of_uninterrupted_training(
 
 @needs_safetensors
 @every_class
-def test_save_and_load_keep_options_of_groups_and_states_of_unnamed_parameters(cls: Any, tmp_path: Path) -> None:
+def test_save_and_load_keep_group_options_and_the_states_of_unnamed_parameters(cls: Any, tmp_path: Path) -> None:
     """One parameter is in Fortran order."""
     opt = cls([np.ones(3), np.ones((2, 2), order="F")], lr=0.1)
     opt.step([np.ones(3), np.ones((2, 2))])
@@ -91,6 +92,7 @@ def test_save_and_load_keep_options_of_groups_and_states_of_unnamed_parameters(c
 
 
 def test_state_dict_has_copies_of_the_states_in_c_order() -> None:
+    """The next step does not change the copies."""
     world = World(fs.Adam)
     world.run(0, 2)
     saved = world.opt.state_dict()
@@ -102,6 +104,7 @@ def test_state_dict_has_copies_of_the_states_in_c_order() -> None:
 
 @needs_safetensors
 def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
+    """`save` leaves no other file in the folder."""
     for name in ("a", "b"):
         world = World(fs.Adam)
         world.run(0, 3)
@@ -112,7 +115,10 @@ def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
 
 @needs_safetensors
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing, flushing or renaming the file fails. No temporary file is left."""
+    """Writing, flushing or renaming the file fails. No temporary file is left.
+
+    If the folder is missing, or the path is a folder, `save` also raises an error and leaves no file.
+    """
     import safetensors.numpy
 
     world, path = World(fs.Adam), tmp_path / "state"
@@ -148,24 +154,26 @@ def changed(state: Any, *path: Any, to: Any = None) -> Any:
 
 
 F4 = np.float32
+# Each entry is (path to a value in the state dict, new value, words of the error). If the new value is None, the value
+# is removed.
 MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
     "no steps": (("steps",), None, "missing steps"),
     "no groups": (("groups",), [], "groups must be a list of 2 groups"),
-    "no group": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
-    "group": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
-    "option": (("groups", 1, "momentum"), 0.5, "groups[1] must have only options of Adam; got 'momentum'"),
-    "params": (("groups", 1, "params"), 0.5, "groups[1] must have only options of Adam; got 'params'"),
-    "variant": (("groups", 1, "amsgrad"), True, "groups[1] must turn on the same of the options amsgrad as"),
+    "group that is not a dict": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
+    "negative lr": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
+    "unknown option": (("groups", 1, "momentum"), 0.5, "groups[1] must have only options of Adam; got 'momentum'"),
+    "params in a group": (("groups", 1, "params"), 0.5, "groups[1] must have only options of Adam; got 'params'"),
+    "amsgrad": (("groups", 1, "amsgrad"), True, "groups[1] must turn on the same of the options amsgrad as"),
     "schedule": (("groups", 0, "lr_state"), {}, "groups[0] must not have lr_state"),
     "no option": (("groups", 1, "eps"), None, "groups[1] must have all options; missing eps"),
     "masked": (("state", "state.x", "exp_avg"), np.ma.zeros(7, F4), "must be an array; got MaskedArray"),
-    "step": (("step",), -1, "step must be a whole number of at least 0; got -1"),
-    "steps": (("steps", "a"), 1.5, "steps['a'] must be a whole number of at least 0; got 1.5"),
+    "negative step": (("step",), -1, "step must be a whole number of at least 0; got -1"),
+    "fractional steps": (("steps", "a"), 1.5, "steps['a'] must be a whole number of at least 0; got 1.5"),
     "huge steps": (("steps", "a"), 2**63, "steps['a'] must be a whole number"),
-    "name": (("state", "b"), {}, "state must have the keys"),
-    "no name": (("state", "a"), None, "state must have the keys"),
+    "unknown parameter": (("state", "b"), {}, "state must have the keys"),
+    "no parameter": (("state", "a"), None, "state must have the keys"),
     "no state": (("state", "a", "exp_avg"), None, "state['a'] must have the keys ['exp_avg', 'exp_avg_sq']"),
     "not a state": (("state", "a"), 3, "state['a'] must have the keys"),
     "list": (("state", "a", "exp_avg"), [0.0], "state['a']['exp_avg'] must be an array; got list"),
@@ -199,7 +207,8 @@ def test_load_state_dict_refuses_an_object_that_is_not_a_dict(state: Any) -> Non
 
 
 @every_class
-def test_load_state_dict_refuses_averages_if_only_one_optimizer_has_ema_decay(cls: Any) -> None:
+def test_load_state_dict_refuses_a_state_if_only_one_of_the_two_optimizers_has_ema_decay(cls: Any) -> None:
+    """One optimizer makes the state, and the second optimizer loads it."""
     with_ema, without = World(cls), World(cls, ema_decay=None)
     for old, new, words in ((with_ema, without, "ema must be None"), (without, with_ema, "ema must be averages")):
         before = new.everything()
@@ -209,7 +218,7 @@ def test_load_state_dict_refuses_averages_if_only_one_optimizer_has_ema_decay(cl
 
 
 def foreign(path: Path, header: dict[str, str] | None = None) -> None:
-    """Write a safetensors file that was not saved by an optimizer."""
+    """Write a safetensors file that was not saved by an optimizer. `header` is its metadata."""
     from safetensors.numpy import save_file
 
     save_file({"x": np.zeros(3)}, path, header)
@@ -224,7 +233,7 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "foreign": foreign,
     "no json": lambda p: foreign(p, {"fusedstep": "{no json"}),
     "no dict": lambda p: foreign(p, {"fusedstep": "[1, 2]"}),
-    "other header": lambda p: foreign(p, {"fusedstep": json.dumps({"steps": {"a": 1}})}),
+    "incomplete header": lambda p: foreign(p, {"fusedstep": json.dumps({"steps": {"a": 1}})}),
     "text": lambda p: p.write_text("hello"),
     "folder": lambda p: (p.unlink(), p.mkdir()),
 }
@@ -232,7 +241,7 @@ BAD_FILES: dict[str, Callable[[Path], Any]] = {
 
 @needs_safetensors
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_load_refuses_damaged_and_other_files_and_changes_nothing(kind: str, tmp_path: Path) -> None:
+def test_load_refuses_damaged_and_foreign_files_and_changes_nothing(kind: str, tmp_path: Path) -> None:
     """`BAD_FILES[kind]` damages or replaces a valid file."""
     world, path = World(fs.Adam), tmp_path / "state"
     world.run(0, 2)
@@ -248,7 +257,7 @@ def test_load_refuses_damaged_and_other_files_and_changes_nothing(kind: str, tmp
 
 
 @needs_safetensors
-def test_load_refuses_a_missing_file_and_a_file_of_another_optimizer(tmp_path: Path) -> None:
+def test_load_refuses_a_missing_file_and_a_file_of_another_optimizer_class(tmp_path: Path) -> None:
     world = World(fs.Adam)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         world.opt.load(tmp_path / "nowhere")
@@ -258,7 +267,7 @@ def test_load_refuses_a_missing_file_and_a_file_of_another_optimizer(tmp_path: P
 
 
 class Schedule:
-    """A learning-rate schedule that has a state."""
+    """A learning-rate schedule that has a state. If `fails` is True, it refuses the state {"best": 0.25}."""
 
     def __init__(self, fails: bool = False) -> None:
         self.best, self.fails = 0.5, fails
@@ -300,7 +309,7 @@ def test_load_state_dict_changes_nothing_if_a_schedule_refuses_its_state() -> No
     assert (first.best, second.best, opt.steps) == (0.5, 0.5, 1)
 
 
-def test_step_counts_beyond_the_integers_of_float32_are_exact() -> None:
+def test_step_counts_that_float32_cannot_represent_are_exact() -> None:
     opt = fs.Adam([p := np.ones(3)], lr=0.1)
     state = opt.state_dict()
     state["step"], state["steps"] = 2**24 + 1, {0: 2**24 + 1}

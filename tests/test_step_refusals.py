@@ -31,7 +31,7 @@ class World:
         return [a.tobytes() for a in (*self.params.values(), *self.grads.values(), *state, *self.opt.ema.values())]
 
     def assert_refuses(self, error: type[Exception], *words: str, grads: Any = None, **options: Any) -> None:
-        """Assert that a step raises this error and writes nothing, and that a later step works."""
+        """Assert that a step raises `error` with all `words` and writes nothing. Assert that a later step works."""
         with assert_refused(error, *words):
             self.opt.step(self.grads if grads is None else grads, **options)
         assert self.bytes() == self.before and self.opt.steps == 1
@@ -39,16 +39,17 @@ class World:
         assert self.opt.steps == 2
 
 
-# Arrays that cannot be parameters, but can be gradients, because a step only reads gradients.
+# Names of the arrays in NO_PARAMETERS that can be gradients, because a step without zero_grads only reads gradients.
 GOOD_GRADIENTS = {"read-only", "bytes", "broadcast", "overlapping", "gaps", "backwards", "columns"}
 
 
-# A scalar can be the gradient of an array without axes. In these tests, all parameters have axes.
+# A NumPy scalar can be the gradient of a zero-dimensional parameter. The parameter "b" has the shape (3,).
 NO_GRADIENTS = {**NO_PARAMETERS, "scalar": (lambda: np.float32(1), ValueError, "of shape (3,)", "NumPy scalar float32")}
 
 
 @pytest.mark.parametrize("name", sorted(NO_GRADIENTS.keys() - GOOD_GRADIENTS - {"none"}))
-def test_step_refuses_an_array_that_cannot_be_a_gradient(name: str) -> None:
+def test_step_refuses_an_object_that_cannot_be_a_gradient(name: str) -> None:
+    """The gradients are given as a list, and then as a dict with `zero_grads=True`."""
     make, error, need, got = NO_GRADIENTS[name]
     world = World()
     world.assert_refuses(error, world.label, 'grads[1] ("b") must be', need, got, grads=[ones(4, 3), make()])
@@ -83,7 +84,7 @@ def test_step_refuses_gradients_of_another_shape_or_dtype(cls: Any) -> None:
         ("ab", TypeError, ["grads must be a list, a tuple or a dict", "str"]),
     ],
 )
-def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
+def test_step_refuses_a_wrong_number_of_gradients_wrong_names_and_wrong_containers(
     grads: Any, error: type[Exception], words: list[str]
 ) -> None:
     World().assert_refuses(error, "AdamW.step: ", *words, grads=grads)
@@ -91,7 +92,7 @@ def test_step_refuses_an_object_that_is_not_a_collection_of_gradients(
 
 @every_class
 def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls: Any) -> None:
-    """The gradient is a view of a parameter, a state or an average, in four layouts."""
+    """The gradient is a view of a parameter, a state or an averaged parameter, in four layouts."""
 
     def arrays(w: World) -> dict[str, Array]:
         state = {f"state[{k}]": a for k, s in enumerate(w.opt.state.values()) for a in s.values() if a.ndim}
@@ -127,7 +128,10 @@ def test_step_accepts_gradients_whose_elements_lie_between_those_of_other_arrays
 
 @every_class
 def test_step_refuses_gradients_that_zero_grads_cannot_zero(cls: Any) -> None:
-    """Read-only, repeated and shared elements are refused with `zero_grads`, and accepted without it."""
+    """A read-only gradient, a gradient with repeated elements, and two gradients with a shared element are refused.
+
+    They are accepted without `zero_grads`.
+    """
     same, fixed = ones(6), ones(3)
     fixed.flags.writeable = False
     crossed = as_strided(ones(9), (4, 3), (4, 4))
@@ -198,7 +202,7 @@ CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @every_class
 def test_step_refuses_a_parameter_whose_memory_shape_dtype_or_flags_changed(cls: Any, change: str) -> None:
-    """The parameter changes between two steps. The other parameter is not stepped."""
+    """The second of two parameters changes between two steps. The refused step leaves both parameters unchanged."""
     act, need = CHANGES[change]
     first, second = np.ones((4, 3), np.float32), np.ones((4, 3), np.float32)
     opt = cls({"a": first, "b": second})
@@ -214,6 +218,7 @@ def test_step_refuses_a_parameter_whose_memory_shape_dtype_or_flags_changed(cls:
 def test_step_refuses_a_gradient_of_another_dtype_at_the_address_of_the_last_gradient() -> None:
     for _ in range(20):
         opt = fs.SGD([p := ones(3)])
+        # The metadata makes NumPy allocate a new dtype object.
         opt.step([np.ones(3, np.dtype("f4", metadata={"the": "first"}))])
         # The new array and the new dtype are often at the freed addresses of the first array and the first dtype.
         other = np.ones(3, np.dtype("f4").newbyteorder(">"))
@@ -244,7 +249,10 @@ def test_step_refuses_a_gradient_array_that_changed_since_the_last_step() -> Non
 
 @every_class
 def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(cls: Any) -> None:
-    """NumPy returns such scalars from arithmetic. Scalars of other types and scalars to be zeroed are refused."""
+    """Arithmetic with zero-dimensional arrays has NumPy scalars as results.
+
+    A step refuses scalars of another type, and refuses all scalars if `zero_grads` is True.
+    """
     for dtype in (np.float32, np.float64):
         w, same = np.array(2.0, dtype), np.array(2.0, dtype)
         opt, twin = cls([w], lr=0.1), cls([same], lr=0.1)
@@ -274,7 +282,10 @@ def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(
 
 
 def test_arrays_with_interleaved_strides_and_no_repeated_element_are_accepted(torch: Any) -> None:
-    """Strides of 12 and 16 bytes are not nested, but no two elements of a (4, 3) array overlap."""
+    """In a (4, 3) array with strides of 12 and 16 bytes, a row begins before the previous row ends.
+
+    No two elements overlap. The array is used as a gradient, as a torch parameter, and as the output of dropout.
+    """
     memory = np.zeros(32, np.float32)
     g = as_strided(memory, (4, 3), (12, 16))
     g[...] = 1

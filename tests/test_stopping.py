@@ -1,4 +1,4 @@
-"""Early stopping ends the training after the patience, and restores the best weights."""
+"""Early stopping ends the training after `patience` metrics without improvement, and restores the best weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fusedstep.stopping import EarlyStopping
 
 
 def run(metrics: list[float], **options: Any) -> tuple[int, float]:
-    """Observe metrics until the training stops. Return the number of the last metric (0 if the training did not stop).
+    """Observe the metrics in turn until `observe` returns True. When metric t (1, 2, ...) is observed, the weight is t.
 
-    Also return the weight after `restore`. The weight is t when metric t is observed.
+    Return the number of the metric that stopped the training (0 if no metric did), and the weight after `restore`.
     """
     w = np.zeros(1)
     stopping = EarlyStopping([w], **options)
@@ -38,7 +38,7 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
-        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # improves by less than tol, but 2.8 is the best
+        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # improvements below tol, but 2.8 is the best
         ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # without a best metric, the initial weights are restored
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
@@ -115,6 +115,7 @@ def test_early_stopping_refuses_wrong_arguments(make: Any, error: type[Exception
 
 @pytest.mark.parametrize("make", [lambda: EarlyStopping([np.ones(1)]), lambda: ReduceOnPlateau(0.1)])
 def test_metric_that_is_not_a_number_is_refused(make: Any) -> None:
+    """A refused metric changes no attribute. NumPy scalars, zero-dimensional arrays and NaN are accepted."""
     watcher = make()
     state = dict(vars(watcher))
     for metric in ("a", None, [1.0, 2.0], np.ones(2), 1j):

@@ -33,11 +33,13 @@ def test_licence_and_bill_of_materials_are_installed() -> None:
     bill = bill_of_materials()
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["version"] == fs.__version__
+    # In the template, the names of variables are between two @. Each of these names must have been replaced.
     assert "@" not in json.dumps(bill).replace("@" + fs.__version__, "").replace("pybind11@", "")
     assert importlib.metadata.version("fusedstep") == fs.__version__
 
 
-def test_bill_of_materials_lists_every_compiled_library() -> None:
+def test_bill_of_materials_lists_every_library_that_the_sources_include() -> None:
+    """The C++ sources include the headers of a library as `<library/...>`. `<sys/...>` belongs to the system."""
     sources = [*ROOT.glob("csrc/*/*.h"), *ROOT.glob("csrc/*/*.cpp")]
     assert len(sources) > 30
     included = {name for path in sources for name in re.findall(r"#\s*include <(\w+)/", path.read_text("utf-8"))}

@@ -23,13 +23,19 @@ def written(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def kind_of(cells: Any, name: str = "c", **wishes: Any) -> tuple[str, str]:
-    """Return the detected kind of a column with these cells, and the note that explains it."""
+    """Return the detected kind of a column with these cells, and the note that explains the kind.
+
+    `wishes` are arguments of `Columns.fit`.
+    """
     column = Columns.fit(pandas.DataFrame({name: cells}), **wishes).columns[0]
     return column.kind, column.note
 
 
 def inputs(cells: Any, new: Any = None, **wishes: Any) -> tuple[list[str], Any]:
-    """Fit a column to cells. Return the names of its outputs, and the outputs for `new` or for the same cells."""
+    """Fit a column with these cells. Return the names of its outputs, and the outputs for the cells `new`.
+
+    If `new` is None, the outputs are those for `cells`. `wishes` are arguments of `Columns.fit`.
+    """
     columns = Columns.fit(pandas.DataFrame({"c": cells}), **wishes)
     again = Columns.of(json.loads(json.dumps(columns.description())))
     frame = pandas.DataFrame({"c": cells if new is None else new})
@@ -40,7 +46,7 @@ def inputs(cells: Any, new: Any = None, **wishes: Any) -> tuple[list[str], Any]:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"])
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding: str, delimiter: str) -> None:
+def test_encoding_delimiter_and_decimal_comma_are_detected(tmp_path: Path, encoding: str, delimiter: str) -> None:
     """The index of the table contains the line numbers in the file."""
     rows = [["Straße", "preis", "tag"], ["Öderweg", "1,5", "31.12.2020"], ["Allee", "-2,25", "1.2.2021"]]
     path = written(tmp_path / "t.csv", "\n".join(delimiter.join(row) for row in rows), encoding)
@@ -52,7 +58,7 @@ def test_encoding_delimiter_and_decimal_comma_are_found(tmp_path: Path, encoding
     assert frame.index.tolist() == [2, 3] and frame.index.name == "line"
 
 
-def test_decimal_points_are_kept_beside_commas_in_texts(tmp_path: Path) -> None:
+def test_numbers_with_decimal_points_are_read_if_another_column_has_texts_with_commas(tmp_path: Path) -> None:
     frame = read(written(tmp_path / "t.csv", 'a;b\n1.25;"x,1"\n2.5;y\n'))
     assert frame["a"].tolist() == [1.25, 2.5]
 
@@ -72,7 +78,7 @@ def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: s
 def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)
+    monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)  # a file may always unpack to this number of bytes
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + b"0,0\n" * 400_000))
     with pytest.raises(TableError, match="unpacks to more than 100 times its size"):
@@ -80,10 +86,11 @@ def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
 
 
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
+    """Line 3 of the file is empty, and line 5 has only empty cells. The column b is the target."""
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
     assert frame["a"].isna().tolist() == [False, True, False]
     assert frame.index.tolist() == [2, 4, 6]
-    assert frame["b"].tolist()[1:] == ["none", "x"], "in the target, words such as none are values"
+    assert frame["b"].tolist()[1:] == ["none", "x"], 'in the target, words such as "none" are values'
 
 
 def test_error_names_the_line_of_a_row_of_another_length(tmp_path: Path) -> None:
@@ -150,6 +157,7 @@ def test_missing_numbers_become_the_median_and_an_indicator_column() -> None:
 
 
 def test_text_cells_in_a_numeric_column_are_treated_as_missing_and_reported() -> None:
+    """If half of the cells are texts, the column is not numeric."""
     cells = [str(i * i) for i in range(ROWS)]
     cells[3] = "oops"
     assert kind_of(cells) == ("number", "1 cell is no number ('oops') and is treated as missing")
@@ -157,7 +165,8 @@ def test_text_cells_in_a_numeric_column_are_treated_as_missing_and_reported() ->
     assert kind_of(many)[0] != "number"
 
 
-def test_fit_of_columns_uses_only_the_given_rows() -> None:
+def test_columns_fit_uses_only_the_training_rows() -> None:
+    """The second argument of `Columns.fit` has the indices of the training rows."""
     frame = pandas.DataFrame({"a": [1.0, None, 3.0, 500.0], "b": list("xxyz")})
     columns = Columns.fit(frame, np.array([0, 1, 2]))
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values
@@ -189,7 +198,10 @@ def test_categorical_and_numeric_override_the_detected_kind_of_a_column() -> Non
     ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%d %b %Y", "%d.%m.%y", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M"],
 )
 def test_dates_become_days_months_and_weekdays(form: str) -> None:
-    """Days count from 1970-01-01. Formats with a time of day also give the hour."""
+    """The days are counted from 1970-01-01. Formats with a time of day also give the hour.
+
+    Cells that are pandas timestamps give the same days, months and weekdays as texts.
+    """
     times = pandas.date_range("2020-01-30 06:00", periods=ROWS, freq="37h")
     names, found = inputs(list(times.strftime(form)))
     hours = "%H" in form
@@ -224,7 +236,7 @@ def test_transform_finds_columns_by_name_and_names_missing_and_additional_column
     frame = pandas.DataFrame({"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"], "k": ["p", "p", "p"]})
     columns = Columns.fit(frame)
     assert np.array_equal(columns.transform(frame), columns.transform(frame[["k", "b", "a"]]))
-    assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "k is left out"
+    assert np.array_equal(columns.transform(frame), columns.transform(frame[["b", "a"]])), "transform must not need k"
     with pytest.raises(TableError, match="must have the columns a, b; it lacks b; it also has z"):
         columns.transform(frame[["a"]].assign(z=1))
 
@@ -233,13 +245,16 @@ def test_transform_finds_columns_by_name_and_names_missing_and_additional_column
     "wrong", [{}, [[]], [{"name": "a", "kind": "magic"}], [{"name": "a", "kind": "number", "fill": "x"}],
             [{"name": "a", "kind": "number", "evil": 1}], [{"name": 3, "kind": "number"}]],
 )  # fmt: skip
-def test_columns_of_refuses_wrong_descriptions(wrong: Any) -> None:
+def test_wrong_descriptions_of_columns_are_refused(wrong: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         Columns.of(wrong)
 
 
 def test_forty_thousand_columns_are_converted_in_linear_time(tmp_path: Path) -> None:
-    """If the time were quadratic in the number of columns, this test would take very long."""
+    """If the time were quadratic in the number of columns, this test would take very long.
+
+    The table that describes the columns is short, because similar columns share a row.
+    """
     width = 40_000
     rng = np.random.default_rng(0)
     frame = pandas.DataFrame(rng.integers(0, 1000, (30, width)) / 8, columns=[f"c{i}" for i in range(width)])

@@ -21,7 +21,7 @@ opt = fs.SGD([p], lr=1.0)
 threads = lambda: len(os.listdir("/proc/self/task"))
 before = threads()
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), -1))  # a stack takes 8 MiB
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 20), -1))  # a thread needs 8 MiB
 opt.step([g])
 assert p.min() == p.max() == -1 and threads() == before
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
@@ -30,7 +30,7 @@ assert p.min() == p.max() == -2 and threads() == before + 3
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits memory and counts threads in the way of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses Linux's memory limit and its /proc folder")
 def test_step_uses_one_thread_if_the_system_cannot_start_more() -> None:
     """A memory limit prevents the start of threads. After the limit is removed, the next step starts threads."""
     done = python(NO_MORE_THREADS)

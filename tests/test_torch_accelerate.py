@@ -20,7 +20,10 @@ def ft(torch: Any) -> Any:
 
 @pytest.fixture
 def clock(torch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace the measurement of times. A test sets the times of fusedstep's class and of torch's class."""
+    """Replace the measurement of times by times that a test can set.
+
+    `clock["say"]` has the time of fusedstep's class and the time of torch's class, in seconds.
+    """
     from fusedstep.torch import _trial
 
     times = {"say": [1e-6, 2e-6]}
@@ -45,8 +48,10 @@ def loss_of(batch: Any) -> Any:
 
 
 @every_shared_optimizer
-def test_a_replaced_optimizer_keeps_state_schedule_and_hooks(name: str, torch: Any, ft: Any, clock: Any) -> None:
-    """Only the class changes. The later losses agree with those of a copy whose optimizer is not replaced."""
+def test_optimizer_whose_class_is_replaced_keeps_state_schedule_and_hooks(
+    name: str, torch: Any, ft: Any, clock: Any
+) -> None:
+    """The later losses agree with those of a copy whose optimizer keeps torch's class."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -74,7 +79,11 @@ def test_a_replaced_optimizer_keeps_state_schedule_and_hooks(name: str, torch: A
     assert str(ft.accelerate(model, opt)) == "optimizer: not replaced, its class is already fusedstep's"
 
 
-def test_schedule_still_detects_the_steps_of_a_replaced_optimizer(torch: Any, ft: Any, clock: Any) -> None:
+def test_schedule_detects_the_steps_of_an_optimizer_whose_class_is_replaced(torch: Any, ft: Any, clock: Any) -> None:
+    """A schedule of torch warns if its first step comes before the first step of the optimizer.
+
+    A deep copy of the optimizer trains like the original.
+    """
     model = network()
     opt = theirs("SGD")(model.parameters())
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -86,7 +95,10 @@ def test_schedule_still_detects_the_steps_of_a_replaced_optimizer(torch: Any, ft
     assert train(copied, copied_opt, batches(2)) == train(model, opt, batches(2))
 
 
-def test_layers_are_compared_on_copies_if_a_loss_is_given(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_with_a_loss_replaces_layers_and_optimizer_and_keeps_the_weights(
+    torch: Any, ft: Any, clock: Any
+) -> None:
+    """Copies are compared, so the model gets no gradients, and the state of the random generator is unchanged."""
     model = model_with_layers(torch)
     before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     report = ft.accelerate(model, torch.optim.AdamW(model.parameters()), loss_of(batches(1)[0]))
@@ -98,7 +110,9 @@ def test_layers_are_compared_on_copies_if_a_loss_is_given(torch: Any, ft: Any, c
     assert all(p.grad is None for p in model.parameters()) and model[3].p == 0.2
 
 
-def test_accelerate_keeps_layers_that_would_not_be_faster(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_keeps_torch_layers_and_optimizer_if_fusedstep_is_not_faster(
+    torch: Any, ft: Any, clock: Any
+) -> None:
     clock["say"] = [2e-6, 2e-6]
     model = model_with_layers(torch)
     opt = torch.optim.SGD(model.parameters())
@@ -111,9 +125,10 @@ def test_accelerate_keeps_layers_that_would_not_be_faster(torch: Any, ft: Any, c
     assert type(model[1]) is torch.nn.BatchNorm1d and type(opt) is torch.optim.SGD
 
 
-def test_accelerate_keeps_layers_whose_results_would_differ(
+def test_accelerate_keeps_torch_layers_and_optimizer_if_the_results_of_fusedstep_differ(
     torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The test makes the gradients of fusedstep's batch norm wrong by 1%."""
     from fusedstep.torch import batch_norm
 
     gradients = batch_norm.gradients
@@ -133,6 +148,7 @@ def test_accelerate_does_not_replace_unsupported_optimizers(torch: Any, ft: Any,
         pass
 
     def left(opt: Any) -> str:
+        """Return the reason why `accelerate` keeps the optimizer's class."""
         kind = type(opt)
         report = ft.accelerate(torch.nn.Linear(2, 2), opt)
         assert type(opt) is kind and not report.optimizer
@@ -154,7 +170,10 @@ def test_times_are_written_without_exponents(ft: Any) -> None:
     assert str(report) == "layers: 1 replaced (fusedstep: 123,450 us, torch: 8.77 us)"
 
 
-def test_wrong_arguments_and_errors_of_the_loss_raise(torch: Any, ft: Any, clock: Any) -> None:
+def test_accelerate_refuses_wrong_arguments_and_passes_on_an_error_in_the_loss_function(
+    torch: Any, ft: Any, clock: Any
+) -> None:
+    """After the error, the model still has torch's layers."""
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
         with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):
@@ -169,6 +188,7 @@ def test_wrong_arguments_and_errors_of_the_loss_raise(torch: Any, ft: Any, clock
 
 
 def test_each_round_of_a_trial_measures_both_functions(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times come from a false clock: the first measurement in a round takes 1 second, and the second 3 seconds."""
     from fusedstep.torch import _trial
 
     now = iter(np.cumsum([0, *[0.0, 1, 0, 3] * 100]).tolist())

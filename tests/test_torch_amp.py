@@ -1,4 +1,7 @@
-"""With GradScaler, the step divides scaled gradients. If a gradient is inf or nan, the step changes nothing."""
+"""With torch's GradScaler, the step divides the gradients by the scale of the loss.
+
+If a gradient is inf or nan, the step is skipped.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ from support.torch_cases import batches, every_optimizer, every_shared_optimizer
 def scaled_run(
     cls: type, spoiled: tuple[int, ...], unscale: bool, **options: Any
 ) -> tuple[list[float], list[Any], Any]:
-    """Return the losses, the values before and after each skipped step, and the last scale.
+    """Train a network with an optimizer of the class `cls` and a GradScaler.
 
-    In the batches whose numbers are in `spoiled`, one element of a gradient is inf or nan.
+    In the batches whose numbers are in `spoiled`, one element of a gradient is set to inf or nan, and the step is
+    skipped. If `unscale` is True, `unscale_` divides the gradients by the scale, and then they are clipped. Otherwise
+    the step divides them.
+
+    Return the losses, the state dicts of model and optimizer before and after each skipped step, and the last scale.
     """
     import torch
 
@@ -39,20 +46,21 @@ def scaled_run(
         if k in spoiled:
             kept.append((before, copy.deepcopy((model.state_dict(), opt.state_dict()))))
         scaler.update()
+        # `scaler.step` sets these attributes for the optimizer's step, and then deletes them
         assert not hasattr(opt, "found_inf") and not hasattr(opt, "grad_scale")
     return losses, kept, scaler.get_scale()
 
 
-@pytest.mark.parametrize("unscale", [False, True], ids=["scaled", "unscaled and clipped"])
+@pytest.mark.parametrize("unscale", [False, True], ids=["divided by the step", "divided by unscale_"])
 @every_shared_optimizer
-def test_losses_with_grad_scaler_agree_with_torchs(name: str, unscale: bool, torch: Any) -> None:
+def test_losses_with_grad_scaler_agree_with_those_of_torchs_optimizer(name: str, unscale: bool, torch: Any) -> None:
     got, want = (scaled_run(side(name), (0, 3, 4), unscale) for side in (ours, theirs))
     np.testing.assert_allclose(got[0], want[0], rtol=0, atol=1e-5)
     assert got[2] == want[2], "the last scale must be the same as with torch's optimizer"
 
 
 @every_optimizer
-def test_a_skipped_step_changes_nothing(name: str, torch: Any) -> None:
+def test_a_skipped_step_changes_no_parameter_and_no_state(name: str, torch: Any) -> None:
     _, kept, _ = scaled_run(ours(name), (0, 3, 4), False, ema_decay=0.9, zero_grads=True)
     assert len(kept) == 3
     for (weights, saved), (weights_after, saved_after) in kept:
@@ -65,6 +73,7 @@ def test_a_skipped_step_changes_nothing(name: str, torch: Any) -> None:
 
 
 def test_clip_norm_uses_the_norm_of_the_unscaled_gradients(torch: Any) -> None:
+    """Two parameters are compared. The gradient and the `grad_scale` of the second are 4096 times as large."""
     params = [torch.ones(300, requires_grad=True) for _ in range(2)]
     for p, scale in zip(params, (1.0, 4096.0), strict=True):
         opt = ours("SGD")([p], lr=1.0, clip_norm=1.0)
@@ -76,7 +85,7 @@ def test_clip_norm_uses_the_norm_of_the_unscaled_gradients(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_grad_scale_that_is_not_finite_and_positive_is_refused(scale: float, torch: Any) -> None:
+def test_grad_scale_that_is_zero_negative_nan_or_inf_is_refused(scale: float, torch: Any) -> None:
     p = torch.ones(3, requires_grad=True)
     p.grad = torch.ones(3)
     opt = ours("SGD")([p], lr=1.0)

@@ -1,4 +1,7 @@
-"""`step_in_backward` and `OffloadedOptimizer`."""
+"""Tests of `step_in_backward`, which steps during the backward pass, and of `OffloadedOptimizer`.
+
+An offloaded optimizer runs on the CPU. The model may be on another device.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from support.torch_cases import SHARED, backward, batches, every_optimizer, netw
 
 
 @every_optimizer
-def test_step_in_backward_has_the_bits_of_steps_after_the_backward_pass(name: str, torch: Any) -> None:
+def test_step_in_backward_gives_the_same_bits_as_steps_after_the_backward_pass(name: str, torch: Any) -> None:
+    """After `remove`, the backward pass no longer updates the parameters. Then only `opt.step` updates them."""
     from fusedstep.torch import step_in_backward
 
     model = network()
@@ -38,11 +42,12 @@ def test_step_in_backward_has_the_bits_of_steps_after_the_backward_pass(name: st
     assert not torch.equal(model[0].weight, before)
 
 
-def test_every_gradient_is_freed_after_its_step(torch: Any) -> None:
+def test_step_in_backward_frees_every_gradient_during_the_pass(torch: Any) -> None:
     """Hooks count the gradients of eight layers. With `step_in_backward`, there is at most one gradient at a time."""
     from fusedstep.torch import step_in_backward
 
     def most(in_backward: bool) -> int:
+        """Return the largest number of gradients at the same time."""
         torch.manual_seed(0)
         model = torch.nn.Sequential(*(torch.nn.Linear(20, 20, bias=False) for _ in range(8)))
         opt, seen = ours("SGD")(model.parameters(), lr=0.1), []
@@ -58,7 +63,8 @@ def test_every_gradient_is_freed_after_its_step(torch: Any) -> None:
     assert most(False) == 8 and most(True) <= 1
 
 
-def test_tied_weights_are_stepped_once_with_the_sum_of_their_gradients(torch: Any) -> None:
+def test_step_in_backward_updates_a_weight_once_if_the_model_uses_it_twice(torch: Any) -> None:
+    """The gradient of the weight is the sum of two gradients, 1 + 2."""
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
@@ -67,7 +73,7 @@ def test_tied_weights_are_stepped_once_with_the_sum_of_their_gradients(torch: An
     assert (w == 1 - 0.5 * 3).all()
 
 
-def test_step_in_backward_refuses_unsuitable_optimizers(torch: Any) -> None:
+def test_step_in_backward_refuses_clip_norm_and_torchs_optimizers(torch: Any) -> None:
     from fusedstep.torch import step_in_backward
 
     w = torch.ones(3, requires_grad=True)
@@ -83,9 +89,13 @@ def test_step_in_backward_refuses_unsuitable_optimizers(torch: Any) -> None:
 @pytest.mark.parametrize("side", [ours, theirs])
 @every_optimizer
 def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: str, side: Any, torch: Any) -> None:
+    """The losses are equal to those of the optimizer without offloading. Each offloaded step removes the gradients.
+
+    `side` is `ours` for optimizers of fusedstep, and `theirs` for torch's.
+    """
     from fusedstep.torch import OffloadedOptimizer
 
-    if name not in SHARED and side is theirs:
+    if name not in SHARED and side is theirs:  # torch has no optimizer with this name
         side = ours
     model = network()
     other = copy.deepcopy(model)
@@ -99,7 +109,10 @@ def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: s
 
 
 def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> None:
-    """Each update is 1e-4. The distance between bfloat16 numbers just below 1 is 2^-8 = 0.0039."""
+    """The offloaded optimizer has float32 master weights, so small updates add up.
+
+    Each update is 1e-4. The distance between bfloat16 numbers just below 1 is 2^-8 = 0.0039.
+    """
     from fusedstep.torch import OffloadedOptimizer
 
     models = [torch.nn.Linear(50, 1, bias=False, dtype=torch.bfloat16) for _ in range(2)]
@@ -115,7 +128,8 @@ def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> No
     torch.testing.assert_close(models[0].weight, torch.full_like(models[0].weight, 0.99))
 
 
-def test_offloaded_gradients_add_up(torch: Any) -> None:
+def test_offloaded_optimizer_adds_the_gradients_of_several_backward_passes(torch: Any) -> None:
+    """After `zero_grad`, a step has no gradient and changes nothing."""
     from fusedstep.torch import OffloadedOptimizer
 
     w = torch.nn.Parameter(torch.ones(3))
@@ -131,7 +145,8 @@ def test_offloaded_gradients_add_up(torch: Any) -> None:
     assert (w == 0.25).all()
 
 
-def test_checkpoints_of_offloaded_optimizers_resume(torch: Any) -> None:
+def test_training_resumes_from_checkpoints_of_offloaded_optimizers(torch: Any) -> None:
+    """The losses and the optimizer's parameters are equal to those of a training without an interruption."""
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(torch.bfloat16)
@@ -147,7 +162,8 @@ def test_checkpoints_of_offloaded_optimizers_resume(torch: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*(o.param_groups[0]["params"] for o in (opt, other_opt)), strict=True))
 
 
-def test_an_offloaded_optimizer_cannot_be_copied_and_is_freed(torch: Any) -> None:
+def test_an_offloaded_optimizer_cannot_be_copied_and_is_freed_with_its_last_reference(torch: Any) -> None:
+    """At the end, the test gives a model as `optimizer_class`, which is refused."""
     from fusedstep.torch import OffloadedOptimizer
 
     model = network()

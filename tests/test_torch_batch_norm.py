@@ -1,4 +1,4 @@
-"""fusedstep's batch normalisation layers have the results, buffers, modes and errors of torch's layers."""
+"""fusedstep's batch normalisation layers give the same results, buffers and errors as torch's layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+#: Name of a layer -> shape of its input. "BatchNorm1d-length" is BatchNorm1d with an input of three axes.
 KINDS = {
     "BatchNorm1d": (12, 5),
     "BatchNorm1d-length": (4, 5, 6),
@@ -17,12 +18,12 @@ KINDS = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
-    "average of all batches": {"momentum": None},
-    "no momentum": {"momentum": 0.0},
+    "momentum None": {"momentum": None},
+    "momentum 0": {"momentum": 0.0},
     "not affine": {"affine": False},
     "no bias": {"bias": False},
-    "not tracked": {"track_running_stats": False},
-    "eps": {"eps": 0.1},
+    "no running statistics": {"track_running_stats": False},
+    "large eps": {"eps": 0.1},
 }
 TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
 
@@ -36,7 +37,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def pair(torch: Any, ft: Any, kind: str, dtype: str = "float32", **options: Any) -> tuple[Any, Any]:
-    """Return torch's layer and ours, with the same parameters and statistics."""
+    """Return torch's layer and ours, with the same parameters and running statistics."""
     name, relu = kind.split("-")[0], options.pop("relu", False)
     theirs = getattr(torch.nn, name)(5, **options, dtype=getattr(torch, dtype))
     with torch.no_grad():
@@ -59,7 +60,7 @@ def assert_close(torch: Any, ours: Any, theirs: Any, dtype: str = "float32", sca
 
 
 def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
-    """Compare outputs, gradients and buffers over a few batches."""
+    """Assert that the outputs, gradients and buffers of both layers agree for each of `steps` batches."""
     for step in range(steps):
         batch = (x.detach() * (1 + step)).requires_grad_()
         dy = torch.randn_like(x)
@@ -70,7 +71,7 @@ def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str 
             inputs = [batch, *layer.parameters()] if y.requires_grad else []
             results.append((y.detach(), *torch.autograd.grad(y, inputs, dy)))
         for theirs_result, ours_result in zip(*results, strict=True):
-            # torch adds the terms of a sum in another order, so rounding errors differ
+            # torch adds the terms of a sum in another order than fusedstep, so rounding errors differ
             assert_close(torch, ours_result, theirs_result, dtype, scale=5.0)
         for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
             assert_close(torch, a, b, dtype, scale=5.0)
@@ -110,7 +111,7 @@ def test_residual_and_relu_agree_with_torch(
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_residual", [True, False])
-def test_second_gradients_agree_with_finite_differences(
+def test_first_and_second_gradients_agree_with_finite_differences(
     torch: Any, ft: Any, with_residual: bool, relu: bool, training: bool
 ) -> None:
     _, layer = pair(torch, ft, "BatchNorm1d-length", "float64", relu=relu)
@@ -126,6 +127,7 @@ def test_second_gradients_agree_with_finite_differences(
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
+#: Memory layout -> function that returns x in this layout. "expanded" also replaces all examples by the first one.
 LAYOUTS = {
     "channels_last": lambda x: x.movedim(1, -1).contiguous().movedim(-1, 1),
     "batch last": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
@@ -137,7 +139,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: str) -> None:
+def test_results_for_every_memory_layout_agree_with_torch(torch: Any, ft: Any, kind: str, layout: str) -> None:
     # All examples of the expanded batch are equal, so some variances are 0. A large eps keeps the results small.
     theirs, ours = pair(torch, ft, kind, "float64", relu=True, eps=0.1)
     x, r, dy = (data(torch, kind, "float64").detach() for _ in range(3))
@@ -151,7 +153,7 @@ def test_every_layout_agrees_with_torch(torch: Any, ft: Any, kind: str, layout: 
         results.append((y, *torch.autograd.grad(y, (a, b, *layer.parameters()), arrange(dy))))
     for ours_result, theirs_result in zip(results[1], results[0], strict=True):
         assert_close(torch, ours_result, theirs_result, "float64", 10)
-    if layout == "channels_last":
+    if layout == "channels_last":  # the output and the gradient of the input also have this layout
         assert results[1][0].stride() == results[1][1].stride() == arrange(x).stride()
 
 
@@ -162,15 +164,16 @@ def test_inputs_with_channels_last_are_not_copied(torch: Any, ft: Any, monkeypat
     seen, call = [], _core.batch_norm
     monkeypatch.setattr(_core, "batch_norm", lambda *args: (seen.append(args), call(*args))[1])
     y = ft.BatchNorm2d(5)(x)
+    # the kernel was called once, with the memory of x and y; the channels were the last axis
     ((given, *_, axis, _, _, out, _),) = seen
     assert (given.ctypes.data, out.ctypes.data, axis) == (x.data_ptr(), y.data_ptr(), -1)
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 
-# Modes
+# Training, evaluation and autograd
 
 
-def test_layer_in_evaluation_inside_a_training_model_agrees_with_torch(torch: Any, ft: Any) -> None:
+def test_results_in_evaluation_agree_with_torch_and_the_layer_does_not_change(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.eval(), ours.eval()
     before = copy.deepcopy(ours.state_dict())
@@ -187,7 +190,7 @@ def test_frozen_parameters_get_no_gradient(torch: Any, ft: Any, frozen: str) -> 
     assert [layer.weight.grad is None, layer.bias.grad is None] == [frozen != "bias", frozen != "weight"]
 
 
-def test_results_agree_with_torch_if_tracking_is_switched_off_later(torch: Any, ft: Any) -> None:
+def test_results_agree_with_torch_if_track_running_stats_is_changed_to_false(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.track_running_stats = ours.track_running_stats = False
     x = data(torch, "BatchNorm2d")
@@ -197,6 +200,10 @@ def test_results_agree_with_torch_if_tracking_is_switched_off_later(torch: Any, 
 
 
 def test_layer_works_without_gradients_and_in_inference_mode(torch: Any, ft: Any) -> None:
+    """In training, these calls also update the buffers.
+
+    If no parameter requires a gradient, the output requires a gradient only if the input does.
+    """
     _, layer = pair(torch, ft, "BatchNorm2d")
     x = data(torch, "BatchNorm2d")
     with torch.no_grad():
@@ -214,7 +221,7 @@ def test_autograd_detects_that_a_layer_has_changed_its_buffers(torch: Any, ft: A
     ours.running_mean, ours.running_var = theirs.running_mean, theirs.running_var
     x = data(torch, "BatchNorm2d")
     loss = theirs.eval()(x).sum()  # the gradient of this loss needs the running statistics
-    ours(x)
+    ours(x)  # changes the running statistics, which both layers share
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -228,7 +235,7 @@ def test_backward_pass_is_refused_if_the_input_has_changed(torch: Any, ft: Any) 
         y.sum().backward()
 
 
-def test_gradient_can_be_computed_twice_and_after_the_output_is_overwritten(torch: Any, ft: Any) -> None:
+def test_second_backward_pass_gives_the_same_gradient_even_if_the_output_was_overwritten(torch: Any, ft: Any) -> None:
     _, layer = pair(torch, ft, "BatchNorm2d", relu=True)
     x = data(torch, "BatchNorm2d")
     y = layer(x, x)
@@ -237,11 +244,11 @@ def test_gradient_can_be_computed_twice_and_after_the_output_is_overwritten(torc
     assert torch.equal(first, second)
 
 
-# Inputs and settings for which the layer has the errors and results of torch's layer
+# Unusual inputs and settings: the layer gives the same errors and results as torch's layer
 
 
 @pytest.mark.parametrize(
-    ("shape", "mode"),
+    ("shape", "mode"),  # mode: True for training, False for evaluation
     [
         ((1, 5), True),
         ((3, 4), True),
@@ -252,7 +259,8 @@ def test_gradient_can_be_computed_twice_and_after_the_output_is_overwritten(torc
         ((0, 5), False),
     ],
 )
-def test_unusual_inputs_give_torchs_result_or_error(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
+def test_unusual_inputs_give_torchs_error_or_shape(torch: Any, ft: Any, shape: tuple[int, ...], mode: bool) -> None:
+    """Both layers raise the same error, or return outputs of the same shape. Their buffers are equal afterwards."""
     theirs, ours = pair(torch, ft, "BatchNorm1d")
     outcomes = []
     for layer in (theirs.train(mode), ours.train(mode)):
@@ -280,6 +288,7 @@ def test_unusual_settings_give_torchs_result_or_error(torch: Any, ft: Any, chang
 
 
 def test_a_residual_of_another_shape_is_refused_before_anything_is_written(torch: Any, ft: Any) -> None:
+    """At the end, the test gives the number 1 as `relu`, which must be a bool. It is also refused."""
     _, layer = pair(torch, ft, "BatchNorm1d")
     before = copy.deepcopy(layer.state_dict())
     with pytest.raises(ValueError, match=r"BatchNorm1d: residual must be of the input's shape \(12, 5\); got \(5,\)"):
@@ -290,13 +299,14 @@ def test_a_residual_of_another_shape_is_refused_before_anything_is_written(torch
 
 
 def test_mixed_dtypes_are_refused_as_in_torch(torch: Any, ft: Any) -> None:
+    """First, the input is float64 and the parameters are float32. Then they are float32 and bfloat16."""
     x = data(torch, "BatchNorm2d").detach()
     for layer, mixed in ((ft.BatchNorm2d(5), x.double()), (ft.BatchNorm2d(5).bfloat16(), x)):
         with pytest.raises(RuntimeError):
             layer(mixed)  # torch raises the error
 
 
-def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
+def test_results_under_autocast_agree_with_torch(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     conv = torch.nn.Conv2d(5, 5, 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -307,8 +317,8 @@ def test_autocast_gives_torchs_results(torch: Any, ft: Any) -> None:
         torch.testing.assert_close(y, theirs(x), atol=0.02, rtol=0.02)
 
 
-@pytest.mark.filterwarnings("ignore")  # a warning of torch.jit, which torch's forward mode uses too
-def test_torchs_code_runs_on_other_devices_and_under_transformations(torch: Any, ft: Any) -> None:
+@pytest.mark.filterwarnings("ignore")  # torch.jit and torch's forward-mode differentiation warn
+def test_layer_works_on_other_devices_under_torch_func_and_in_traces(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta
@@ -337,7 +347,8 @@ def test_results_with_a_strided_parameter_agree_with_torch(torch: Any, ft: Any) 
 # Properties of a torch.nn module
 
 
-def test_layer_has_the_base_class_repr_and_state_dict_of_torchs_layer(torch: Any, ft: Any) -> None:
+def test_layer_is_a_subclass_of_torchs_layer_with_the_same_repr_and_state_dict(torch: Any, ft: Any) -> None:
+    """The repr of a layer with a ReLU also contains `relu=True`. Copies and pickles keep the ReLU and the buffers."""
     for kind in KINDS:
         theirs, ours = pair(torch, ft, kind)
         assert isinstance(ours, type(theirs)) and str(ours) == str(theirs)
@@ -348,6 +359,9 @@ def test_layer_has_the_base_class_repr_and_state_dict_of_torchs_layer(torch: Any
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert type(twin) is ft.BatchNorm2d and twin.relu
         assert all(torch.equal(a, b) for a, b in zip(twin.buffers(), layer.buffers(), strict=True))
+
+
+# Precision
 
 
 def test_large_means_do_not_reduce_the_precision(torch: Any, ft: Any) -> None:

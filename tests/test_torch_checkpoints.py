@@ -1,4 +1,4 @@
-"""fusedstep's optimizers load the checkpoints of torch's optimizers, and vice versa, with every bit of the state."""
+"""fusedstep's optimizers load the checkpoints of torch's optimizers, and vice versa. No bit of the state changes."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def through_file(saved: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def known(name: str, options: Options) -> Options:
-    """Return the options that torch's optimizer also has."""
+    """Return those of the options that torch's optimizer with this name also has."""
     return {option: value for option, value in options.items() if option in inspect.signature(theirs(name)).parameters}
 
 
 def resumed(cls: type, saved: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    """Return a network and its optimizer of this class, both loaded from a checkpoint."""
+    """Return a network and its optimizer of the class `cls`, both loaded from the checkpoint `saved`."""
     model = network(seed=9)
     opt = cls(model.parameters(), **options)
     model.load_state_dict(saved["model"]), opt.load_state_dict(saved["optimizer"])
@@ -66,7 +66,7 @@ def snapshot(model: Any, opt: Any) -> dict[str, Any]:
 
 
 def same_state(got: dict[str, Any], want: dict[str, Any]) -> None:
-    """Assert that two state dicts of optimizers have the same keys in the same order, and the same bits."""
+    """Assert that two state dicts of optimizers have the same keys in the same order, and tensors with equal bits."""
     import torch
 
     assert got["param_groups"] == want["param_groups"]
@@ -94,6 +94,10 @@ def test_training_resumes_with_the_other_librarys_optimizer(
 
 
 def assert_the_other_resumes(name: str, first: type, second: type, options: Options, tmp_path: Path) -> None:
+    """Train with the optimizer class `first`. Resume the training with the class `second`, and compare the losses.
+
+    Also save the state that `second` has loaded, and resume the training from it with `first`.
+    """
     model = network()
     opt = first(model.parameters(), **options)
     train(model, opt, batches(6))
@@ -110,13 +114,14 @@ def assert_the_other_resumes(name: str, first: type, second: type, options: Opti
     fresh.load_state_dict(saved["model"])
     without = train(fresh, second(fresh.parameters(), **options), batches(6, seed=2))
     if (name != "SGD" or "momentum" in options) and name != "ASGD":  # ASGD's state hardly changes these losses
-        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "the state must change the losses"
+        assert max(abs(a - b) for a, b in zip(without, want, strict=True)) > 1e-6, "losses must depend on the state"
 
 
 @every_dtype
 @every_shared_optimizer
-def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: str, torch: Any, tmp_path: Path) -> None:
-    options = {"momentum": 0.9} if name == "SGD" else known(name, {"eps": 1e-3})  # 1e-8 is 0 in float16
+def test_no_bit_changes_when_a_checkpoint_is_loaded(name: str, way: str, torch: Any, tmp_path: Path) -> None:
+    """`way` is the dtype of the parameters. Each library loads a checkpoint of the other library."""
+    options = {"momentum": 0.9} if name == "SGD" else known(name, {"eps": 1e-3})  # the default 1e-8 is 0 in float16
     for first, second in ((theirs, ours), (ours, theirs)):
         model = network(getattr(torch, way))
         opt = first(name)(model.parameters(), **options)
@@ -129,8 +134,11 @@ def test_checkpoints_of_every_dtype_resume_with_the_same_bits(name: str, way: st
 
 
 @every_optimizer
-def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path: Path) -> None:
-    """The groups in such checkpoints lack the keys of later versions. Their step counts are Python numbers."""
+def test_training_resumes_from_checkpoints_of_earlier_torch_versions(name: str, torch: Any, tmp_path: Path) -> None:
+    """In such checkpoints, the groups lack the options of later versions, and step counts are Python numbers.
+
+    At the end, torch's optimizer loads the new state from a checkpoint of fusedstep.
+    """
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
     opt = reference(model.parameters(), lr=0.02)
@@ -152,8 +160,8 @@ def test_checkpoints_of_earlier_versions_resume(name: str, torch: Any, tmp_path:
 
 
 @pytest.mark.parametrize("form", [{"fused": True}, {"foreach": True}, {"fused": False, "foreach": False}], ids=str)
-def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_path: Path) -> None:
-    """The options `foreach` and `fused` have no effect here. They stay in the groups, for torch's optimizers."""
+def test_training_resumes_from_torchs_foreach_and_fused_optimizers(form: Options, torch: Any, tmp_path: Path) -> None:
+    """In fusedstep, the options `foreach` and `fused` have no effect. They stay in the groups, for torch's use."""
     model = network()
     opt = theirs("AdamW")(model.parameters(), lr=0.02, **form)
     train(model, opt, batches(6))
@@ -165,7 +173,8 @@ def test_checkpoints_of_foreach_and_fused_resume(form: Options, torch: Any, tmp_
 
 
 @every_optimizer
-def test_averages_and_additional_options_are_saved_and_loaded(name: str, torch: Any, tmp_path: Path) -> None:
+def test_options_and_averages_that_torch_lacks_are_saved_and_loaded(name: str, torch: Any, tmp_path: Path) -> None:
+    """Torch lacks the options `l1` and `decay`, and the averages of the parameters for `ema_decay`."""
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)
@@ -179,7 +188,7 @@ def test_averages_and_additional_options_are_saved_and_loaded(name: str, torch: 
         assert torch.equal(opt.state[p]["ema"], other_opt.state[q]["ema"])
 
 
-def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp_path: Path) -> None:
+def test_averages_of_16_bit_parameters_are_float32_after_a_load(torch: Any, tmp_path: Path) -> None:
     """Torch's load converts states to the parameter's dtype. In 16 bits, an average would lose small changes."""
     model, other = network(torch.bfloat16), network(torch.bfloat16, seed=9)
     opt, other_opt = (ours("AdamW")(m.parameters(), ema_decay=0.999) for m in (model, other))
@@ -190,7 +199,7 @@ def test_averages_of_16_bit_parameters_stay_float32_after_a_load(torch: Any, tmp
 
 
 def test_schedulers_resume_with_the_optimizer(torch: Any, tmp_path: Path) -> None:
-    """AdamW takes 6 steps in one library, and then 6 in the other. The losses agree with 12 steps of torch's AdamW."""
+    """AdamW takes 6 steps in one library, and then 6 in the other. The losses agree with those of torch's AdamW."""
 
     def start(cls: type) -> tuple[Any, Any, Any]:
         model = network()
@@ -231,7 +240,7 @@ def test_loaded_states_have_the_strides_of_their_parameters(torch: Any, tmp_path
 
 
 @pytest.mark.parametrize("step", [-1.0, 1.5, float("nan"), float("inf"), [1.0, 2.0]], ids=str)
-def test_invalid_step_counts_in_a_checkpoint_are_refused(step: Any, torch: Any) -> None:
+def test_invalid_step_counts_in_a_checkpoint_are_refused_and_nothing_changes(step: Any, torch: Any) -> None:
     model = network()
     opt = ours("Adam")(model.parameters())
     train(model, opt, batches(2))
@@ -265,11 +274,11 @@ def test_unsuitable_states_in_a_checkpoint_are_refused_and_nothing_changes(torch
         with pytest.raises(ValueError, match=message):
             opt.load_state_dict(saved)
         same_state(opt.state_dict(), before)
-    train(model, opt, batches(6, seed=2))
+    train(model, opt, batches(6, seed=2))  # the optimizer still works
 
 
-def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
-    """A checkpoint of Adam lacks SGD's option `momentum`, and Adam's learning rate would be too small for SGD."""
+def test_a_checkpoint_of_adam_is_refused_by_sgd_and_nothing_changes(torch: Any) -> None:
+    """A checkpoint of Adam lacks SGD's option `momentum`."""
     model = network()
     adam = theirs("Adam")(model.parameters())
     train(model, adam, batches(2))
@@ -283,8 +292,11 @@ def test_the_checkpoint_of_another_optimizer_is_refused(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
-def test_error_for_a_checkpoint_of_sgd_names_the_missing_key(name: str, torch: Any) -> None:
-    """Torch's load reads `step` from every state. SGD's states do not contain it."""
+def test_error_for_a_checkpoint_of_sgd_contains_the_missing_key(name: str, torch: Any) -> None:
+    """Torch's load reads `step` from every state. SGD's states do not contain it.
+
+    At the end, the test loads an empty dict. In this dict, `param_groups` is missing.
+    """
     model = network()
     momentum = ours("SGD")(model.parameters(), lr=0.5, momentum=0.9)
     train(model, momentum, batches(1))

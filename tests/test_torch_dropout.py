@@ -1,4 +1,4 @@
-"""fusedstep's dropout layer behaves as torch's layer, with other masks."""
+"""fusedstep's dropout layer behaves like torch's layer, but draws other masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import fusedstep as fs
 
 P = 0.25
-SEEDS = 2**63 - 1
+SEEDS = 2**63 - 1  # the layer draws seeds of masks that are less than this number
 LAYOUTS = {
     "scalar": lambda t: t.randn(()),
     "empty": lambda t: t.randn(0, 3),
@@ -38,7 +38,7 @@ def ft(torch: ModuleType) -> Any:
 
 
 def drawn_key(torch: Any, seed: int) -> fs.Key:
-    """Return the key of the first mask that a layer draws after `manual_seed(seed)`. Then set the seed again."""
+    """Set torch's seed, and return the key (the seed) of the first mask that a layer will draw."""
     torch.manual_seed(seed)
     key = fs.Key(int(torch.randint(SEEDS, ())))
     torch.manual_seed(seed)
@@ -46,7 +46,8 @@ def drawn_key(torch: Any, seed: int) -> fs.Key:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_output_and_gradient_have_the_bits_of_fusedsteps_functions(torch: Any, ft: Any, dtype: str) -> None:
+def test_output_and_gradient_have_the_same_bits_as_those_of_numpy_functions(torch: Any, ft: Any, dtype: str) -> None:
+    """The NumPy functions are `fusedstep.dropout` and `fusedstep.dropout_backward`."""
     x = torch.randn(40, 70, dtype=getattr(torch, dtype), requires_grad=True)
     key, dy = drawn_key(torch, 5), torch.randn_like(x)
     torch.manual_seed(5)
@@ -74,7 +75,7 @@ def test_dropout_is_correct_in_every_layout(torch: Any, ft: Any, layout: str) ->
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_dropout_in_place_is_correct_in_every_layout(torch: Any, ft: Any, layout: str) -> None:
     x, layer = LAYOUTS[layout](torch), ft.Dropout(0.5, inplace=True)
-    if layout == "expanded":
+    if layout == "expanded":  # several elements share memory, so torch refuses the call
         with pytest.raises(RuntimeError, match="single memory location"):
             layer(x)
         return
@@ -92,14 +93,14 @@ def test_seed_determines_masks_and_each_call_has_another_mask(torch: Any, ft: An
     assert not torch.equal(first, second)
 
 
-def test_evaluation_and_probability_zero_return_the_input(torch: Any, ft: Any) -> None:
+def test_evaluation_and_probability_zero_return_the_input_and_draw_no_numbers(torch: Any, ft: Any) -> None:
     x, state = torch.randn(5), torch.get_rng_state()
     assert ft.Dropout(0.5).eval()(x) is x
     assert ft.Dropout(0.0)(x) is x
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_probability_one_gives_zeros_even_for_infinities(torch: Any, ft: Any) -> None:
+def test_probability_one_gives_positive_zeros_even_for_inf_and_nan(torch: Any, ft: Any) -> None:
     x = torch.tensor([1.0, -2.0, float("inf"), float("nan")])
     y = ft.Dropout(1.0)(x)
     assert torch.equal(y, torch.zeros(4)) and not torch.signbit(y).any()
@@ -116,7 +117,7 @@ def test_first_and_second_gradients_agree_with_finite_differences(torch: Any, ft
     assert torch.autograd.gradgradcheck(lambda x: drop(x) ** 2, x)
 
 
-def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
+def test_no_graph_is_recorded_if_no_gradient_is_needed(torch: Any, ft: Any) -> None:
     x = torch.randn(9, requires_grad=True)
     with torch.no_grad():
         assert not ft.Dropout(P)(x).requires_grad
@@ -127,7 +128,7 @@ def test_no_graph_is_recorded_without_gradients(torch: Any, ft: Any) -> None:
     assert not ft.Dropout(P)(x.detach()).requires_grad
 
 
-# In place
+# Dropout in place
 
 
 def test_autograd_detects_dropout_in_place(torch: Any, ft: Any) -> None:
@@ -137,7 +138,7 @@ def test_autograd_detects_dropout_in_place(torch: Any, ft: Any) -> None:
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         saved.sum().backward()
     plain = torch.randn(50)
-    product = (x * plain).sum()
+    product = (x * plain).sum()  # the gradient of the product needs plain
     ft.Dropout(P, inplace=True)(plain)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         product.backward()
@@ -173,7 +174,8 @@ def test_unsupported_dtypes_give_torchs_error(torch: Any, ft: Any) -> None:
         ft.Dropout(0.5)(torch.ones(3, dtype=torch.complex64))
 
 
-def test_torchs_code_runs_for_other_devices_negative_views_and_subclasses(torch: Any, ft: Any) -> None:
+def test_layer_supports_other_devices_negative_views_and_subclasses_of_tensor(torch: Any, ft: Any) -> None:
+    """The values of a negative view are the numbers in memory, multiplied by -1."""
     assert ft.Dropout(P)(torch.ones(3, device="meta")).is_meta
     mirrored = torch.randn(20, dtype=torch.complex64).conj().imag
     assert mirrored.is_neg()
@@ -187,7 +189,7 @@ def test_torchs_code_runs_for_other_devices_negative_views_and_subclasses(torch:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's forward mode uses torch.jit, which warns
-def test_torchs_code_runs_under_transformations(torch: Any, ft: Any) -> None:
+def test_layer_works_under_torch_func_and_forward_mode_differentiation(torch: Any, ft: Any) -> None:
     layer, x = ft.Dropout(P), torch.ones(6, 50)
     assert torch.func.grad(lambda x: layer(x).sum())(x).shape == x.shape
     assert torch.func.vmap(layer, randomness="different")(x).shape == x.shape
@@ -200,6 +202,7 @@ def test_torchs_code_runs_under_transformations(torch: Any, ft: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # a warning of torch.jit
 def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
+    """Each call of the trace has another mask."""
     traced = torch.jit.trace(ft.Dropout(0.5), torch.ones(50), check_trace=False)
     assert "dropout" in str(traced.graph)
     assert not torch.equal(traced(torch.ones(50)), traced(torch.ones(50)))
@@ -208,7 +211,8 @@ def test_a_trace_records_torchs_dropout(torch: Any, ft: Any) -> None:
 # Properties of a torch.nn module
 
 
-def test_layer_has_the_base_class_repr_and_copies_of_torchs_layer(torch: Any, ft: Any) -> None:
+def test_layer_is_a_subclass_of_torchs_layer_with_the_same_repr_and_can_be_copied(torch: Any, ft: Any) -> None:
+    """The layer's state dict is empty. As in torch, a probability above 1 is refused."""
     layer = ft.Dropout(0.3, inplace=True)
     assert isinstance(layer, torch.nn.Dropout) and str(layer) == "Dropout(p=0.3, inplace=True)"
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
@@ -219,6 +223,7 @@ def test_layer_has_the_base_class_repr_and_copies_of_torchs_layer(torch: Any, ft
 
 
 def test_dropout_probability_may_change(torch: Any, ft: Any) -> None:
+    """The next call uses the new probability. If it is above 1, the call is refused."""
     layer, x = ft.Dropout(0.5), torch.ones(4000)
     layer.p = 0.1
     assert (layer(x) == 0).double().mean() < 0.15

@@ -1,4 +1,4 @@
-"""Options that torch's optimizers do not have, and options of torch that the step must refuse."""
+"""Tests of options that torch's optimizers do not have, and of torch's options that fusedstep refuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ def test_clip_norm_agrees_with_torchs_clipping(name: str, torch: Any) -> None:
 
 @every_optimizer
 def test_average_is_the_exponential_moving_average_of_the_parameters(name: str, torch: Any) -> None:
-    """The average begins with the parameters before the first step. A step sets it to 0.9 * average + 0.1 * p."""
+    """The first average is a copy of the parameter p. After each update of p, average = 0.9 * average + 0.1 * p.
+
+    Inside the context `averaged`, the parameters have the values of their averages, and steps are refused. At its end,
+    the context restores the parameters, even after an error.
+    """
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
     want = [p.detach().double() for p in model.parameters()]
@@ -59,7 +63,7 @@ def test_average_is_the_exponential_moving_average_of_the_parameters(name: str, 
 
 
 @every_optimizer
-def test_gradients_are_zeroed_in_place(name: str, torch: Any) -> None:
+def test_zero_grads_sets_the_gradients_to_zero_in_place(name: str, torch: Any) -> None:
     model = network()
     opt = ours(name)(model.parameters(), zero_grads=True)
     backward(model, batches(1)[0])
@@ -77,7 +81,7 @@ def test_proximal_l1_gives_exact_zeros(torch: Any) -> None:
     assert (w == 0).all()
 
 
-def test_a_group_may_have_its_own_additional_options(torch: Any) -> None:
+def test_a_group_may_have_its_own_value_of_l1(torch: Any) -> None:
     a, b = (torch.full((5,), 0.05, requires_grad=True) for _ in range(2))
     opt = ours("SGD")([{"params": [a], "l1": 0.0}, {"params": [b]}], lr=0.1, l1=1.0, decay="proximal")
     a.grad, b.grad = torch.zeros(5), torch.zeros(5)
@@ -100,7 +104,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 @every_shared_optimizer
-def test_unsupported_option_is_refused(name: str, case: str, torch: Any) -> None:
+def test_unsupported_value_of_an_option_is_refused(name: str, case: str, torch: Any) -> None:
     options, message = REFUSED[case]
     if options.keys() <= inspect.signature(ours(name)).parameters.keys():
         with pytest.raises((TypeError, ValueError), match=f"{name}: .*{message}"):
@@ -126,7 +130,8 @@ def test_step_refuses_a_wrong_value_that_was_written_into_a_group(name: str, tor
 
 
 @pytest.mark.parametrize("lr", ["0.1", None, [0.1, 0.2]], ids=str)
-def test_learning_rate_that_is_not_a_number_is_refused_by_name(lr: Any, torch: Any) -> None:
+def test_error_for_an_option_that_is_not_a_number_contains_the_option(lr: Any, torch: Any) -> None:
+    """The learning rate is not a number, then it is missing, and then one of the betas is not a number."""
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)
     opt = ours("Adam")([w], lr=0.0)

@@ -35,6 +35,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 
 every_half = pytest.mark.parametrize("half", ["bfloat16", "float16"])
+#: Options that are added to the options of each optimizer, in turn.
 AROUND: list[dict[str, Any]] = [
     {},
     {"weight_decay": 0.1, "maximize": True},
@@ -45,7 +46,7 @@ LENGTHS = (1, 7, 16, 63, 513, 5000)  # the kernels convert 256 elements at a tim
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
-    """Return n random numbers of many magnitudes. Some are too small or too large for float16."""
+    """Return n random numbers of many magnitudes in this dtype. In float16, some become 0 or inf."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -55,7 +56,8 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 @every_half
 @every_optimizer
-def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, torch: Any) -> None:
+def test_step_equals_a_float32_step_whose_results_are_rounded_once(name: str, half: str, torch: Any) -> None:
+    """The float32 step is from the reference in NumPy. The averages of the parameters are float32, without rounding."""
     cls, dtype = fs.optim.registry[name], getattr(torch, half)
 
     def rounded(x: Any) -> Any:
@@ -94,7 +96,10 @@ def test_step_has_the_bits_of_a_float32_step_rounded_once(name: str, half: str, 
 
 @every_half
 def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str, torch: Any) -> None:
-    """All 65,536 numbers of the dtype are tested. The second step ends halfway between two neighbours."""
+    """All 65,536 numbers of the dtype are tested. In the first step, the gradients are zero.
+
+    In the second step, the result before rounding is usually halfway between two neighbouring numbers of the dtype.
+    """
     dtype = getattr(torch, half)
     numbers = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(dtype)
     for machine in (("v2", "threads", 1), (fs.isa(), "threads", 2)):
@@ -114,8 +119,9 @@ def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
     """A model is trained three times: by our optimizer in 16 bits, by torch's in 16 bits, and by torch's in float32.
 
-    The difference between the losses of torch's two trainings is the bound, except for a few units of rounding. The
-    difference between our losses and the losses of each training of torch must be within this bound.
+    The losses of torch's two trainings differ by rounding errors. On average over the steps, our losses may differ from
+    those of each training of torch by at most the same amount plus `unit`. The largest difference from the losses in
+    float32 also has a bound.
     """
     dtype = getattr(torch, half)
     unit = torch.finfo(dtype).eps / 2  # the distance between neighbours, for losses from 0.5 to 1
@@ -141,7 +147,7 @@ def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: 
 
 @every_half
 def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
-    """Torch's fused Adam also computes in float32. So the losses have the same bits."""
+    """Torch's fused Adam and AdamW also compute in float32. So the losses are equal, bit for bit."""
     dtype = getattr(torch, half)
     for name in ("Adam", "AdamW"):
         curves = []
@@ -153,7 +159,7 @@ def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
 
 @every_half
 def test_torchs_fused_sgd_leaves_elements_of_16_bit_tensors_unchanged(half: str, torch: Any) -> None:
-    """See pytorch#191763. In a tensor of 64 elements, torch's step leaves all elements unchanged."""
+    """Our step changes all 64 elements of the tensor. Torch's step does not; see pytorch#191763."""
     moved = {}
     for cls, form in ((ours, {}), (theirs, {"fused": True})):
         p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)
@@ -164,8 +170,11 @@ def test_torchs_fused_sgd_leaves_elements_of_16_bit_tensors_unchanged(half: str,
     assert moved[theirs] < 64, "torch has corrected this error; write this in docs/torch.md"
 
 
-def test_one_optimizer_steps_parameters_of_several_dtypes(torch: Any) -> None:
-    """The norm for clipping is over the gradients of all parameters. Each state has its parameter's dtype."""
+def test_one_optimizer_can_have_parameters_of_several_dtypes(torch: Any) -> None:
+    """The norm for clipping is over the gradients of all parameters.
+
+    The momentum has the dtype of its parameter. The average of a parameter is always float32.
+    """
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]
     for p in params:

@@ -1,4 +1,4 @@
-"""fusedstep's layers in whole models: training, compilation, recomputation, data loaders and `accelerate`."""
+"""Tests of fusedstep's layers in whole models: training, compilation, recomputed passes, data loaders, `accelerate`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def images(torch: Any) -> Any:
 
 
 def run(torch: Any, model: Any, x: Any, seed: int = 3) -> list[Any]:
-    """Return the output, followed by the gradients of a loss."""
+    """Return the model's output for the input x, followed by the gradients of a loss. `seed` is for the masks."""
     model.zero_grad()
     torch.manual_seed(seed)
     y = model(x)
@@ -53,7 +53,7 @@ def run(torch: Any, model: Any, x: Any, seed: int = 3) -> list[Any]:
     return [y.detach(), *(p.grad for p in model.parameters())]
 
 
-def test_losses_of_a_model_agree_with_torchs(torch: Any, ft: Any) -> None:
+def test_losses_of_a_model_agree_with_those_of_torchs_layers(torch: Any, ft: Any) -> None:
     theirs, ours = small_model(torch.nn, torch, p=0.0), small_model(ft, torch, p=0.0)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = images(torch)
@@ -75,6 +75,7 @@ def test_losses_of_a_model_agree_with_torchs(torch: Any, ft: Any) -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_recomputed_pass_draws_the_same_mask(torch: Any, ft: Any, reentrant: bool) -> None:
+    """`checkpoint` computes the forward pass a second time, during the backward pass. The gradients do not change."""
     from torch.utils.checkpoint import checkpoint
 
     model, x = small_model(ft, torch), images(torch).requires_grad_()
@@ -130,7 +131,7 @@ def test_layers_are_compiled_without_a_graph_break(torch: Any, ft: Any, backend:
     torch._dynamo.reset()
 
 
-def test_dropout_is_one_operator_in_compiled_graphs(torch: Any, ft: Any) -> None:
+def test_operator_for_dropout_in_compiled_graphs_passes_torchs_opcheck(torch: Any, ft: Any) -> None:
     from fusedstep.torch.dropout import compiled
 
     x = torch.randn(3, 4, 5, 6, requires_grad=True)
@@ -186,6 +187,7 @@ def test_accelerate_changes_classes_and_nothing_else(torch: Any, ft: Any) -> Non
 
 
 def test_accelerate_keeps_hooks_modes_and_shared_layers(torch: Any, ft: Any) -> None:
+    """At the end, the model is a single layer. Its class is also replaced."""
     shared, calls = torch.nn.BatchNorm1d(3), []
     shared.register_forward_hook(lambda *_: calls.append("forward"))
     shared.register_forward_pre_hook(lambda *_: calls.append("before"))

@@ -56,7 +56,7 @@ LAYOUTS: dict[str, tuple[Layout, Layout]] = {
     "parameter with gaps": (every_other, plain),
     "parameter that is part of a larger tensor": (part_of_a_row, plain),
 }
-#: Layouts for which torch's fused kernels are correct too: parameter and gradient have equal layouts without gaps.
+#: Layouts for which torch's fused kernels are correct: parameter and gradient have the same layout, without gaps.
 ALIKE = {"transposed": (turned, turned), "channels last": (channels_last, channels_last)}
 
 
@@ -71,7 +71,7 @@ def numbers(seed: int, dtype: Any = None, shape: tuple[int, ...] = SHAPE) -> Any
 
 
 def after_steps(cls: type, layouts: tuple[Layout, Layout], dtype: Any = None, **options: Any) -> Any:
-    """Return a parameter with these layouts of parameter and gradient after three steps."""
+    """Return a parameter after three steps. `layouts` are the layouts of the parameter and of its gradient."""
     lay_param, lay_gradient = layouts
     p = lay_param(numbers(0, dtype)).detach().requires_grad_()
     opt = cls([p], lr=0.1, **options)
@@ -95,7 +95,7 @@ def test_every_layout_is_stepped_correctly(name: str, layout: str, torch: Any) -
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_wrong_if_parameter_and_gradient_differ_in_layout(layout: str, torch: Any) -> None:
     """Torch pairs the elements of parameter and gradient in memory order. So about half of the updates are wrong."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
@@ -105,7 +105,7 @@ def test_torchs_fused_kernels_are_wrong_for_mixed_layouts(layout: str, torch: An
 
 
 @pytest.mark.parametrize("layout", ALIKE)
-def test_torchs_fused_kernels_are_correct_for_equal_layouts(layout: str, torch: Any) -> None:
+def test_torchs_fused_kernels_are_correct_if_parameter_and_gradient_have_one_layout(layout: str, torch: Any) -> None:
     for name in fused_in_torch():
         want = after_steps(theirs(name), (plain, plain), fused=False, foreach=False)
         torch.testing.assert_close(after_steps(theirs(name), ALIKE[layout], fused=True), want)
@@ -137,7 +137,7 @@ def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
 
 
 @every_optimizer
-def test_step_of_a_strided_view_does_not_change_elements_between(name: str, torch: Any) -> None:
+def test_step_of_a_strided_view_does_not_change_elements_outside_the_view(name: str, torch: Any) -> None:
     memory = torch.ones(8, 8)
     p = memory[:, ::2].requires_grad_()
     p.grad = torch.ones(8, 4)
@@ -145,7 +145,7 @@ def test_step_of_a_strided_view_does_not_change_elements_between(name: str, torc
     assert (memory[:, 1::2] == 1).all() and (memory[:, ::2] != 1).all()
 
 
-def test_torchs_fused_step_of_a_strided_view_overwrites_elements_between(torch: Any) -> None:
+def test_torchs_fused_step_of_a_strided_view_overwrites_elements_outside_the_view(torch: Any) -> None:
     for name in fused_in_torch():
         memory = torch.ones(8, 8)
         p = memory[:, ::2].requires_grad_()
@@ -156,6 +156,7 @@ def test_torchs_fused_step_of_a_strided_view_overwrites_elements_between(torch: 
 
 @every_optimizer
 def test_an_expanded_parameter_is_refused(name: str, torch: Any) -> None:
+    """The constructor refuses it. If a parameter is expanded later, the next step is refused."""
     memory = torch.ones(1)
     p = memory.expand(4).requires_grad_()
     with pytest.raises(ValueError, match=rf"{name}: params\[0\] must be without repeated elements; got .*\(0,\)"):
@@ -167,7 +168,7 @@ def test_an_expanded_parameter_is_refused(name: str, torch: Any) -> None:
     assert memory.item() == 1
 
 
-def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
+def test_torchs_fused_step_of_an_expanded_parameter_overwrites_other_elements(torch: Any) -> None:
     memory = numbers(0, shape=(4,))  # the parameter has the first number; the step also writes the others
     before = memory.clone()
     p = memory[:1].expand(4).requires_grad_()
@@ -177,7 +178,10 @@ def test_torchs_fused_step_accepts_an_expanded_parameter(torch: Any) -> None:
 
 
 def test_loaded_states_of_another_layout_are_used_correctly(torch: Any) -> None:
-    """The checkpoint is from a model with channels last. The resumed model has the default layout."""
+    """The checkpoint is from a model with channels last. The resumed model has the default layout.
+
+    Torch's fused step gives a wrong result.
+    """
 
     def resumed(cls: type, **options: Any) -> Any:
         source = channels_last(numbers(0)).requires_grad_()
@@ -218,7 +222,10 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
 
 @every_optimizer
 def test_parameters_that_are_views_of_one_buffer_are_stepped_correctly(name: str, torch: Any) -> None:
-    """For example, the gradients of DistributedDataParallel can be views of one buffer."""
+    """The parameters are views of one buffer, and the gradients are views of another buffer.
+
+    For example, DistributedDataParallel can create such gradients.
+    """
     weights, bucket = numbers(0, shape=(100,)), numbers(1, shape=(100,))
     want = weights.clone().requires_grad_()
     want.grad = bucket.clone()
@@ -230,6 +237,7 @@ def test_parameters_that_are_views_of_one_buffer_are_stepped_correctly(name: str
 
 
 def test_parameters_and_gradients_that_overlap_are_refused(torch: Any) -> None:
+    """First two parameters overlap. Then a parameter and its gradient overlap."""
     memory = torch.ones(100)
     a, b = memory[:60].requires_grad_(), memory[40:].detach().requires_grad_()
     opt = ours("Adam")([a, b], lr=0.1)
@@ -261,11 +269,11 @@ def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
         opt.zero_grad()
 
 
-# Tensors that the kernels cannot read
+# Unsupported tensors, and tensors with at most one element
 
 
 @every_shared_optimizer
-def test_step_refuses_tensors_that_are_not_dense_floating_cpu_tensors(name: str, torch: Any) -> None:
+def test_constructor_refuses_parameters_that_the_kernels_do_not_support(name: str, torch: Any) -> None:
     refused = {
         r"a dense tensor in the CPU's memory; got torch.float32 \(3,\) on meta": torch.ones(3, device="meta"),
         r"float32, float64, bfloat16 or float16; got torch.complex64 \(3,\)": torch.ones(3, dtype=torch.complex64),
@@ -280,7 +288,8 @@ def test_step_refuses_tensors_that_are_not_dense_floating_cpu_tensors(name: str,
 
 
 @every_optimizer
-def test_unsuitable_gradients_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
+def test_sparse_gradients_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
+    """Some optimizers support sparse gradients, but not together with `weight_decay`. They refuse the combination."""
     params = [torch.ones(3, requires_grad=True) for _ in range(2)]
     opt = ours(name)(params, lr=0.1)
     params[0].grad, params[1].grad = torch.ones(3), torch.ones(3).to_sparse()
@@ -295,7 +304,7 @@ def test_unsuitable_gradients_are_refused_before_anything_is_written(name: str, 
     assert all((p == 1).all() for p in params)
 
 
-def test_a_gradient_at_an_odd_address_is_refused(torch: Any) -> None:
+def test_a_gradient_at_an_address_that_is_not_aligned_is_refused(torch: Any) -> None:
     p = torch.ones(8, requires_grad=True)
     p.grad = torch.frombuffer(bytearray(36), dtype=torch.float32, offset=1, count=8)
     with pytest.raises(ValueError, match=r"SGD\.step: grads\[0\] must be aligned to the size of its items; got"):
@@ -303,7 +312,7 @@ def test_a_gradient_at_an_odd_address_is_refused(torch: Any) -> None:
     assert (p == 1).all()
 
 
-def test_empty_parameters_and_single_elements_are_stepped(torch: Any) -> None:
+def test_parameters_without_elements_or_with_one_element_can_be_stepped(torch: Any) -> None:
     for name in NAMES:
         params = [torch.ones(shape, requires_grad=True) for shape in ((), (0,), (3, 0, 2), (1,), (1, 1))]
         for p in params:

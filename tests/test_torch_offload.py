@@ -1,4 +1,8 @@
-"""OffloadedOptimizer for models in the CPU's memory. Steps have the bits of steps of float32 master weights."""
+"""Tests of `OffloadedOptimizer` with models in the CPU's memory.
+
+For each parameter, the optimizer steps a tensor that is called the parameter's host: a copy of the parameter, or the
+parameter itself. Many tests run with an optimizer class of fusedstep (`ours`) and with one of torch (`theirs`).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,12 @@ def backward(model: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_optimizer
-def test_steps_of_16_bit_models_have_the_bits_of_float32_master_weights(name: str, half: str) -> None:
+def test_states_and_master_weights_equal_those_of_training_a_float32_copy(name: str, half: str) -> None:
+    """Master weights of a 16-bit model are float32. For float16, the state "master" contains them.
+
+    For bfloat16, the parameter is the upper half of the weight (rounded), and the state "low" is the lower half. If a
+    weight lies in the middle between two bfloat16 numbers, fusedstep and torch may round it differently.
+    """
     model = network(half)
     optimizer = offloaded(name, model)
     masters = [torch.nn.Parameter(p.detach().float()) for p in model.parameters()]
@@ -58,7 +67,7 @@ def test_steps_of_16_bit_models_have_the_bits_of_float32_master_weights(name: st
             assert torch.equal((p.detach().view(torch.int16).int() << 16) + entry["low"].int(), m.view(torch.int32))
 
 
-def test_gradients_of_several_passes_are_added_in_float32() -> None:
+def test_gradients_of_several_backward_passes_are_added_in_float32() -> None:
     w = torch.nn.Parameter(torch.zeros(300, dtype=torch.bfloat16))
     optimizer = offloaded("SGD", [w])
     total = torch.zeros(300)
@@ -74,7 +83,7 @@ def test_gradients_of_several_passes_are_added_in_float32() -> None:
     assert w.grad.dtype == torch.bfloat16, "the first gradient after a step must stay bfloat16"
 
 
-def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:
+def test_sum_of_gradients_starts_again_after_the_gradient_was_set_to_none() -> None:
     w = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
     optimizer = offloaded("SGD", [w])
     for _ in range(2):
@@ -87,7 +96,7 @@ def test_zero_grad_of_the_model_resets_the_sum_of_gradients() -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_step_uses_gradients_that_were_clipped_in_the_model(side: Any) -> None:
+def test_step_uses_the_gradients_that_clip_grad_norm_has_clipped(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
@@ -103,7 +112,8 @@ def test_step_uses_gradients_that_were_clipped_in_the_model(side: Any) -> None:
     assert moved < (2e-3) ** 2
 
 
-def test_later_steps_of_a_16_bit_model_keep_states_and_parameters_in_place() -> None:
+def test_states_of_a_16_bit_model_stay_at_their_addresses_and_its_parameters_are_not_copied() -> None:
+    """The optimizer steps the parameters of the model themselves."""
     model = network("bfloat16")
     optimizer = offloaded("AdamW", model, state_dtype="uint8")
     addresses = []
@@ -118,7 +128,8 @@ def test_later_steps_of_a_16_bit_model_keep_states_and_parameters_in_place() -> 
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("dtype", ["float32", *HALVES])
-def test_a_state_that_was_saved_before_the_first_step_loads(dtype: str, side: Any) -> None:
+def test_a_state_that_was_saved_before_the_first_step_can_be_loaded(dtype: str, side: Any) -> None:
+    """After the load, both optimizers take the same step."""
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(dtype)
@@ -132,7 +143,11 @@ def test_a_state_that_was_saved_before_the_first_step_loads(dtype: str, side: An
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_float32_master_weights_of_older_checkpoints_load() -> None:
+def test_float32_master_weights_of_older_checkpoints_can_be_loaded() -> None:
+    """Older checkpoints have the float32 weight as the state "master".
+
+    Now a bfloat16 parameter is its upper half, and the state "low" is its lower half.
+    """
     model = network("bfloat16")
     masters = [torch.nn.Parameter(p.detach().float() * 1.001) for p in model.parameters()]
     reference = ours("AdamW")(masters, lr=0.01)
@@ -155,7 +170,8 @@ def test_float32_master_weights_of_older_checkpoints_load() -> None:
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_an_optimizer_of_torch_steps_float32_copies(half: str) -> None:
+def test_torchs_optimizer_updates_a_16_bit_model_through_float32_copies(half: str) -> None:
+    """After each step, the model equals the float32 copies, rounded to 16 bits."""
     from fusedstep.torch import OffloadedOptimizer
 
     model = network(half)
@@ -187,7 +203,7 @@ def test_a_gradient_is_used_in_one_step_only(side: Any) -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_gradients_of_several_passes_add_up_for_every_optimizer(side: Any) -> None:
+def test_step_uses_the_sum_of_the_gradients_of_several_backward_passes(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     p = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
@@ -210,14 +226,15 @@ def test_float64_models_are_stepped(side: Any) -> None:
 
 
 def by_copies(side: Any, model: Any, **options: Any) -> Any:
-    """Return an optimizer whose hosts are float64 copies of a model in the CPU's memory."""
+    """Return an optimizer of the class `side` that steps float64 copies (the hosts) of the model's parameters."""
     from fusedstep.torch import OffloadedOptimizer
 
     return OffloadedOptimizer(side, model, lr=0.1, master_dtype=torch.float64, **options)
 
 
 @pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
-def test_averages_and_lookahead_points_of_hosts_that_are_copies_reach_the_model(name: str, method: str) -> None:
+def test_averaged_and_lookahead_change_the_model_and_restore_it(name: str, method: str) -> None:
+    """The optimizer steps float64 copies, called hosts. Inside the context `method`, the model equals the hosts."""
     model = network("float32")
     options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
     optimizer = by_copies(ours(name), model, **options)
@@ -233,14 +250,17 @@ def test_averages_and_lookahead_points_of_hosts_that_are_copies_reach_the_model(
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_hooks_of_a_step_run_once_before_and_after_the_whole_step(side: Any) -> None:
-    """Before the step, the gradients are in the hosts. After the step, the model has the new values."""
+def test_step_hooks_run_once_before_and_once_after_the_step(side: Any) -> None:
+    """Before the step, `param_groups` has gradients. After the step, it has none, and the model has its new values.
+
+    The hook "any" is registered for all optimizers.
+    """
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
-    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # now torch has wrapped the method `step` of this class
+    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch now wraps the method `step` of this class
     optimizer = OffloadedOptimizer(side("SGD"), model, lr=1.0)
     seen = []
 
@@ -264,12 +284,16 @@ def test_hooks_of_a_step_run_once_before_and_after_the_whole_step(side: Any) -> 
     assert seen[2][2] != start
 
 
-@pytest.mark.parametrize(  # float16 is not unscaled, because `GradScaler.unscale_` refuses float16 gradients
+@pytest.mark.parametrize(  # ("float16", True) is missing, because `GradScaler.unscale_` refuses float16 gradients
     ("dtype", "unscaled"),
     [("float32", False), ("bfloat16", False), ("float16", False), ("float32", True), ("bfloat16", True)],
 )
 @pytest.mark.parametrize("side", [ours, theirs])
 def test_a_scaled_loss_gives_the_step_of_the_unscaled_loss(dtype: str, side: Any, unscaled: bool) -> None:
+    """If `unscaled` is True, the test calls `GradScaler.unscale_` before the step.
+
+    At the end, a gradient contains inf. Then no step is taken, and the scaler halves its scale.
+    """
     from fusedstep.torch import OffloadedOptimizer
 
     model, plain = network(dtype), network(dtype)
@@ -298,7 +322,7 @@ def hooks_of(p: Any) -> int:
     return len(p._backward_hooks or ())
 
 
-def test_a_refused_group_leaves_no_copy_and_no_hook() -> None:
+def test_parameters_of_a_refused_group_get_no_hook_and_are_not_stepped() -> None:
     p, q, r = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(3))
     optimizer = offloaded("AdamW", [p])
     with pytest.raises(ValueError, match="betas"):
@@ -315,7 +339,8 @@ def test_a_refused_group_leaves_no_copy_and_no_hook() -> None:
 
 
 @pytest.mark.parametrize("side", [ours, theirs])
-def test_a_parameter_that_requires_a_gradient_later_is_stepped(side: Any) -> None:
+def test_a_frozen_parameter_is_stepped_after_it_was_unfrozen(side: Any) -> None:
+    """A parameter is frozen if its `requires_grad` is False. Its three gradients are added in float32."""
     from fusedstep.torch import OffloadedOptimizer
 
     p, frozen = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))
@@ -348,7 +373,8 @@ def test_step_after_the_model_was_overwritten_starts_from_the_new_values(side: A
         assert all((p == 2).all() for p in model.parameters())
 
 
-def test_steps_in_the_backward_pass_reach_a_model_whose_hosts_are_copies() -> None:
+def test_step_in_backward_gives_a_model_the_same_values_as_steps_after_the_backward_pass() -> None:
+    """The optimizers step float64 copies of the models' parameters."""
     from fusedstep.torch import step_in_backward
 
     model, plain = network("float32"), network("float32")
@@ -377,7 +403,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("side", [ours, theirs])
 @pytest.mark.parametrize("case", REFUSED)
-def test_unsuitable_parameters_and_dtypes_of_hosts_are_refused(case: str, side: Any) -> None:
+def test_unsuitable_parameters_and_master_dtypes_are_refused(case: str, side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     params, options, message = REFUSED[case]
@@ -392,7 +418,7 @@ def test_a_loaded_master_weight_must_be_a_tensor_or_none(wrong: Any) -> None:
     saved = optimizer.state_dict()
     saved["state"][1] = {"master": wrong}
     if wrong is None:
-        optimizer.load_state_dict(saved)  # the host gets the model's values
+        optimizer.load_state_dict(saved)  # None is valid: the master weight gets the model's value
         return
     message = r"OffloadedSGD.load_state_dict: state\[1\]\['master'\] must be a tensor of shape \(7,\)"
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""With torch's own test inputs, our optimizers have the results and the errors of torch's optimizers."""
+"""With torch's own test inputs, fusedstep's optimizers give the same results and errors as torch's optimizers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def one_thread(torch: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def database() -> dict[str, Any]:
-    """Return a dict from the name of an optimizer to torch's test inputs."""
+    """Return a dict from the name of an optimizer to torch's test inputs for this optimizer."""
     if not os.environ.get("FUSEDSTEP_REQUIRE_PEERS"):
         pytest.importorskip("expecttest", reason="torch.testing needs the package expecttest")
     from torch.testing._internal.common_optimizers import optim_db
@@ -35,7 +35,7 @@ def database() -> dict[str, Any]:
 
 
 @every_optimizer_of_torch
-def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database: dict[str, Any]) -> None:
+def test_ten_steps_with_every_set_of_options_agree_with_torch(name: str, torch: Any, database: dict[str, Any]) -> None:
     inputs = database[name].optim_inputs_func(device="cpu")
     assert inputs
     more = {"ns_dtype": torch.bfloat16} if name == "Muon" else {}  # the dtype of torch's Newton-Schulz iterations
@@ -60,6 +60,7 @@ def test_every_set_of_options_agrees_with_torch(name: str, torch: Any, database:
 
 @every_optimizer_of_torch
 def test_mistakes_that_torch_refuses_are_refused(name: str, torch: Any, database: dict[str, Any]) -> None:
+    """If torch only warns of a mistake, fusedstep must give the same warning."""
     from torch.testing._internal.common_optimizers import OptimizerErrorEnum
 
     cases = database[name].optim_error_inputs_func(device="cpu", dtype=torch.float32)

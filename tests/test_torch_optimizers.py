@@ -1,4 +1,7 @@
-"""The optimizers of fusedstep.torch have the loss curves, options, hooks and schedulers of torch's optimizers."""
+"""The optimizers of fusedstep.torch give the same losses as torch's, and work with torch's options, hooks, schedulers.
+
+`ours` and `mine` are of fusedstep, and `theirs` and `reference` are of torch.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ every_way = pytest.mark.parametrize("way", ["float32", "float64"])
 
 @pytest.fixture(autouse=True)
 def one_thread(torch: Any) -> Iterator[None]:
-    """Run each test with one thread of torch. On a busy machine, its threads would wait for each other."""
+    """Run each test with one thread of torch. On a busy machine, several threads would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -143,13 +146,14 @@ def test_steps_have_the_bits_of_steps_on_numpy_arrays(name: str, torch: Any, rng
             for state, array in arrays_opt.state[k].items():
                 assert_same_bits(
                     opt.state[t][state].numpy().astype(array.dtype), array, (name, state)
-                )  # scalars have torch's dtype, so they are converted
+                )  # scalar states have another dtype in torch, so they are converted
             if arrays_opt.ema is not None:
                 assert_same_bits(opt.state[t]["ema"].numpy(), arrays_opt.ema[k], (name, "ema"))
 
 
 @every_shared_optimizer
 def test_signature_contains_torchs_arguments_with_torchs_defaults(name: str, torch: Any) -> None:
+    """All other arguments are keyword-only. The class is a subclass of torch's class."""
     mine, reference = inspect.signature(ours(name)).parameters, inspect.signature(theirs(name)).parameters
     for argument, p in reference.items():
         assert (mine[argument].default, mine[argument].kind) == (p.default, p.kind), argument
@@ -158,7 +162,7 @@ def test_signature_contains_torchs_arguments_with_torchs_defaults(name: str, tor
 
 
 @every_shared_optimizer
-def test_groups_and_states_have_the_keys_and_values_of_torchs(name: str, torch: Any) -> None:
+def test_groups_and_states_have_the_same_keys_and_nearly_the_same_values_as_in_torch(name: str, torch: Any) -> None:
     for options in shared_options(name):
         mine, opt, other, reference = pair(name, options)
         for steps in (0, 1, 3):
@@ -178,7 +182,8 @@ def test_groups_and_states_have_the_keys_and_values_of_torchs(name: str, torch: 
                     assert torch.equal(got["state"][k]["step"], entry["step"])
 
 
-def test_the_tests_cover_every_registered_optimizer(torch: Any) -> None:
+def test_every_registered_optimizer_is_public_and_the_tests_cover_all_element_wise_ones(torch: Any) -> None:
+    """The error message for an unknown name contains this name."""
     import fusedstep.torch
 
     assert set(fusedstep.torch.__all__) >= set(fs.optim.registry)
@@ -240,8 +245,11 @@ def test_momentum_that_a_scheduler_changes_is_used_without_a_new_binding(
         np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
 
 
-def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effect(torch: Any) -> None:
-    """If amsgrad is switched on after a step, the state `max_exp_avg_sq` is missing. Changes of betas take effect."""
+def test_changes_of_a_group_take_effect_or_are_refused(torch: Any) -> None:
+    """If amsgrad is switched on after a step, the state `max_exp_avg_sq` is missing, and the next step is refused.
+
+    A new list of parameters takes effect. An invalid eps is refused.
+    """
     a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
     grads_of([a, b], 0)
     opt = ours("Adam")([a], lr=0.1)
@@ -259,7 +267,7 @@ def test_a_change_that_needs_a_new_state_is_refused_and_other_changes_take_effec
             opt.step()
 
 
-def test_step_counter_is_on_the_cpu_for_any_default_device(torch: Any) -> None:
+def test_step_counter_is_on_the_cpu_if_the_default_device_is_meta(torch: Any) -> None:
     with torch.device("meta"):
         w = torch.ones(3, device="cpu").requires_grad_()
         w.grad = torch.ones(3, device="cpu")
@@ -286,6 +294,7 @@ def test_groups_have_their_own_rates_and_can_be_added_later(name: str, torch: An
     opt.add_param_group({"params": [c], "lr": 0.2})
     grads_of([a, b, c], 0)
     opt.step()
+    # Rprop changes each element by at least 1e-6, also if lr is 0.
     assert (a == 1).all() == (name != "Rprop") and (b != 1).all() and (c != 1).all()
     opt.add_param_group({"params": [d := torch.ones(3, requires_grad=True)]})
     grads_of([a, b, c, d], 1)
@@ -297,7 +306,8 @@ def test_groups_have_their_own_rates_and_can_be_added_later(name: str, torch: An
     assert (a != 1).all()
 
 
-def test_change_of_every_option_takes_effect_with_the_next_step(torch: Any) -> None:
+def test_changes_of_weight_decay_maximize_betas_and_eps_take_effect(torch: Any) -> None:
+    """Two optimizers get equal gradients. After an option of one is changed, their parameters become different."""
     for name in NAMES:
         for key, value in {"weight_decay": 0.5, "maximize": True, "betas": (0.5, 0.5), "eps": 0.1}.items():
             params = [torch.ones(40, requires_grad=True) for _ in range(2)]
@@ -320,7 +330,8 @@ def test_change_of_every_option_takes_effect_with_the_next_step(torch: Any) -> N
             assert not torch.equal(*params), (name, key)
 
 
-def test_parameters_without_a_gradient_do_not_change(torch: Any) -> None:
+def test_step_count_of_a_parameter_is_its_number_of_steps_with_a_gradient(torch: Any) -> None:
+    """The parameters agree with torch's."""
     mine, opt, other, reference = pair("Adam", {})
     for k, batch in enumerate(batches(6)):
         for model, o in ((mine, opt), (other, reference)):
@@ -406,7 +417,8 @@ def test_hooks_of_state_dicts_are_called(torch: Any) -> None:
 
 
 @every_optimizer
-def test_copies_and_pickles_continue_independently(name: str, torch: Any) -> None:
+def test_copied_and_pickled_optimizers_continue_with_the_losses_of_the_original(name: str, torch: Any) -> None:
+    """Also, `torch.load` with its defaults can read a saved state dict."""
     model = network()
     options = {"clip_norm": 0.5, "ema_decay": 0.9, "l1": 1e-4}
     opt = ours(name)(model.parameters(), **options)
@@ -451,7 +463,7 @@ def test_tied_weights_are_updated_once(torch: Any) -> None:
 
 
 def test_step_increments_the_version_counters_of_autograd(torch: Any) -> None:
-    """If a graph has saved the old values, its backward pass must raise an error, because gradients would be wrong."""
+    """The product saves `w` for its backward pass. The step changes `w`, so that this pass must raise an error."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.1)
     w.grad = torch.ones(3)
@@ -504,6 +516,7 @@ def test_deleted_model_and_optimizer_are_freed(torch: Any) -> None:
 
 
 def test_lookahead_agrees_with_the_numpy_api(torch: Any, rng: np.random.Generator) -> None:
+    """A step inside `lookahead` is refused. SGD has no `lookahead`."""
     w = rng.standard_normal(50).astype(np.float32)
     array, tensor = w.copy(), torch.tensor(w).requires_grad_()
     arrays_opt, opt = fs.NAG([array], lr=0.1, momentum=0.5), ours("NAG")([tensor], lr=0.1, momentum=0.5)
@@ -521,7 +534,7 @@ def test_lookahead_agrees_with_the_numpy_api(torch: Any, rng: np.random.Generato
     assert not hasattr(opt, "averaged_") and not hasattr(ours("SGD"), "lookahead")
 
 
-def test_step_inside_torch_compile_is_not_traced(torch: Any) -> None:
+def test_step_inside_torch_compile_updates_the_parameter(torch: Any) -> None:
     """The compiled graph ends before the step, and Python calls the step."""
     w = torch.ones(3, requires_grad=True)
     opt = ours("SGD")([w], lr=0.25)

@@ -1,7 +1,7 @@
 """If user code changes tensors, groups or states during a step, the step is correct or raises an error.
 
-Each case runs in its own process, because a wrong step can crash the process. User code can run during a step: in a
-learning rate, in the `grad` of a subclass, or in another thread.
+Each case runs in its own process, because a wrong step can crash the process. User code can run during a step: when the
+step converts a learning rate to a float, when it reads the `grad` of a subclass of Parameter, or in another thread.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Act = Callable[[World], object]
 
 @pytest.fixture(autouse=True, scope="module")
 def warm(torch: Any) -> None:
-    """Take a step, so that child processes need not load the modules that torch's first step imports."""
+    """Take steps, so that child processes need not load the modules that torch's first step imports."""
     World().goes_on()
 
 
 class Rate:
-    """A learning rate. When a step first reads the learning rate, the function `act` is called."""
+    """A learning rate. Its first conversion to a float calls the function `act`."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act: Callable[[], object] | None = act
@@ -41,7 +41,7 @@ class Rate:
 
 
 def acting_gradient(w: World, act: Callable[[], object]) -> None:
-    """Change the class of the last parameter. When a step first reads its `grad`, the function `act` is called."""
+    """Change the class of the last parameter of `w`. The first read of this parameter's `grad` then calls `act`."""
     torch = w.torch
     todo = [act]
 
@@ -59,7 +59,7 @@ def acting_gradient(w: World, act: Callable[[], object]) -> None:
     w.params[-1].__class__ = Acting
 
 
-# Actions that run while a step reads gradients and learning rates.
+# The following functions are called during a step. Each changes the parameters or the optimizer of the `World` `w`.
 
 
 def sets_data(w: World) -> None:
@@ -201,8 +201,8 @@ DURING: list[Act] = [
     swaps_tensors,
     collects,
 ]
-# After these actions, the optimizer cannot step. Memory has been freed or replaced, or the averages are in the
-# parameters.
+# After these actions, later steps may be refused, because memory has been freed or replaced, or because the averages
+# are in the parameters.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
 
 
@@ -211,6 +211,11 @@ def name_of(act: Act) -> str:
 
 
 def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) -> None:
+    """Take a step that calls `act`, after `taken` other steps. Then check that later steps are right.
+
+    The step calls `act` when it reads the learning rate (if `place` is "lr"), or the gradient of the last parameter. If
+    later steps may be refused after the action, only an error message that is not of fusedstep is a fault.
+    """
     w = World(sizes=(size, (5,)), ema_decay=0.9)
     for _ in range(taken):
         w.opt.step()
@@ -231,6 +236,10 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
 @pytest.mark.parametrize("place", ["lr", "grad"])
 @pytest.mark.parametrize("act", DURING, ids=name_of)
 def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
+    """The function `act` runs when the step reads the learning rate or a gradient.
+
+    Actions that free memory also run with a large parameter, because its memory is returned to the system.
+    """
     for taken in (0, 1, 2):
         assert survives(lambda t=taken: acts_during_a_step(act, place, t, (4, 3)))  # type: ignore[misc]
     if act in (sets_shorter_data, shrinks_gradient, shrinks_parameter, shrinks_state):
@@ -238,7 +247,10 @@ def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, pla
 
 
 def calls_first(module: Any, function: str, act: Callable[[], object]) -> None:
-    """Replace a function of a module. The first call runs `act` first, as another thread could at this moment."""
+    """Replace a function of a module. Its first call then begins with a call of `act`.
+
+    This imitates another thread that calls `act` at this moment.
+    """
     original, todo = getattr(module, function), [act]
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
@@ -250,7 +262,7 @@ def calls_first(module: Any, function: str, act: Callable[[], object]) -> None:
 
 
 def acts_inside(module: Any, function: str, act: Act, w: World) -> None:
-    """Take a step in which the action runs at the start of a function."""
+    """Take a step that calls the action `act` when it first calls a function. Then check that later steps are right."""
     calls_first(module, function, lambda: act(w))
     with contextlib.suppress(REFUSALS):
         w.opt.step()
@@ -263,6 +275,7 @@ def acts_inside(module: Any, function: str, act: Act, w: World) -> None:
 
 @pytest.mark.parametrize("act", DURING[:17], ids=name_of)
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
+    """The first step makes the states with `torch.full_like`, which here calls `act`."""
     assert survives(lambda: acts_inside(torch, "full_like", act, World()))
 
 
@@ -271,6 +284,11 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: A
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
     act: Act, function: str, torch: Any
 ) -> None:
+    """The states `exp_avg` are bfloat16, so that the step converts them to float32.
+
+    For the conversion, the step calls the function with the name `function`, which here calls `act`.
+    """
+
     def case() -> None:
         from fusedstep.torch import _widths
 
@@ -283,7 +301,8 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
     assert survives(case)
 
 
-def test_refused_state_leaves_the_other_states_unconverted(torch: Any) -> None:
+def test_if_one_state_is_refused_the_other_states_are_not_converted(torch: Any) -> None:
+    """The state `exp_avg_sq` has a wrong shape. The states `step` and `exp_avg` would be converted."""
     w = World()
     w.opt.step()
     entry = w.state
@@ -302,6 +321,8 @@ def test_step_takes_the_default_of_an_option_that_is_removed_from_the_group(torc
 
 
 def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> None:
+    """Here `torch.full_like`, which the step calls to make a state, returns a gradient."""
+
     def case() -> None:
         w = World(sizes=((5,), (5,)))
         made, given = torch.full_like, [w.params[1].grad]
@@ -321,11 +342,12 @@ def test_short_stress_test_finds_no_fault(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("same_thread", [False, True])
-def test_averaged_can_end_while_the_plan_is_changed(same_thread: bool, torch: Any) -> None:
-    """A step adds states to a plan, and this calls the `detach` of a subclass. Then the context `averaged` ends.
+def test_averaged_ends_or_is_refused_while_a_step_makes_states(same_thread: bool, torch: Any) -> None:
+    """During a step, the context `averaged` begins when the first state is made.
 
-    If it ends in another thread, this thread must wait without the interpreter's lock, because `detach` needs the lock.
-    If it ends in the same thread, it must not wait.
+    The states are of a subclass of Tensor, so that the step calls its `detach`, which ends `averaged`. If another
+    thread ends it, that thread waits without the interpreter's lock, because `detach` needs this lock. If the thread of
+    the step ends it, an error is raised, because this thread would wait for itself.
     """
 
     def case() -> None:

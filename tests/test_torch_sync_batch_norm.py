@@ -1,4 +1,4 @@
-"""SyncBatchNorm on two ranks gives the results of one process with both batches.
+"""SyncBatchNorm on two ranks (processes) gives the same results as BatchNorm in one process with both batches.
 
 The assertions are in tests/support/sync_batches.py, whose functions run in each process. If an assertion fails in any
 process, `World.run` raises an error.
@@ -35,11 +35,16 @@ def ranks(torch: ModuleType) -> Any:
 def test_batches_of_two_ranks_are_normalised_as_one_batch(
     ranks: Any, shape: str, first: int, options: str, with_residual: bool, dtype: str
 ) -> None:
+    """Rank 0 has the first `first` of 12 examples, and rank 1 has the others. Both get the same running statistics."""
     running = world_of(2).run(ranks.as_one_batch, shape, first, dtype, OPTIONS[options], with_residual)
     assert running[0] == running[1]
 
 
-def test_our_conversion_keeps_relu_parameters_and_mode_and_torchs_conversion_is_refused(ranks: Any) -> None:
+def test_convert_sync_batchnorm_keeps_relu_and_torchs_method_refuses_layers_with_relu(ranks: Any) -> None:
+    """The method of fusedstep also keeps the parameters and the mode (training or evaluation).
+
+    The method of torch converts a layer without relu.
+    """
     world_of(2).run(ranks.conversions)
 
 

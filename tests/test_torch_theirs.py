@@ -1,6 +1,7 @@
 """Our optimizers and layers are tested with the lists of test inputs in the installed torch: `optim_db`, `module_db`.
 
-If FUSEDSTEP_NIGHTLY is set, all cases are tested, otherwise every eighth case.
+If the environment variable FUSEDSTEP_NIGHTLY is set, optimizers are tested with all valid inputs, otherwise with every
+eighth. Layers are always tested with all inputs, and optimizers with all invalid inputs.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")]
 
-# These four optimizers are tested in test_torch_optim_db.py. Muon needs matrices, and SparseAdam needs sparse
-# gradients. ASGD and NAdam have numbers that torch rounds differently with foreach and without foreach.
+# These four optimizers are not tested here, but in test_torch_optim_db.py. Muon needs matrices, and SparseAdam needs
+# sparse gradients. For ASGD and NAdam, torch's results with foreach=True and with foreach=False are rounded
+# differently.
 APART = ("ASGD", "Muon", "NAdam", "SparseAdam")
 OURS = [i for i in optim_db if hasattr(ft, i.optim_cls.__name__) and i.optim_cls.__name__ not in APART]
 LAYERS = [info for info in module_db if hasattr(ft, info.module_cls.__name__)]
@@ -41,7 +43,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 SHAPES: dict[str, Callable[[Any], list[Any]]] = {
     "plain": lambda make: [make(4, 5), make(3)],
     "transposed": lambda make: [make(5, 4).t(), make(2, 3, 4).permute(2, 0, 1)],
-    "odd": lambda make: [make(()), make(0), make(1), make(257)],
+    "unusual sizes": lambda make: [make(()), make(0), make(1), make(257)],
 }
 
 
@@ -86,9 +88,9 @@ def name_of(value: Any) -> str:
 
 
 def over(*more: Any, names: str = "case") -> Any:
-    """Parametrize a test over the product of CASES and other parameters, or over every eighth element of the product.
+    """Parametrize a test over all combinations of CASES with the values in `more`, or over every eighth of them.
 
-    See `sliced`.
+    `sliced` decides between all and every eighth.
     """
     crossed = [x[0] if len(x) == 1 else x for x in itertools.product(CASES, *more)]
     return pytest.mark.parametrize(names, sliced(crossed), ids=name_of)
@@ -106,7 +108,7 @@ def own(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_gradients(params: list[Any], seed: int, like_params: bool = False) -> None:
-    """Set random gradients in C order. If `like_params`, they have the parameters' strides.
+    """Set random gradients in C order, or, if `like_params` is True, with the parameters' strides.
 
     torch's fused steps are correct only if gradients have the parameters' strides.
     """
@@ -159,7 +161,8 @@ def problem(dtype: Any) -> tuple[Any, Any, Callable[[], Any]]:
 
 
 @over(range(7), names=("case", "which"))
-def test_losses_fall_with_every_schedule_or_rise_with_maximize(case: Case, which: int) -> None:
+def test_losses_fall_with_every_schedule_and_rise_if_maximize_is_true(case: Case, which: int) -> None:
+    """For each optimizer, torch has a list of combinations of schedulers. `which` is an index into this list."""
     schedules = list(case.info.scheduler_inputs)
     makers = schedules[which % len(schedules)]
     weight, bias, loss_of = problem(case.dtype)
@@ -273,6 +276,7 @@ def test_learning_rate_that_is_a_tensor_gives_the_same_steps_as_a_number(case: C
 
 @over(names="case")
 def test_parameters_without_gradient_do_not_change(case: Case) -> None:
+    """The states agree with torch's. The test also calls `copy.deepcopy` and `repr` for the optimizer."""
     params = parameters("plain", case.dtype)
     opt = case.ours(params, **own(case.options))
     set_gradients(params[:1], 0)
@@ -304,6 +308,7 @@ def mistakes() -> list[Any]:
 
 @pytest.mark.parametrize(("info", "wrong"), mistakes())
 def test_mistakes_that_torch_refuses_are_refused(info: Any, wrong: Any) -> None:
+    """If torch's constructor raises a ValueError, fusedstep's may raise a TypeError instead."""
     given = wrong.optimizer_error_input
     params = [torch.zeros(2, requires_grad=True)] if given.params is None else given.params
     if wrong.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR:
@@ -355,6 +360,7 @@ def test_layers_agree_with_torch(info: Any, dtype: Any, training: bool, given: A
 
 
 def test_common_optimizers_and_layers_are_in_torchs_lists() -> None:
+    """If they were missing, the other tests of this file would not test them."""
     assert {info.optim_cls.__name__ for info in OURS} >= {
         "SGD",
         "Adam",

@@ -28,7 +28,7 @@ before = threads()
 optimizer = fusedstep.torch.Adam([p])
 optimizer.step()
 backend = _core.backend()
-_core.set_backend(backend)  # a back end that the user sets does not change, even if it is slow on a busy machine
+_core.set_backend(backend)  # from now on, fusedstep keeps this back end, even if steps are slow on a busy machine
 for _ in range(2):
     optimizer.step()
 found = {{
@@ -41,14 +41,14 @@ found = {{
 with threadpool_limits(1, user_api="openmp"):
     found["limited"] = fs.num_threads()
 torch.set_num_threads(1)
-found["of torch's one"] = fs.num_threads()
+found["torch limited"] = fs.num_threads()
 optimizer.step()
 print(json.dumps(found))
 """
 ORDERS = {
     "torch first": "import torch\nimport fusedstep as fs",
     "fusedstep first": "import fusedstep as fs\nimport torch",
-    "fusedstep first, with a pool of its own": (
+    "fusedstep first, with a step before the import of torch": (
         "import numpy as np\nimport fusedstep as fs\n"
         "w = np.ones(2_000_000)\nfs.SGD([w], lr=0.1).step([w.copy()])\nimport torch"
     ),
@@ -57,6 +57,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_torch_and_fusedstep_share_one_pool_in_every_import_order(order: str, torch: Any) -> None:
+    """The pool contains OpenMP threads. A limit that threadpoolctl or torch sets also holds for fusedstep."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FUSEDSTEP_")}
     command = [sys.executable, "-c", PROBE.format(imports=ORDERS[order])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
@@ -65,4 +66,4 @@ def test_torch_and_fusedstep_share_one_pool_in_every_import_order(order: str, to
     assert len(found["pools"]) == 1, "torch and fusedstep must share one OpenMP library"
     assert found["backend"] == "openmp" and found["new"] == 0, "our steps must use only the threads of torch"
     assert found["ours"] <= found["torch"]
-    assert found["limited"] == found["of torch's one"] == 1
+    assert found["limited"] == found["torch limited"] == 1

@@ -1,6 +1,7 @@
-"""Narrow states and low bits in fusedstep.torch have the bits of the NumPy API, and checkpoints restore them.
+"""Tests of narrow states and master weights in fusedstep.torch.
 
-Narrow states have 16 or 8 bits. Low bits are the 16 bits of a float32 master weight that its bfloat16 parameter lacks.
+Narrow states have 16 or 8 bits. With master weights, a bfloat16 parameter is the upper half of a float32 weight, and a
+state contains the lower 16 bits, which are called the low bits.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def bits_of(params: list[Any], optimizer: Any) -> list[bytes]:
 @every_width
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_optimizer
-def test_steps_have_the_bits_of_the_numpy_api(name: str, dtype: str, width: str) -> None:
+def test_steps_give_the_same_bits_as_the_numpy_api(name: str, dtype: str, width: str) -> None:
+    """Parameters and states are compared, except states that are scalars."""
     import ml_dtypes  # noqa: F401 (NumPy then knows the name "bfloat16")
 
     params = parameters(dtype)
@@ -75,7 +77,7 @@ def test_steps_have_the_bits_of_the_numpy_api(name: str, dtype: str, width: str)
     for k, p in enumerate(params):
         assert as_numpy(p).tobytes() == arrays[k].tobytes()
         for state, array in known.state[k].items():
-            if state in scalars:  # in torch, scalar states are float32
+            if state in scalars:  # in fusedstep.torch, these are float32
                 continue
             got = optimizer.state[p][state]
             assert str(got.dtype).removeprefix("torch.") == str(array.dtype), state
@@ -122,7 +124,7 @@ def test_resumed_training_has_the_bits_of_uninterrupted_training(
 
 
 @every_width
-def test_later_steps_of_a_deep_copy_have_the_same_bits(width: str) -> None:
+def test_a_step_of_a_deep_copy_gives_the_same_bits_as_a_step_of_the_original(width: str) -> None:
     model = torch.nn.Linear(40, 20, dtype=torch.bfloat16)
     optimizer = ours("AdamW")(model.parameters(), lr=0.01, **WIDTHS[width])
     step(optimizer, list(model.parameters()), 1)
@@ -134,7 +136,11 @@ def test_later_steps_of_a_deep_copy_have_the_same_bits(width: str) -> None:
 
 @pytest.mark.parametrize("to", ["float32", "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
-def test_states_load_into_other_dtypes_with_small_rounding_errors(of: str | None, to: str) -> None:
+def test_loading_states_into_other_dtypes_causes_only_small_rounding_errors(of: str | None, to: str) -> None:
+    """`of` is the `state_dtype` of the saved states, and `to` is that of the optimizer that loads them.
+
+    For the comparison, both are converted to float32.
+    """
     params = parameters("float32")
     first = ours("AdamW")(params, state_dtype=of)
     step(first, params, 1)
@@ -154,6 +160,7 @@ def test_states_load_into_other_dtypes_with_small_rounding_errors(of: str | None
 
 
 def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
+    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks. A state contains them."""
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -168,6 +175,10 @@ def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
 
 
 def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> None:
+    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks.
+
+    The next step equals the first step of a new optimizer.
+    """
     params = parameters("bfloat16")
     optimizer = ours("SGD")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -182,7 +193,7 @@ def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> No
         assert torch.equal(p, q) and torch.equal(optimizer.state[p]["low"], other.state[q]["low"])
 
 
-def test_steps_of_single_parameters_have_the_bits_of_a_step_of_all() -> None:
+def test_step_one_for_each_parameter_gives_the_same_bits_as_step() -> None:
     params, others = parameters("bfloat16"), parameters("bfloat16")
     whole = ours("AdamW")(params, lr=0.01, state_dtype="uint8", rounding="stochastic")
     single = ours("AdamW")(others, lr=0.01, state_dtype="uint8", rounding="stochastic")
@@ -203,22 +214,23 @@ def test_state_dtype_accepts_a_dtype_of_torch() -> None:
 
 REFUSED = {
     "int4": ({"state_dtype": "int4"}, "float32", "state_dtype must be .* got 'int4'"),
-    "float64": ({"state_dtype": "uint8"}, "float64", "state_dtype must be None for float64 parameters"),
-    "seed": ({"seed": 2**64}, "float32", r"seed must be at least 0 and below 2\*\*64"),
-    "flag": ({"master_weights": "yes"}, "float32", "master_weights must be True or False"),
-    "rounding": ({"rounding": "down"}, "float32", "rounding must be .* got 'down'"),
+    "float64 parameters": ({"state_dtype": "uint8"}, "float64", "state_dtype must be None for float64 parameters"),
+    "too large seed": ({"seed": 2**64}, "float32", r"seed must be at least 0 and below 2\*\*64"),
+    "master_weights as text": ({"master_weights": "yes"}, "float32", "master_weights must be True or False"),
+    "unknown rounding": ({"rounding": "down"}, "float32", "rounding must be .* got 'down'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_options_of_narrow_states_are_refused(case: str) -> None:
+def test_wrong_state_dtype_seed_master_weights_and_rounding_are_refused(case: str) -> None:
     options, dtype, message = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
         ours("AdamW")([torch.nn.Parameter(torch.zeros(3, dtype=getattr(torch, dtype)))], **options)
 
 
-@pytest.mark.parametrize("fault", ["no scales", "too few scales", "shape"])
+@pytest.mark.parametrize("fault", ["no scales", "too few scales", "wrong shape"])
 def test_8_bit_states_with_wrong_scales_or_shapes_are_refused(fault: str) -> None:
+    """An 8-bit state has one scale for each block of 256 elements."""
     params = parameters("float32")
     optimizer = ours("AdamW")(params, state_dtype="uint8")
     step(optimizer, params, 1)
@@ -235,6 +247,7 @@ def test_8_bit_states_with_wrong_scales_or_shapes_are_refused(fault: str) -> Non
 
 
 def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
+    """If a checkpoint has them, they are loaded. Only `state_dtype` is always kept."""
     params, plain = parameters("float32"), parameters("float32")
     own = {"state_dtype": "uint8", "rounding": "nearest", "l1": 0.25}
     optimizer = ours("AdamW")([{"params": params[:2]}, {"params": params[2:], **own}], l1=0.5)
@@ -252,8 +265,11 @@ def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
     assert optimizer.param_groups[1]["state_dtype"] == "uint8", "a load must keep state_dtype of the optimizer"
 
 
-def test_step_count_begins_at_1_if_loaded_states_have_no_count() -> None:
-    """SGD has no step count, but stochastic rounding needs one."""
+def test_loaded_states_without_a_step_count_get_the_count_1() -> None:
+    """Plain SGD has no step count, but stochastic rounding needs one. After the next step, the count is 2.
+
+    float32 numbers are not rounded, so both kinds of SGD give equal parameters.
+    """
     options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     params, others = parameters("float32"), parameters("float32")
     plain, known = (ours("SGD")(p, **options) for p in (params, others))
@@ -270,6 +286,10 @@ def test_step_count_begins_at_1_if_loaded_states_have_no_count() -> None:
 
 
 def test_loaded_low_bits_without_checksums_are_used_in_the_next_step() -> None:
+    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks.
+
+    The state "low_sum" has checksums of the parameter, which show whether other code has changed it.
+    """
     params, others = parameters("bfloat16"), parameters("bfloat16")
     optimizer, resumed = (ours("AdamW")(p, lr=0.01, master_weights=True) for p in (params, others))
     step(optimizer, params, 1)
@@ -290,13 +310,14 @@ BAD_STATES: dict[str, tuple[str, Any, str]] = {
     "low that is a number": ("low", lambda t: 3, r"\['low'\] must be torch.int16 \(37, 29\); got 3"),
     "too few checksums": ("low_sum", lambda t: t[:1], r"\['low_sum'\] must be torch.int32 \(5,\)"),
     "checksums of another dtype": ("low_sum", lambda t: t.float(), r"\['low_sum'\] must be torch.int32 \(5,\)"),
-    "moment of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
-    "moment of integers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "exp_avg of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "exp_avg of integers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_STATES)
-def test_unsuitable_states_are_refused_by_a_load_and_by_a_step(case: str) -> None:
+def test_unsuitable_states_are_refused_by_load_state_dict_and_step(case: str) -> None:
+    """Both change neither the parameters nor the other states."""
     name, spoil, message = BAD_STATES[case]
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")

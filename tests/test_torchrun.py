@@ -15,6 +15,7 @@ pytestmark = pytest.mark.thread_unsafe
 
 @pytest.fixture
 def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Imitate a machine with 8 CPUs, on which torchrun has started two processes with OMP_NUM_THREADS=1."""
     monkeypatch.setattr(threads, "affinity", lambda: 8)
     monkeypatch.setattr(threads, "quotas", lambda: iter(()))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -34,7 +35,8 @@ def test_warning_about_idle_cpus_contains_a_command_that_uses_all_cpus(eight_cpu
     "changes",
     [{"LOCAL_WORLD_SIZE": "1"}, {"LOCAL_WORLD_SIZE": "8"}, {"OMP_NUM_THREADS": "4"}, {"LOCAL_WORLD_SIZE": ""}],
 )
-def test_no_warning_if_no_cpu_is_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+def test_no_warning_if_torchrun_makes_no_cpu_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+    """The cases are one process, a process for each CPU, OMP_NUM_THREADS=4, and a process without torchrun."""
     for name, value in changes.items():
         eight_cpus.setenv(name, value)
     assert threads.idle_under_torchrun(1) == ""

@@ -1,7 +1,7 @@
-"""Narrow states, stochastic rounding and master weights have the bits of the NumPy reference for every format.
+"""Tests of narrow states, stochastic rounding and master weights.
 
-Narrow states have 16 or 8 bits per element. For bfloat16 parameters, master weights are stored as the parameter and
-its low bits: the 16 bits that are missing to a float32 weight.
+Narrow states have 16 or 8 bits per element. Master weights are float32. For a bfloat16 parameter, the master weight is
+stored as the parameter and the 16 bits that the parameter lacks, which are called the low bits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "stochastic rounding": {"rounding": "stochastic"},
 }
 PARAMETERS = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(bfloat16), "float16": np.dtype(np.float16)}
-LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)  # around 256, the elements of a scale, and above 4,096, a thread's chunk
+# A scale belongs to 256 elements, and a thread takes 4,096 elements at a time.
+LENGTHS = (0, 1, 7, 255, 256, 257, 600, 4500)
 
 
 def draw(n: int, seed: int, dtype: Any) -> Any:
@@ -43,7 +44,7 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 
 
 class Tensor:
-    """The NumPy reference of a step for one parameter. The parameter and its states are stored in their formats."""
+    """A parameter and its states, stored in their formats. The method `step` computes a step with NumPy."""
 
     def __init__(self, p: Any, number: int, states: dict[str, Any], options: dict[str, Any], rule: Any) -> None:
         self.rule, self.number, self.options = rule, number, options
@@ -120,7 +121,10 @@ def assert_equal_to_numpy_reference(opt: fs.optim.Optimizer, tensors: list[Tenso
 
 
 def assert_three_steps_equal_to_numpy_reference(cls: Any, of_rule: Any, options: dict[str, Any], dtype: Any) -> None:
-    """Step parameters of many lengths three times, and compare them and their states after each step."""
+    """Step parameters of many lengths three times. Compare them and their states with the reference after each step.
+
+    `of_rule` contains options of the update rule.
+    """
     params = [draw(n, n, dtype) for n in LENGTHS]
     opt = cls(params, **{**of_rule, "lr": 0.01}, **options, seed=5)
     rule = RULES[cls.rule]
@@ -139,21 +143,21 @@ def assert_three_steps_equal_to_numpy_reference(cls: Any, of_rule: Any, options:
 def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_reference(
     cls: Any, parameter: str, width: str
 ) -> None:
-    """The first and the last variant of each optimizer are compared."""
+    """Each optimizer is tested with its default options, and with the last set of options that `variants` returns."""
     for of_rule in (variants(cls)[0], variants(cls)[-1]):
         assert_three_steps_equal_to_numpy_reference(cls, of_rule, WIDTHS[width], PARAMETERS[parameter])
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_step_with_a_decay_of_0_has_the_bits_of_the_numpy_reference(parameter: str, width: str) -> None:
-    """If a decay is 0, the kernels that are written for these formats are not used."""
+def test_step_with_a_beta_of_0_has_the_bits_of_the_numpy_reference(parameter: str, width: str) -> None:
+    """If one of `betas` is 0, the step does not use the kernels that are written for these formats."""
     assert_three_steps_equal_to_numpy_reference(fs.Adam, {"betas": (0.0, 0.9)}, WIDTHS[width], PARAMETERS[parameter])
 
 
 @every_isa
-def test_step_with_8_bit_states_has_the_bits_of_the_numpy_reference_for_all_lengths(isa: str) -> None:
-    """The parameter is bfloat16 with master weights, and steps once on each instruction set."""
+def test_step_with_8_bit_states_has_the_bits_of_the_numpy_reference_for_many_lengths(isa: str) -> None:
+    """For each length, a bfloat16 parameter with master weights takes one step with the instruction set `isa`."""
     before = _core.isa()
     fs.set_isa(isa)
     try:
@@ -188,6 +192,7 @@ def test_step_with_narrow_states_has_the_same_bits_for_1_2_and_3_threads(width: 
     assert results[0] == results[1] == results[2]
 
 
+#: Pairs (options of the optimizer, options of each step).
 FULL_OPTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
     ({"weight_decay": 0.1, "l1": 0.01, "decay": "l2"}, {"clip_norm": 0.5}),
@@ -237,7 +242,8 @@ def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_th
     assert_same_bits(got, want)
 
 
-def test_nan_remains_nan_in_a_parameter_with_master_weights() -> None:
+def test_nan_in_a_gradient_makes_one_element_of_a_parameter_with_master_weights_nan() -> None:
+    """The master weights are float32 and belong to a 16-bit parameter. The other elements stay finite."""
     for half in (bfloat16, np.float16):
         p = draw(300, 1, half)
         g = draw(300, 2, half)
@@ -265,7 +271,10 @@ def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
 
 @pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
 def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
-    """256 numbers are rounded 4,000 times. The differences from the mean are below 5 standard errors."""
+    """Each of 256 numbers is rounded 4,000 times. The mean of the results must be near the number.
+
+    States that are never negative have a format of their own, "uint8-positive".
+    """
     n = 256
     rng = np.random.default_rng(0)
     x = np.abs(rng.standard_normal(n)).astype(np.float32) * np.float32(10) ** rng.uniform(-2, 0, n).astype(np.float32)
@@ -287,7 +296,7 @@ def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None
 
 
 def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
-    """After one gradient of 1, 1,000 gradients of 0 must reduce the second moment to 0.001 0.999^1000."""
+    """After one gradient of 1, the second moment is 0.001. Then 1,000 gradients of 0 must multiply it by 0.999^1000."""
 
     def after(way: str) -> float:
         p = np.zeros(4096, np.float32)
@@ -303,7 +312,7 @@ def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> No
 
 
 def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
-    """A gradient of 1e6 and a gradient of 1e-9 share the scale of their states."""
+    """Two elements of the gradient are 1e6 and 1e-9, and their states have a common scale."""
     g = np.zeros(256, np.float32)
     g[0], g[1] = 1e6, 1e-9
     p = np.zeros(256, np.float32)
@@ -312,7 +321,7 @@ def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
         opt.step([g])
     assert opt.state[0]["exp_avg_sq"][1] > 0
     assert np.abs(p).max() < 0.1
-    assert not p[2:].any(), "a second moment of 0 must stay 0"
+    assert not p[2:].any(), "elements whose gradients are 0 must not change"
 
 
 ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
@@ -322,10 +331,10 @@ ORDERS = {"C": np.ascontiguousarray, "F": np.asfortranarray}
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", ["float32", "bfloat16"])
-def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits(
+def test_resumed_training_with_narrow_states_has_the_bits_of_uninterrupted_training(
     parameter: str, width: str, order: str, tmp_path: Any
 ) -> None:
-    """The state is saved after three of six steps, and loaded from a file or as a state dict."""
+    """The state is saved after three of six steps, and a new optimizer loads it from a file or as a state dict."""
     start = ORDERS[order](draw(37 * 29, 1, PARAMETERS[parameter]).reshape(37, 29))
     grads = [draw(37 * 29, t, PARAMETERS[parameter]).reshape(37, 29) for t in range(6)]
     uninterrupted, p = start.copy("K"), start.copy("K")
@@ -353,7 +362,10 @@ def test_training_with_narrow_states_resumed_from_a_checkpoint_has_the_same_bits
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
 def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
-    """The saved and the loaded states are converted to float32 and agree within the rounding error of the dtypes."""
+    """`of` is the `state_dtype` of the optimizer that saves its states, and `to` of the optimizer that loads them.
+
+    The saved and the loaded states are converted to float32, and agree within the rounding errors of these dtypes.
+    """
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
     for t in range(3):
@@ -378,9 +390,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "state_dtype as a type": (np.float32, {"state_dtype": np.float32}, "state_dtype must be .* got <class"),
     "state_dtype of float64": (np.float64, {"state_dtype": "uint8"}, "state_dtype must be None for float64 parameters"),
     "rounding of float64": (np.float64, {"rounding": "stochastic"}, "rounding must be .* for float64 parameters"),
-    "rounding": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
-    "master_weights": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
-    "seed": (np.float32, {"seed": -1}, r"seed must be at least 0 and below 2\*\*64; got -1"),
+    "rounding up": (np.float32, {"rounding": "up"}, r'rounding must be "nearest", "stochastic" or None; got \'up\''),
+    "master_weights as a number": (bfloat16, {"master_weights": 1}, "master_weights must be True or False; got 1"),
+    "negative seed": (np.float32, {"seed": -1}, r"seed must be at least 0 and below 2\*\*64; got -1"),
     "fraction as seed": (np.float32, {"seed": 0.5}, "seed must be a whole number; got 0.5"),
 }
 
@@ -398,16 +410,16 @@ def test_state_dtype_of_a_group_cannot_be_changed() -> None:
         opt.groups[0]["state_dtype"] = "uint8"
 
 
-@pytest.mark.parametrize("fault", ["dtype", "scales", "count"])
+@pytest.mark.parametrize("fault", ["int8", "no scales", "too few scales"])
 def test_load_state_dict_refuses_8_bit_states_with_wrong_dtype_or_scales(fault: str) -> None:
-    """The state is int8, has no scales, or has too few scales. The optimizer does not change."""
+    """An 8-bit state must be uint8, with one scale for each block of 256 elements. The optimizer does not change."""
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
     entry = saved["state"][0]
-    if fault == "dtype":
+    if fault == "int8":
         entry["exp_avg"] = entry["exp_avg"].astype(np.int8)
-    elif fault == "scales":
+    elif fault == "no scales":
         del entry["exp_avg_scale"]
     else:
         entry["exp_avg_scale"] = entry["exp_avg_scale"][:2]
@@ -425,8 +437,11 @@ def test_groups_can_have_different_state_dtypes() -> None:
     assert opt.state[1]["exp_avg"].dtype == np.float32
 
 
-def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
-    """The parameter is always the master weight, rounded to nearest."""
+def test_float16_parameter_is_its_master_weight_rounded_to_nearest() -> None:
+    """The option `rounding="stochastic"` does not change this.
+
+    The master weight stays near a float32 parameter that takes the same steps.
+    """
     p = draw(1000, 1, np.float16)
     full = p.astype(np.float32)
     kept, wide = fs.AdamW([p], master_weights=True, rounding="stochastic"), fs.AdamW([full])
@@ -434,11 +449,12 @@ def test_stochastic_rounding_does_not_change_float16_master_weights() -> None:
         g = draw(1000, t, np.float16)
         kept.step([g])
         wide.step([g.astype(np.float32)])
-    assert np.abs(kept.state[0]["master"] - full).max() < 0.01  # only the states are rounded stochastically
+    assert np.abs(kept.state[0]["master"] - full).max() < 0.01
     assert_same_bits(p, kept.state[0]["master"].astype(np.float16))
 
 
-def test_float16_states_load_into_float32_states() -> None:
+def test_float16_states_can_be_loaded_by_an_optimizer_with_float32_states() -> None:
+    """With master weights, the states of a float16 parameter are float32."""
     first = fs.AdamW([draw(300, 1, np.float16)])
     first.step([draw(300, 2, np.float16)])
     second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
@@ -447,7 +463,7 @@ def test_float16_states_load_into_float32_states() -> None:
 
 
 @pytest.mark.parametrize("way", ["assigned", "loaded"])
-def test_stochastic_rounding_of_float64_is_refused_when_assigned_or_loaded(way: str) -> None:
+def test_stochastic_rounding_of_float64_parameters_is_refused_when_assigned_or_loaded(way: str) -> None:
     p = np.zeros(3)
     optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
     saved = optimizer.state_dict()
@@ -472,6 +488,7 @@ def test_load_state_dict_refuses_narrow_states_and_low_bits_of_a_wrong_type_or_s
 
 
 def test_float32_number_is_restored_from_its_two_16_bit_halves() -> None:
+    """The test includes special numbers: nan of both signs, a signalling nan, and inf."""
     bits = np.random.default_rng(0).integers(0, 2**32, 10_000, np.uint64).astype(np.uint32)
     numbers = np.concatenate([bits, [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000]]).astype(np.uint32)
     high, low = formats.halves_of(numbers.view(np.float32))

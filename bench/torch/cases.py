@@ -57,7 +57,10 @@ CASES = tuple(Case(network, part) for network in NETWORKS for part in PARTS)
 
 @dataclass(frozen=True)
 class Target:
-    """A target: fusedstep is at least `bound` times as fast as the fastest line whose name begins with `peer`."""
+    """A target: fusedstep is at least `bound` times as fast as another implementation in the case `case`.
+
+    The name of the other implementation begins with `peer`. If there are several such names, the fastest one is used.
+    """
 
     case: str
     peer: str

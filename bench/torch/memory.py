@@ -1,8 +1,8 @@
-"""Measure the peak memory and the time of a training step, for optimizer steps after and in the backward pass.
+"""Measure the peak memory and the time of a training step. The optimizer steps after the backward pass or during it.
 
-``python -m bench.torch.memory`` prints the results for several ways, for example AdamW with ``step_in_backward``. Each
-way runs in its own process. The peak memory is the number that the operating system reports for this process
-(``ru_maxrss``).
+``python -m bench.torch.memory`` prints the results for several ways to train, for example AdamW with
+``step_in_backward``. Each way runs in its own process. The peak memory is the number that the operating system reports
+for this process (``ru_maxrss``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LAYERS, WIDTH, ROWS = 12, 3072, 64  # 113M parameters; glibc returns freed blocks of at least 32 MiB to the system
+# 113M parameters. glibc returns freed blocks of at least 32 MiB to the system, and a float32 matrix has 36 MiB.
+LAYERS, WIDTH, ROWS = 12, 3072, 64
 MIB = 2**20
 
 
@@ -65,7 +66,11 @@ WAYS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
 
 
 def train(way: str, steps: int, layers: int, width: int) -> tuple[float, float, float, float]:
-    """Train in this process. Return (memory before training, peak, parameters) in MiB, and the seconds of a step."""
+    """Train in this process. Return three numbers of MiB, and the median seconds of a training step.
+
+    The numbers of MiB are the peak memory before the first step, the peak memory after the last step, and the size of
+    the parameters.
+    """
     import torch
 
     _, dtype, make = WAYS[way]
@@ -100,7 +105,8 @@ def main() -> None:
     if args.way:
         print(*train(args.way, args.steps, args.layers, args.width))
         return
-    print(f"{args.layers} layers of {args.width} x {args.width}, AdamW: memory in addition to the parameters")
+    print(f"{args.layers} layers of {args.width} x {args.width}, AdamW")
+    print("The MiB are in addition to the parameters. The time is the median of all processes (shortest to longest).")
     options = ["--steps", str(args.steps), "--layers", str(args.layers), "--width", str(args.width)]
     found: dict[str, list[list[float]]] = {name: [] for name in args.ways}
     for _ in range(args.rounds):
@@ -114,7 +120,7 @@ def main() -> None:
         times = sorted(1e3 * figures[3] for figures in found[name])
         print(
             f"{what:44}{dtype:9}{peak - before:6.0f} MiB, {(peak - before) / parameters:.2f} x the parameters; "
-            f"a step {statistics.median(times):.0f} ms ({times[0]:.0f} to {times[-1]:.0f})"
+            f"a training step {statistics.median(times):.0f} ms ({times[0]:.0f} to {times[-1]:.0f})"
         )
 
 

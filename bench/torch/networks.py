@@ -12,7 +12,7 @@ BATCHES = 16  # number of different batches; the training uses them in turn
 
 
 class Task:
-    """A network that is trained. Dropout and batch norm are from the module `layers`."""
+    """A network that is trained, with its batches and its loss."""
 
     model: nn.Module
     batches: list[tuple[Tensor, ...]]
@@ -20,7 +20,8 @@ class Task:
     def __init__(self, layers: Any, p: float, relu: bool) -> None:
         """Build the network with the same weights every time.
 
-        `p` is the probability of dropout. If `relu` is True, batch norm applies the ReLUs and adds the residuals.
+        Dropout and batch norm are from the module `layers` (`torch.nn` or `fusedstep.torch`). `p` is the probability of
+        dropout. If `relu` is True, batch norm applies the ReLUs and adds the residuals.
         """
         torch.manual_seed(0)
         self.model = self.build(layers, p, relu)

@@ -2,7 +2,7 @@
 
 The two optimizers are our OffloadedOptimizer, and torch's AdamW with a loop that copies gradients and parameters.
 ``python -m bench.torch.offload`` prints the time of a training step, the peak memory of the GPU and of the process, and
-the losses. Then it prints the time of the optimizer's step for one thread, two threads, and so on.
+the losses. Then it prints the time of the optimizer's step for 1, 2, 4, ... threads.
 
 The command takes less than ten minutes on an H100 with 16 cores. To try the command without a GPU, use
 ``--layers 2 --width 64``.
@@ -22,9 +22,9 @@ from typing import Any
 VOCABULARY, BATCH, LENGTH, WARM = 32_000, 8, 512, 2
 WAYS = {
     "ours": "OffloadedOptimizer(AdamW)",
-    "torch": "torch.optim.AdamW(fused=True) on masters in the CPU's memory, copied by hand",
+    "torch": "torch.optim.AdamW(fused=True) on float32 copies in the CPU's memory, and a loop that copies",
 }
-SECONDS = 240  # time limit of one way
+SECONDS = 240  # time limit of the process of one optimizer
 
 
 def require_interface() -> None:
@@ -32,7 +32,7 @@ def require_interface() -> None:
     import torch
 
     if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
-        raise SystemExit(f"torch {torch.__version__} lacks DLPack's exchange interface, which torch 2.13 has")
+        raise SystemExit(f"torch must have DLPack's exchange interface (torch 2.13 has it); got {torch.__version__}")
 
 
 def transformer(layers: int, width: int, device: Any) -> Any:
@@ -95,7 +95,10 @@ class ByHand:
 
 
 def train(way: str, layers: int, width: int, steps: int) -> dict[str, Any]:
-    """Train in this process. Return the time of a training step, the peak memory and the losses."""
+    """Train in this process. Return the number of parameters, the time of a training step, the peak memory, the losses.
+
+    `way` is "ours" or "torch", a name in WAYS.
+    """
     import torch
 
     from fusedstep.torch import AdamW, OffloadedOptimizer
@@ -159,8 +162,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=18)
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--elements", type=int, default=100_000_000, help="size of the step that is timed at the end")
-    parser.add_argument("--way", choices=WAYS, help="run one way in this process")
+    parser.add_argument("--elements", type=int, default=100_000_000, help="parameters in the last measurement")
+    parser.add_argument("--way", choices=WAYS, help="train only with this optimizer, in this process")
     args = parser.parse_args()
     require_interface()
     if args.way:
@@ -178,7 +181,7 @@ def main() -> None:
         print(f"{what}: {f['parameters'] / 1e6:.0f} million parameters, {f['seconds']:.3f} s per step, {memory}")
         print("  losses", " ".join(f"{loss:.3f}" for loss in f["losses"]), flush=True)
     for threads, ours, theirs in scaling(args.elements):
-        print(f"AdamW's step, {threads} threads: {ours:.1f} ms, torch fused {theirs:.1f} ms", flush=True)
+        print(f"AdamW's step, {threads} threads: fusedstep {ours:.1f} ms, torch fused {theirs:.1f} ms", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Peer:
     name: str
     optimizer: str = "torch.optim"  # the module that contains Adam
     layers: str = "torch.nn"
-    form: Mapping[str, bool] = field(default_factory=dict)
+    form: Mapping[str, bool] = field(default_factory=dict)  # fused=True or foreach=True, for torch's optimizer
     relu: bool = False  # True if batch norm applies the ReLU and adds the residual
     note: str = ""
 
@@ -33,7 +33,8 @@ class Peer:
     def suits(self, network: Network) -> bool:
         """Return True if this implementation is timed for this network.
 
-        If the network has no dropout and no batch norm, the choice of the layers makes no difference.
+        The variant with torch's layers is timed only if the network has dropout or batch norm. Without these layers, it
+        would not differ from `OURS`. The variant with the fused ReLU is timed only if `network.has_relu` is True.
         """
         only_layers_differ = self.is_ours and self.layers != OURS_MODULE
         return network.has_relu if self.relu else network.has_layers or not only_layers_differ
@@ -45,8 +46,8 @@ class Peer:
 OURS, OURS_MODULE = "fusedstep", "fusedstep.torch"
 DEFAULT = Peer("torch default")
 PEERS = (
-    Peer(OURS, OURS_MODULE, OURS_MODULE, note="only the imports differ from torch's loop"),
-    Peer(f"{OURS}, fused ReLU", OURS_MODULE, OURS_MODULE, relu=True, note="batch norm adds residual, applies ReLU"),
+    Peer(OURS, OURS_MODULE, OURS_MODULE, note="the loop differs from torch's in imports and clip_norm"),
+    Peer(f"{OURS}, fused ReLU", OURS_MODULE, OURS_MODULE, relu=True, note="batch norm applies the ReLU"),
     Peer(f"{OURS}, torch's layers", OURS_MODULE, note="only the optimizer is from fusedstep"),
     Peer("torch fused", form={"fused": True}),
     Peer("torch foreach", form={"foreach": True}),
@@ -55,7 +56,10 @@ PEERS = (
 
 
 class Trainer:
-    """One implementation of one case. Our optimizer clips gradients in its step. For torch, the loop clips them."""
+    """One implementation of one case.
+
+    If gradients are clipped, fusedstep's optimizer clips them in its step. For torch's optimizers, the loop clips them.
+    """
 
     def __init__(self, case: Case, peer: Peer, p: float = P) -> None:
         self.torch: Any = importlib.import_module("torch")

@@ -71,7 +71,8 @@ def clocked(times: list[float], action: Callable[[], Any]) -> None:
 def measure(way: str, rank: int, size: int, store: str) -> list[float]:
     """Train in this process. Return three times in milliseconds, and the additional memory of the process in MiB.
 
-    The times are those of the forward and backward pass, of the step, and of one all-reduce of all gradients.
+    The times are medians: of the forward and backward pass, of the optimizer's step, and of one all-reduce of all
+    gradients. `store` is a file through which the processes find each other.
     """
     import torch
     import torch.distributed as dist
@@ -111,10 +112,10 @@ def main() -> None:
         size = 1 if args.way == "one" else args.ranks
         print(*measure(args.way, int(os.environ.get("RANK", 0)), size, args.store))
         return
-    print(f"{LAYERS} layers of {WIDTH} x {WIDTH}, float32, AdamW with clip_norm, {ROWS} rows, {args.ranks} ranks")
+    print(f"{LAYERS} layers of {WIDTH} x {WIDTH}, float32, AdamW with clip_norm, batch {ROWS}, {args.ranks} processes")
     for name, what in WAYS.items():
         passed, stepped, reduced, grown = run(name, args.ranks)
-        parts = f"forward and backward {passed:.1f} ms, step {stepped:.1f} ms, {grown:.0f} MiB per rank"
+        parts = f"forward and backward {passed:.1f} ms, step {stepped:.1f} ms, {grown:.0f} MiB per process"
         print(f"{what}: {parts}" + (f" (an all-reduce of all gradients alone: {reduced:.1f} ms)" if reduced else ""))
 
 

@@ -63,9 +63,9 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
         assert line is not None
         result.case = replace(case, elements=trainer.elements)
         if not all(p.isfinite().all() for p in trainer.parameters):
-            line.status = "WRONG: not finite after timing"
+            line.status = "WRONG: a parameter is not finite after timing"
         elif any(bool((p == old).all()) for p, old in zip(trainer.parameters, before[name], strict=True)):
-            line.status = "WRONG: the timed steps changed no parameters"
+            line.status = "WRONG: the timed steps left a parameter unchanged"
         else:
             line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
     trainers.clear()
@@ -75,7 +75,10 @@ def run_case(case: Case, plan: Sampling, threads: int, peers: tuple[Peer, ...] =
 
 
 def build(case: Case, threads: int, peers: tuple[Peer, ...], lines: list[Line]) -> dict[str, Trainer]:
-    """Return the trainers whose first losses are right. Append a line to `lines` for each trainer, also for others."""
+    """Return the trainers whose first losses are right.
+
+    Append a line to `lines` for each implementation that suits the network, also if its losses are wrong.
+    """
     trainers: dict[str, Trainer] = {}
     for peer in peers:
         if not peer.suits(case.network):
@@ -96,14 +99,14 @@ def build_one(case: Case, peer: Peer, threads: int, line: Line) -> Trainer | Non
         wanted = torchs_losses(case)
         found = Trainer(case, peer, p=0.0).losses(CHECKED_STEPS)
         trainer = Trainer(case, peer)
-    except Exception as problem:  # an error of one peer must not stop the others
+    except Exception as problem:  # an error of one implementation must not stop the others
         line.status = why(problem)
         return None
     error = max(abs(a - b) / (ALLOWED * abs(b)) for a, b in zip(found, wanted, strict=True))
     line.error = error if math.isfinite(error) else None
     if error <= 1:
         return trainer
-    line.status = f"WRONG: a loss differs from torch's by {error:.3g} x the allowed difference"
+    line.status = f"WRONG: a loss differs from torch's loss by {error:.3g} x the allowed difference"
     return None
 
 

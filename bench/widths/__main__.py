@@ -1,4 +1,4 @@
-"""`python -m bench.widths`: run the study, print the results in a file, or print the time of each part of a step."""
+"""`python -m bench.widths`: run the study of narrow formats, print its results, or print the times of the formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ KEPT = Path(__file__).parents[1] / "results" / "widths.json"
 
 
 def show(document: dict[str, Any]) -> int:
-    """Print the table. Return 1 if a weak variant is within the margin: the study then fails to detect its errors."""
+    """Print the losses and the comparison of the 8-bit codes.
+
+    Return 1 if a weak variant is within the margin, and 0 otherwise. A weak variant is one that must be outside the
+    margin. If it is within, the study cannot detect errors.
+    """
     too_weak = False
     for what in ("digits", "text"):
         losses = document["losses"][what]
@@ -50,9 +54,9 @@ def show_codes(document: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Return 1 if a weak variant is within the margin, and 0 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m bench.widths", description="The study of narrow formats.")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of one thread each (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of one-thread processes (%(default)s)")
     parser.add_argument("--json", type=Path, default=KEPT, metavar="FILE", help="the file of results (%(default)s)")
-    parser.add_argument("--parts", action="store_true", help="only print the time of each part of a step")
+    parser.add_argument("--parts", action="store_true", help="only print the time that each format adds to a step")
     parser.add_argument("--show", action="store_true", help="only print the results in FILE")
     args = parser.parse_args(argv)
     if args.parts:

@@ -1,10 +1,12 @@
 """Compare codes of 8 bits by the errors of Adam's update, and by the loss of the digits network.
 
-A code is a way to store numbers in 8 bits. Each code has a table of absolute values from 0 to 1. If the numbers may be
-negative, one bit is the sign. Each block of 256 elements has a scale: the largest absolute value in the block. The
-scale of our code (csrc/formats/u8.h) is a power of two. All codes round stochastically to one of the two neighbours in
-the table, so that the mean of many roundings is the number. Here, m and v are Adam's first and second moments. A
-positive v is never rounded to 0.
+A code is a way to store numbers in 8 bits. Each block of 256 elements has a scale: the largest absolute value in the
+block. Each code has a table of values from 0 to 1. A number is stored as the index of a value in the table, and the
+value times the scale is the absolute value of the number. If the numbers may be negative, one bit is the sign. Only our
+code (csrc/formats/u8.h) has another scale, a power of two, and values above 1.
+
+All codes round stochastically to one of the two neighbours in the table, so that the mean of many roundings is the
+exact number. There is one exception: Adam's second moment v is never negative, and a positive v never becomes 0.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from fusedstep._bench.common import Array
 from . import digits
 from .variants import REFERENCE
 
+# (a flat array, True if its numbers are never negative, a random generator) -> the array, encoded and decoded
 Code = Callable[[Array, bool, np.random.Generator], Array]
 
 
@@ -30,7 +33,10 @@ def ours(x: Array, positive: bool, rng: np.random.Generator) -> Array:
 
 
 def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
-    """Return a code for the absolute values `sizes` in [0, 1]. If `unsigned` is given, these values are used for v."""
+    """Return the code with the table `sizes`, whose values are from 0 to 1.
+
+    If `unsigned` is given, it is the table for arrays whose numbers are never negative, such as v.
+    """
 
     def code(x: Array, positive: bool, rng: np.random.Generator) -> Array:
         table = sizes if unsigned is None or not positive else unsigned
@@ -52,18 +58,19 @@ def by_table(sizes: Array, unsigned: Array | None = None) -> Code:
 def minifloat(exponents: int) -> Array:
     """Return the absolute values of a floating-point format, divided by the largest value.
 
-    The format has `exponents` different exponents and 3 bits of mantissa. The values with the first exponent are
-    denormals: multiples of one number.
+    The format has `exponents` different exponents and 3 bits of mantissa. The values with the lowest exponent are
+    denormals: 0 to 7 times the least positive value.
     """
     sizes = [2.0 ** max(e, 1) * ((e > 0) + f / 8) for e in range(exponents) for f in range(8)]
     return np.array(sizes, np.float32) / np.float32(sizes[-1])
 
 
 def dynamic_map(decades: int, bits: int) -> Array:
-    """Return the absolute values of a dynamic tree (Dettmers et al. 2022).
+    """Return the absolute values of a dynamic map (Dettmers et al. 2022).
 
-    Each decade has twice as many values as the decade below it. Here, positive and negative numbers have the same
-    absolute values. With a sign, this is one value more than 8 bits can store.
+    The values are 0, 1, and the values in a number of decades. The lowest decade has 2^bits values, and each other
+    decade has twice as many values as the decade below it. Positive and negative numbers have the same absolute values.
+    With 7 decades and bits = 0, these are 257 numbers, one more than 8 bits can store.
     """
     sizes = [0.0, 1.0]
     for k in range(decades):
@@ -85,7 +92,7 @@ CODES: dict[str, Code] = {
 
 
 def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps: float = 1e-8) -> dict[str, float]:
-    """Return errors of Adam's update m / (sqrt(v) + eps) that occur if m and v are stored in a code.
+    """Return the errors of Adam's update m / (sqrt(v) + eps) that occur if m and v are stored in a code.
 
     Parameters
     ----------
@@ -98,10 +105,10 @@ def errors(code: Code, moments: list[tuple[Array, Array]], repeats: int = 4, eps
     Returns
     -------
     dict
-        ``update`` is sum((update - exact)^2) / sum(exact^2). ``wrong`` is the fraction of the elements whose update is
-        less than half or more than twice the exact update. ``longer`` is
-        sum(update * sign(exact)) / sum(abs(exact)) - 1. It is not 0, because stochastic rounding preserves the mean of
-        v, but changes the mean of 1 / sqrt(v).
+        Let e be the exact update of an element, and u its update with the stored m and v. The sums are over all
+        elements. ``update`` is sum((u - e)^2) / sum(e^2). ``wrong`` is the fraction of the elements with u / e below
+        0.5 or above 2. ``longer`` is sum(u * sign(e)) / sum(abs(e)) - 1. It is not 0, because stochastic rounding
+        preserves the mean of v, but changes the mean of 1 / sqrt(v).
     """
     rng, total = np.random.default_rng(0), np.zeros(6)
     for m, v in moments * repeats:
@@ -131,6 +138,6 @@ class StoredBy:
 
 
 def learn(code: Code, seed: int, s: digits.Setting) -> dict[str, float]:
-    """Train the digits network with states that are stored in a code."""
+    """Train the digits network with states that are stored in a code. Return the losses that `digits.train` returns."""
     model = digits.network(s, seed)
     return digits.train(model, StoredBy(model, code, s, seed), seed, s)

@@ -28,7 +28,7 @@ class Setting:
     noise: float = 0.5  # standard deviation of the noise that is added to the pixels; pixels are in [0, 1]
     smoothing: float = 0.1  # label smoothing
     lr: float = 3e-3
-    least_lr: float = 0.01  # last learning rate / lr
+    least_lr: float = 0.01  # learning rate at the end of the training / lr
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
 
@@ -85,7 +85,7 @@ def states_after(variant: Variant, seed: int, s: Setting) -> list[tuple[Array, A
 
 
 def decoded(state: Any, name: str, positive: bool) -> Array:
-    """Return a state as a flat float32 array."""
+    """Return the state `name` as a flat float32 array. `positive` is True if the state is never negative."""
     flat = state[name].reshape(-1)
     if flat.dtype == np.uint8:
         return formats.decode_u8(flat, state[name + "_scale"], positive)
@@ -93,14 +93,21 @@ def decoded(state: Any, name: str, positive: bool) -> Array:
 
 
 def size_of_v(variant: Variant, seed: int, s: Setting) -> float:
-    """Return the median over all elements of sqrt(v / w), where w is the second moment after a training in float32."""
+    """Return how large the second moments of a variant are, compared with float32.
+
+    Let v be the second moment of an element after a training with the variant, and w after a training in float32. The
+    result is the median of sqrt(v / w) over the elements.
+    """
     got, exact = (np.concatenate([v for _, v in states_after(of, seed, s)]) for of in (variant, REFERENCE))
     seen = exact > 1e-24  # leaves out weights whose gradient is always 0, because a ReLU is always 0
     return float(np.median(np.sqrt(got[seen] / exact[seen])))
 
 
 def train(model: nn.Sequential, weights: Any, seed: int, s: Setting) -> dict[str, float]:
-    """Train a model, with ``weights.step()`` as the optimizer's step. Return the two losses of `learn`."""
+    """Train a model, with ``weights.step()`` as the optimizer's step.
+
+    Return the mean losses in the last epochs, on the training rows and on held-out rows.
+    """
     rng, loss = np.random.default_rng(1000 + seed), nn.SoftmaxNLL()
     x, y = digits()
     y = smoothed(y, s.smoothing)

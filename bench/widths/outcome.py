@@ -1,4 +1,4 @@
-"""Compute paired differences of losses, their standard errors, and the verdict of the study."""
+"""Compute differences of losses and their standard errors. Judge whether they are within the margin of the study."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LIMIT = 0.01  # largest absolute difference / float32's mean loss
-ERRORS = 2.0  # largest difference above zero / its standard error
+LIMIT = 0.01  # largest allowed absolute value of the mean difference / float32's mean loss
+ERRORS = 2.0  # largest allowed mean difference / its standard error
 Losses = Mapping[str, Sequence[float]]  # name of a loss ("train", "held_out") -> its values, one for each seed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference to float32 and its standard error, both divided by float32's mean loss."""
+    """The mean of (loss of a variant - loss of float32), and its standard error. Both are divided by float32's mean."""
 
     mean: float
     error: float
 
     @property
     def is_within(self) -> bool:
-        """Return True if the difference is within the margin."""
+        """Return True if the difference is within the margin that `bench.widths` defines."""
         return abs(self.mean) <= LIMIT and self.mean <= ERRORS * self.error
 
 

@@ -1,4 +1,8 @@
-"""Measure the additional time that each narrow format adds to a step, on one thread with arrays in the L2 cache."""
+"""Measure the time that narrow formats (16 or 8 bits) add to a step of AdamW.
+
+The step uses one thread and arrays in the L2 cache. Low bits are the bits of a float32 weight that its bfloat16
+parameter cannot store. The optimizer keeps them as a state.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,20 @@ from .speed import KEPT, WidthCase, ours
 
 ELEMENTS, STEPS, ROUNDS = 16_384, 60, 40
 _LOW: dict[str, Any] = {**KEPT, "state_dtype": "float32"}
-#: (name of a line, line that is subtracted, dtype of the parameters, options). With "", nothing is subtracted.
+#: (name of a line of the table, name of the line whose time is subtracted, dtype of the parameters, options). If the
+#: second name is "", nothing is subtracted.
 PARTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("float32 step", "", "float32", {}),
-    ("two bfloat16 states", "float32 step", "float32", {"state_dtype": "bfloat16"}),
-    ("two 8-bit states", "float32 step", "float32", {"state_dtype": "uint8"}),
-    ("bfloat16 parameter, low bits, bfloat16 gradient", "float32 step", "bfloat16", _LOW),
-    ("all: low bits, bfloat16 states", "", "bfloat16", {**_LOW, "state_dtype": "bfloat16"}),
-    ("all: low bits, 8-bit states", "", "bfloat16", {**_LOW, "state_dtype": "uint8"}),
+    ("two bfloat16 states add", "float32 step", "float32", {"state_dtype": "bfloat16"}),
+    ("two 8-bit states add", "float32 step", "float32", {"state_dtype": "uint8"}),
+    ("bfloat16 parameter, low bits and gradient add", "float32 step", "bfloat16", _LOW),
+    ("whole step with low bits and bfloat16 states", "", "bfloat16", {**_LOW, "state_dtype": "bfloat16"}),
+    ("whole step with low bits and 8-bit states", "", "bfloat16", {**_LOW, "state_dtype": "uint8"}),
 )
 
 
 def nanoseconds() -> dict[str, float]:
-    """Return the shortest time per element of the step of each line. The steps are timed in turn."""
+    """Return the shortest time of each line's step, in nanoseconds per element. The steps are timed in turn."""
     case = WidthCase("parts", ((ELEMENTS,),))
     every = {name: ours(dtype, {**options, "num_threads": 1}, case).step for name, _, dtype, options in PARTS}
     for step in every.values():

@@ -52,7 +52,7 @@ class WidthCase:
         return f"AdamW in every width, {describe_shapes(self.shapes)}"
 
 
-#: The shapes of "50M" and "gpt2" are the shapes of other cases.
+#: "50M" and "gpt2" have the shapes of the cases adam/50M and adam/gpt2.
 CASES = tuple(
     WidthCase(f"widths/{name}", shapes)
     for name, shapes in {
@@ -101,7 +101,7 @@ def tensors(case: WidthCase, dtype: str) -> tuple[list[Any], list[Any]]:
 
 
 def theirs(make: Callable[[list[Any]], Any], dtype: str, case: WidthCase) -> Step:
-    """Return the step of an optimizer that steps torch tensors."""
+    """Return the step of an optimizer of torch tensors. `make` makes the optimizer from the parameters."""
     params, gradients = tensors(case, dtype)
     for p, g in zip(params, gradients, strict=True):
         p.grad = g
@@ -169,7 +169,7 @@ class Way:
 
     `held` is the memory of the way per element in bytes, with temporary arrays. `moved` is the number of bytes per
     element that its step reads and writes. If the way is another library, `like` is the name of our way with the same
-    formats.
+    formats. `needs` has the names of the required packages.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Way:
 
 
 OURS = "fusedstep float32"
-#: If memory is short, the last ways are left out.
+#: The ways are built in this order. A way whose arrays do not fit into the remaining memory is left out.
 WAYS = (
     Way(OURS, partial(ours, "float32", {}), 16, FLOAT32),
     Way("fusedstep bfloat16", partial(ours, "bfloat16", {}), 8, 14),
@@ -273,7 +273,7 @@ def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways:
             line.status = TOO_SLOW if way.name in made else line.status
             continue
         if not made[way.name].is_finite():
-            line.status = "WRONG: not finite after timing"
+            line.status = "WRONG: a parameter is not finite after timing"
             continue
         line.seconds, line.repeats, line.samples = timing.median, timing.repeats, timing.samples.tolist()
         line.ratio = None if base is None else ratio_interval(timing.samples, base.samples)
@@ -287,9 +287,9 @@ def run_case(case: WidthCase, plan: Sampling, threads: int, memory: float, ways:
 
 
 def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[WidthLine]) -> Iterator[tuple[str, Step]]:
-    """Yield the steps of the ways that are installed, fit into the memory and can step.
+    """Yield the steps of the ways whose packages are installed, whose arrays fit into `memory`, and whose step works.
 
-    Append a line to `lines` for each way, also for the others.
+    Append a line to `lines` for each way, also if its step is not yielded.
     """
     used = 8.0 * case.elements  # arrays of random numbers, which exist while a step is made
     for way in ways:
@@ -304,7 +304,7 @@ def built(case: WidthCase, memory: float, ways: tuple[Way, ...], lines: list[Wid
             try:
                 step = way.make(case)
                 step.step()
-            except Exception as problem:  # an error of one peer must not stop the others
+            except Exception as problem:  # an error of one way must not stop the others
                 line.status = why(problem)
                 continue
             used += need

@@ -1,4 +1,4 @@
-"""Run the study. Each training is a job for a process with one thread."""
+"""Run the study of narrow formats. Each training is a job for a process with one thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fusedstep._bench.report import machine
 from . import codes, digits, text
 from .variants import REFERENCE, VARIANTS
 
-SEEDS = {"digits": 10, "text": 5, "codes": 5}
+SEEDS = {"digits": 10, "text": 5, "codes": 5}  # kind of job -> number of seeds
 MOMENTS_SEED = 100  # seed of the trainings whose moments are used to compare the codes
 Job = tuple[str, str, int]  # the kind of job, the variant or code, and the seed
 
@@ -74,7 +74,7 @@ def errors_of_codes(seed: int = MOMENTS_SEED) -> dict[str, dict[str, dict[str, f
 
 
 def sizes_of_v() -> dict[str, list[float]]:
-    """Return a dict: variant with narrow states -> `digits.size_of_v` for five seeds."""
+    """Return a dict: variant with float32 parameters and narrow states -> `digits.size_of_v` for each seed."""
     narrow = [variant for variant in VARIANTS if " states, " in variant.name and not variant.bfloat16]
     s = SETTINGS["digits"]
     return {

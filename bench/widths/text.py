@@ -38,15 +38,18 @@ class Setting:
     warm_up: int = 50
     last: int = 100  # number of steps at the end whose losses are averaged
     evaluations: int = 5  # how many times the loss on held-out text is computed during the last steps
-    windows: int = 96  # number of windows of held-out text
+    windows: int = 96  # number of windows of held-out text; a window has context + 1 characters
     lr: float = 3e-3
-    least_lr: float = 0.05  # last learning rate / lr
+    least_lr: float = 0.05  # learning rate at the end of the training / lr
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.1
 
 
 def docstrings(limit: int | None = None) -> list[str]:
-    """Return the docstrings of the standard library's top-level modules, without characters outside of CHARACTERS."""
+    """Return the docstrings of the standard library's top-level modules, or of the first `limit` modules.
+
+    Characters outside of CHARACTERS and docstrings of less than 19 characters are left out.
+    """
     found = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:limit]:
         for node in ast.walk(ast.parse(path.read_bytes())):
@@ -57,7 +60,7 @@ def docstrings(limit: int | None = None) -> list[str]:
 
 
 class Corpus:
-    """The text as numbers of characters, in two parts: for training, and held out."""
+    """The text in two parts: for training, and held out. Each character is stored as its index in CHARACTERS."""
 
     def __init__(self, limit: int | None = None) -> None:
         texts = docstrings(limit)
@@ -100,7 +103,10 @@ def first_weights(s: Setting, seed: int) -> dict[str, Tensor]:
 
 
 def loss_of(s: Setting, p: dict[str, Tensor], windows: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats per character. The parameters are first converted to float32."""
+    """Return the mean cross-entropy of the model with the parameters `p`, in nats per character.
+
+    The parameters are first converted to float32. `windows` has one piece of text in each row.
+    """
     p = {name: tensor.float() for name, tensor in p.items()}
     x, (n, length) = windows[:, :-1], windows[:, 1:].shape
     h = functional.embedding(x, p["embedding"]) + p["position"][:length]
@@ -125,7 +131,10 @@ def rate(s: Setting, step: int) -> float:
 
 
 def batches(s: Setting, text: Tensor, seed: int) -> Iterator[Tensor]:
-    """Yield batches of windows at random places in the text. For one seed, all variants get the same batches."""
+    """Yield batches of windows (pieces of s.context + 1 characters) at random places in the text.
+
+    For one seed, all variants get the same batches.
+    """
     random = torch.Generator().manual_seed(1000 + seed)
     offsets = torch.arange(s.context + 1)
     for _ in range(s.steps):
@@ -134,13 +143,13 @@ def batches(s: Setting, text: Tensor, seed: int) -> Iterator[Tensor]:
 
 
 def held_out_windows(s: Setting, text: Tensor) -> Tensor:
-    """Return windows at equal distances in the text."""
+    """Return windows (pieces of s.context + 1 characters) at equal distances in the text."""
     starts = torch.linspace(0, len(text) - s.context - 2, s.windows).long()
     return text[starts[:, None] + torch.arange(s.context + 1)]
 
 
 def train(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> tuple[dict[str, float], AdamW]:
-    """Train a new model. Return the two mean losses (in training and on held-out text) and the optimizer."""
+    """Train a new model. Return the two mean losses (on training batches and on held-out text) and the optimizer."""
     dtype = torch.bfloat16 if variant.bfloat16 else torch.float32
     params = {k: w.to(dtype).requires_grad_() for k, w in first_weights(s, seed).items()}
     optimizer = AdamW(
@@ -162,7 +171,7 @@ def train(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> tuple[dict
 
 
 def learn(corpus: Corpus, variant: Variant, seed: int, s: Setting) -> dict[str, float]:
-    """Train a new model. Return its mean losses in the last steps, in training and on held-out text."""
+    """Train a new model. Return its mean losses in the last steps, on the training batches and on held-out text."""
     return train(corpus, variant, seed, s)[0]
 
 

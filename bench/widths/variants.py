@@ -14,14 +14,15 @@ class Variant:
     ----------
     name : str
     bytes_per_element : float
-        Bytes of the parameter, both states and the low bits, without the gradient.
+        Bytes of the parameter, both states and the low bits, without the gradient. The low bits are the bits of a
+        float32 weight that its bfloat16 parameter cannot store.
     bfloat16 : bool
         True if parameters and gradients are bfloat16, False if they are float32.
     options : dict
         Options of the optimizer.
     weak : bool
-        True if the variant must be worse than float32, because it rounds to nearest. If such a variant is within the
-        margin, the study fails to detect errors.
+        True if the losses of the variant must be outside the margin that `bench.widths` defines, because the variant
+        rounds to nearest. If they are within, the study cannot detect errors.
     """
 
     name: str

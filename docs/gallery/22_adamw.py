@@ -45,7 +45,7 @@ for label, style in (("Adam + L2, lambda 0.003", "o"), ("AdamW, lambda 0.3", "s"
     axes.errorbar(x, middle, [middle - low, high - middle], fmt=style, markersize=4, linewidth=0.8, label=label)
 axes.set(xlabel="root mean square of the gradients (zero is drawn at 1e-9)", xscale="log", yscale="log")
 axes.set(
-    ylabel="norm with / norm without weight decay (zero is drawn at 1e-6)",
+    ylabel="norm with weight decay / norm without it\n(zero is drawn at 1e-6)",
     title="AdamW shrinks the weights of all pixels alike (5 seeds)",
 )
 _ = axes.legend()
