@@ -199,7 +199,7 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     [
         (
             {"weight_decay": 0.1},
-            "weight_decay needs a solver with decoupled decay .* solver='adam', whose decay",
+            "weight_decay needs decay='decoupled', or a solver with this default, .* solver='adam'",
         ),
         ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2': use alpha instead"),
         (

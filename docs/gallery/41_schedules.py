@@ -37,7 +37,7 @@ SCHEDULES = {
 
 
 def learn(make, seed):
-    """Return two lists: after every epoch, the learning rate, and the training loss minus its minimum."""
+    """Return two lists with one number per epoch: the learning rates, and the training losses minus the minimum."""
     data, loss, schedule = load("diabetes", seed=seed, dtype=np.float64), nn.MeanSquaredError(), make()
     lowest = loss(data.x @ np.linalg.lstsq(data.x, data.y)[0], data.y)
     model = nn.Sequential(nn.Linear(10, 1, weight_init=init.zeros()), dtype=np.float64)

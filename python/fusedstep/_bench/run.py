@@ -170,9 +170,9 @@ class Run:
         return int(not all(line["status"].startswith(ABSENT) for line in mine))
 
     def look(self, waiting: str = "") -> None:
-        """Measure the speed of the cores. If `waiting` is not empty, also measure the load of other processes.
+        """Measure the speed of the cores.
 
-        The load is stored under the name `waiting`.
+        If `waiting` is given, also measure the load of other processes. `waiting` is the name of this measurement.
         """
         watch = state.Watch()
         self.cores.append(state.core_times())

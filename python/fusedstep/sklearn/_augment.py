@@ -47,12 +47,12 @@ def around(
 def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any) -> Array:
     """Return the labels after smoothing by `eps`.
 
-    Integer labels become distributions over the classes if `eps` is above 0, or if mixup will mix them (`mixed`). A
-    number t of these distributions, or of columns with 0 and 1, becomes t'::
+    Integer labels become distributions over the classes if `eps` is above 0, or if mixup will mix them (`mixed`).
+    Multilabel data already has columns with 0 and 1. Each number t of a distribution or of a column becomes t'::
 
         t' = (1 - eps) t + eps / k
 
-    k is the number of classes. For columns with 0 and 1, k is 2.
+    k is the number of classes. For multilabel data, k is 2.
     """
     if labels.ndim == 1:
         return augment.label_smoothing(labels, eps, classes, dtype) if eps or mixed else labels

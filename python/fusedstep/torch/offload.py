@@ -27,11 +27,13 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     When the backward pass has computed a gradient on a CUDA device, a separate CUDA stream copies the gradient to
     pinned memory of the CPU. The backward pass continues during the copy. After the copy, the gradient on the device is
     freed. At the end of a step, the new values of the hosts are copied into the model. `step` returns before this copy
-    is complete. Work that the program gives to the current CUDA stream after `step` waits for the copy.
+    is complete. If the program gives work to the current CUDA stream after `step`, the work starts when the copy is
+    complete.
 
     By default, hosts are float32. With an optimizer of this package, 16-bit parameters are an exception: the host has
-    the dtype of the parameter, and the optimizer uses ``master_weights=True``. A state then has the float32 master
-    weight, or the 16 bits of it that a bfloat16 host lacks. So the steps are as precise as with float32 hosts.
+    the dtype of the parameter, and the optimizer uses ``master_weights=True``. The state of a float16 host then
+    contains a float32 master weight. The state of a bfloat16 host contains the lower 16 bits of the master weight, and
+    the host is its upper 16 bits. So the steps are as precise as with float32 hosts.
 
     Parameters
     ----------

@@ -185,9 +185,10 @@ def take(runner: NumPyRunner, scale: float) -> None:
 
 
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Do all steps of the check except the first, which is already done. Return the error / the allowed error.
+    """Do all steps of the check except the first, which is already done.
 
-    Afterwards, the runner has the unscaled gradients again.
+    Each step uses the gradients times another scale. At the end, the runner has its original gradients again. Return
+    the error divided by the allowed error.
     """
     for scale in reference.GRADIENT_SCALES[1:]:
         take(runner, scale)
