@@ -147,15 +147,16 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v and k not in others)
     busy, level = report.warning(machine), machine["isa"][0]
     return (
-        f"{busy}{' ' * bool(busy)}The CPU was {machine['cpu']}. Every library used {machine['threads']} threads. "
-        f"fusedstep used the instruction set {NAMES.get(level, level)}. The versions were {versions}. "
+        f"{busy}{' ' * bool(busy)}The CPU of the measurements was {machine['cpu']}. Every library used "
+        f"{machine['threads']} threads. fusedstep used the instruction set {NAMES.get(level, level)}. "
+        f"The versions were {versions}. "
         "A ratio is the time of the other library divided by the time of fusedstep. If the ratio is 2, the other "
         "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. After the "
         'brackets, "faster" means that fusedstep is faster, and "slower" means that fusedstep is slower. If the '
         "interval contains 1, the two libraries are equal within the interval. If a library has several variants, for "
         "example torch with `foreach=True` or `fused=True`, the fastest variant is shown. JAX's functions are "
-        "compiled, and JAX's optimizers are from optax. A dash means that the library has no such function, or that "
-        "the library was not measured. The sizes of tensors are numbers of elements."
+        "compiled, and JAX's optimizers are from optax. A dash means that the library was not measured for this "
+        "task. The sizes of tensors are numbers of elements."
     )
 
 

@@ -52,8 +52,8 @@ _SCALE = (
     "ranks"
 )
 _LOCAL = (
-    "inside ZeRO, the fusedstep optimizer of a rank has only some of the parameters, but both need an optimizer with "
-    "all parameters"
+    "inside ZeRO, the fusedstep optimizer of a rank updates only some of the parameters, but both features need an "
+    "optimizer that updates all parameters"
 )
 #: (wrapper, feature) -> the reason why fusedstep refuses this pair.
 REFUSED = {
