@@ -11,7 +11,7 @@ from fusedstep._bench.rows import COLUMNS
 from fusedstep._bench.verdicts import said
 
 from .suites import SUITES
-from .tables import counted, page_block, table
+from .tables import comparisons, counted, page_block, table
 
 MEASURE = """## On your machine
 
@@ -22,13 +22,14 @@ READING = """## How to read the tables below
 
 A case is one task with one size of data, for example a step of Adam for one tensor of 250,000 elements. A suite is a
 group of cases. Each suite has a section, and each case has a table. The text above a table describes the case and names
-the yardstick, if there is one. A yardstick is simple code that does comparable work. The instruction set and the number
-of threads are as given at the head of this page, if a name does not say otherwise.
+the yardstick, if there is one. A yardstick is simple code that does comparable work. The head of this page gives
+the instruction set and the number of threads. They hold for every row, except where the list below
+says otherwise (**v3**, **@1** and **numpy**).
 
 - **time** is the median time of one step or one call.
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
-- **time / yardstick** is the time of the line divided by the time of the yardstick, with its 95% interval.
-- **time / time of fusedstep** is the time of the line divided by the time of fusedstep, with its 95% interval. The
+- **time / yardstick** is the time of the row divided by the time of the yardstick, with its 95% interval.
+- **time / time of fusedstep** is the time of the row divided by the time of fusedstep, with its 95% interval. The
   words after the interval say whether fusedstep is faster or slower. If the interval contains 1, they say that
   fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
@@ -37,11 +38,12 @@ of threads are as given at the head of this page, if a name does not say otherwi
 - **copy** is a copy of as many bytes as the layer reads and writes. Several ways to copy are timed. The fastest one is
   the yardstick.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
-  The time of a line with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
+  The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with
   the instruction set that the head of this page gives.
 - **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has. It reads and writes fewer
-  bytes than the case. Its time per byte is divided by the yardstick's time per byte.
+  bytes than the case. In the column **time / yardstick**, its time per byte is divided by the yardstick's time per
+  byte.
 - **torch fused** is torch's optimizer with `fused=True`, **torch foreach** is the optimizer with `foreach=True`, and
   **torch default** is the optimizer with neither.
 - **fusedstep, torch's layers** means that only the optimizer is from fusedstep. **fusedstep, fused ReLU** means that
@@ -49,19 +51,21 @@ of threads are as given at the head of this page, if a name does not say otherwi
 - **donated** means that JAX may write the result into the memory of an older result. **rbg** is a generator of random
   numbers in JAX.
 - **numpy** is plain NumPy code on one thread.
-- **@1** and **@2** after a name mean that one thread or two threads were used. Such a time is divided by the time of
+- **@1** after a name means one thread, and **@2** means two threads. The time of such a row is divided by the time of
   fusedstep with the same number of threads.
-- **compiled/** in the name of a case means that the case times torch.compile and DeepSpeed, which compile their steps.
+- **compiled/** in the name of a case means that the case also measures torch.compile and DeepSpeed, which compile
+  their steps.
 - **digits** and **breast_cancer** are data sets of scikit-learn.
 - **accuracy/** in the name of a case means that a whole cross-validation is timed. This page does not show the
   accuracies.
-- **other processes took 0.07 CPUs** means that other processes used 7% of one CPU while the case was timed.
 - **ready after** is the time from the creation of the optimizer to the end of its first step, including compilation. It
   is given for libraries that compile while the program runs."""
 
 SHORT = (
-    "**In short.** The brackets contain the 95% intervals of the ratios. If an interval contains 1, the two libraries "
-    "are equal within the interval."
+    "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. The brackets "
+    "after a ratio contain the 95% interval of the ratio. If the interval contains 1, fusedstep and the other library "
+    "are equal within the interval. The words in the tables are explained in "
+    "[How to read the tables below](#how-to-read-the-tables-below)."
 )
 
 
@@ -93,7 +97,7 @@ def pictures(document: Mapping[str, Any]) -> list[str]:
 
 def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[str]:
     """Return a section for every suite, with a table for every case."""
-    header = ("implementation", "time", "GB/s", "time / yardstick", "time / time of fusedstep, verdict")
+    header = ("implementation", "time", "GB/s", "time / yardstick", "time / time of fusedstep; fusedstep is")
     parts = []
     for suite in dict.fromkeys(r.suite for r in everything):
         about = next((s.about for s in SUITES if s.name == suite), "")
@@ -104,7 +108,7 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
             lines = [r for r in everything if (r.suite, r.case) == (suite, case["name"])]
             rows = [page_row(r) for r in lines]
             compared = any(r.over_yardstick for r in lines)
-            yardstick = f"; yardstick: {case['yardstick']}" if case.get("yardstick") and compared else ""
+            yardstick = f"; yardstick: `{case['yardstick']}`" if case.get("yardstick") and compared else ""
             parts += [f"### {case['name']}\n\n{case['what']}{yardstick}{taken(case)}"]
             parts.append("\n".join(table(header, rows)))
     return parts
@@ -117,15 +121,18 @@ def takeaway(lines: Sequence[Record]) -> str:
         ratios = sorted(r.over_ours for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours)
         if ratios:
             ends = " to ".join(report.interval(r) for r in dict.fromkeys((ratios[0], ratios[-1])))
-            verdicts = f"In {len(ratios)} comparisons with {label}, fusedstep is {counted(ratios)}."
+            verdicts = f"In {comparisons(len(ratios))} with {label}, fusedstep is {counted(ratios)}."
             parts.append(f"- {verdicts} {label} takes {ends} times as long as fusedstep.")
     return "\n".join([SHORT, "", *parts]) if parts else ""
 
 
 def taken(case: Mapping[str, Any]) -> str:
-    """Return a note on the CPUs that other processes used during a case, or "" if the case was not disturbed."""
+    """Return a note on the CPU time that others used during a case, or "" if the case was not disturbed."""
     load = case.get("load") or {}
-    return f"; other processes took {load['others'] + load['stolen']:.2f} CPUs" if load.get("disturbed") else ""
+    if not load.get("disturbed"):
+        return ""
+    percent = 100 * (load["others"] + load["stolen"])
+    return f"; other processes and virtual machines used {percent:.0f}% of one CPU during the case"
 
 
 def page_row(r: Record) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def outcome(everything: Sequence[Record]) -> list[str]:
     """Return the number of each verdict, and a list of the cases in which another library is faster, with reasons."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
-    head = f"In {len(timed)} comparisons with other libraries, fusedstep is {counted(timed)}."
+    head = f"In {comparisons(len(timed))} with other libraries, fusedstep is {counted(timed)}."
     listed = [
         f"- {r.case}: {r.name} takes {report.interval(r.over_ours)} times as long as fusedstep. "
         f"{reason(r, everything)}."
@@ -172,6 +172,10 @@ def outcome(everything: Sequence[Record]) -> list[str]:
         if r.over_ours
     ]
     return [head, *([""] if lost else []), *listed]
+
+
+def comparisons(number: int) -> str:
+    return f"{number} comparison" + "s" * (number != 1)
 
 
 def counted(ratios: Iterable[Ratio]) -> str:

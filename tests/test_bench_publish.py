@@ -35,7 +35,7 @@ def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
-    start = "In 1 comparisons with other libraries, fusedstep is "
+    start = "In 1 comparison with other libraries, fusedstep is "
     assert outcome() == f"{start}faster in 1, equal within the interval in 0, slower in 0."
     assert outcome(torch=1.01) == f"{start}faster in 0, equal within the interval in 1, slower in 0."
     lost = outcome(torch=0.9)
@@ -66,7 +66,7 @@ def test_report_writes_readme_the_page_of_benchmarks_and_the_stored_results(page
     text = (pages / "PAGE").read_text()
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
     counted = "faster in 1, equal within the interval in 0, slower in 0"
-    assert f"{page.SHORT}\n\n- In 1 comparisons with torch, fusedstep is {counted}. torch takes 2.00" in text
+    assert f"{page.SHORT}\n\n- In 1 comparison with torch, fusedstep is {counted}. torch takes 2.00" in text
     assert "| numba | not installed: numba |" in text
     assert "## Libraries without a figure\n\n- numba: not installed: numba\n" in text
     assert (pages / "kept.json").exists()
@@ -108,7 +108,8 @@ def test_a_case_that_other_processes_disturbed_is_published_with_a_note(pages: P
     # other processes used 0.4 CPUs, and other virtual machines used 0.02 CPUs
     results["cases"][0]["load"] = {"seconds": 2.0, "others": 0.4, "stolen": 0.02, "disturbed": True}
     assert command.main(["report", *files(pages, results)]) == 0
-    assert "yardstick: roofline; other processes took 0.42 CPUs" in (pages / "PAGE").read_text()
+    note = "yardstick: `roofline`; other processes and virtual machines used 42% of one CPU during the case"
+    assert note in (pages / "PAGE").read_text()
 
 
 def test_time_of_a_compilation_is_published(pages: Path) -> None:

@@ -60,7 +60,7 @@ def test_verdict_compares_accuracies_and_ratios_with_the_target(capsys: pytest.C
         assert report.judge(Target(FIT.name, 2.0), {FIT.name: fit})["met"] is (ratio == 2.0)
     assert report.judge(Target(FIT.name, 2.0), {})["met"] is None
     report.print_case(fit)
-    assert "fit of 10 epochs: MLPClassifier((4,), batch_size=64), data set wine" in capsys.readouterr().out
+    assert "fit of 10 epochs, MLPClassifier((4,), batch_size=64), data set wine" in capsys.readouterr().out
 
 
 def test_every_target_has_a_case() -> None:

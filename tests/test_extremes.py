@@ -119,6 +119,21 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
         np.testing.assert_allclose(array, theirs.state[leaf][name].numpy(), rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("cls", "large"), [(fs.Adam, 6e20), (fs.RMSprop, 2e20), (fs.Adadelta, 6e19), (fs.Adagrad, 2e19)]
+)
+def test_parameter_does_not_change_again_if_its_average_of_squares_is_inf(cls: Any, large: float, torch: Any) -> None:
+    """The square of the first gradient, times its weight in the average, is beyond the range of float32."""
+    p, state = steps(cls, [large, 1.0, 1.0])
+    assert any(np.isinf(a).all() for a in state.values()) and (p == 1).all()
+    leaf = torch.ones(17, requires_grad=True)
+    theirs = getattr(torch.optim, cls.__name__)([leaf])
+    for g in (large, 1.0, 1.0):
+        leaf.grad = torch.full_like(leaf, g)
+        theirs.step()
+    assert (leaf == 1).all()
+
+
 @pytest.mark.parametrize("grads", [[1e38], [1e38, 1e38], [3e38, -3e38], [-1e38, 3e38], [1e25, 1.0]])
 def test_parameters_do_not_change_if_squares_in_centered_rmsprop_overflow(grads: list[float], torch: Any) -> None:
     """The RMSprop of torch does not change the parameters either."""

@@ -99,7 +99,7 @@ def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. Both have the same standard deviation.
+        The distribution of the weights. The two distributions have the same standard deviation.
     scale : float
         Factor of the standard deviation, > 0.
 
@@ -129,7 +129,7 @@ def glorot(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. Both have the same standard deviation.
+        The distribution of the weights. The two distributions have the same standard deviation.
     scale : float
         Factor of the standard deviation, > 0.
 
@@ -156,7 +156,7 @@ def he(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
     Parameters
     ----------
     distribution : {"uniform", "normal"}
-        The distribution of the weights. Both have the same standard deviation.
+        The distribution of the weights. The two distributions have the same standard deviation.
     scale : float
         Factor of the standard deviation, > 0.
 

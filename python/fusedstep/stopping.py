@@ -126,7 +126,7 @@ class EarlyStopping:
     def restore(self) -> None:
         """Write the best weights back, in place.
 
-        If no metric was the best so far, these are the weights that were copied when this object was made.
+        If `best` is None, they are the weights that were copied when this object was made.
         """
         put_back("EarlyStopping.restore", self._weights, self._kept)
 

@@ -95,7 +95,7 @@ SUITES = (
     ),
     Suite(
         "sklearn",
-        "fits and cross-validations of scikit-learn's classifier and of fusedstep's",
+        "fits and cross-validations of the classifiers of scikit-learn and of fusedstep",
         lambda setting: sklearn_cases.CASES,
         lambda case, plan, setting: sklearn_suite.run_case(case, plan),
         sklearn_report.print_case,

@@ -54,10 +54,10 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
 def label_smoothing(
     targets: npt.ArrayLike, eps: float = 0.1, num_classes: int | None = None, dtype: npt.DTypeLike = np.float32
 ) -> Array:
-    """Distribute the fraction eps of the probability of every target evenly over all k classes.
+    """Take the fraction eps from the probabilities of every target, and distribute it evenly over all k classes.
 
-    A target t, a label or a distribution, becomes the distribution t'. The label c is used as the distribution with
-    the probability 1 for class c.
+    The target t becomes t'. If t is a label c, it is first converted to a distribution: the probability of class c
+    is 1, and all other probabilities are 0.
 
     ::
 

@@ -24,8 +24,8 @@ class Mixed(NamedTuple):
     x, targets : ndarray
         The mixed inputs and targets, with the shapes and dtypes of the original arrays.
     weight : ndarray, shape (n,)
-        The weight of each example's own target. The target of its partner, the example with which it is mixed, has the
-        weight ``1 - weight``.
+        The weight of each example's own target. The partner is the other example in the mixture. The target of the
+        partner has the weight ``1 - weight``.
     partner : ndarray of intp, shape (n,)
         The index of each example's partner.
     """
@@ -88,7 +88,9 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
 
 
 def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_row: bool = False) -> Mixed:
-    r"""Copy a rectangle of a random partner image into every image. Mix the targets in proportion to the areas.
+    r"""Copy a rectangle of a random partner image into every image, and mix the two targets.
+
+    The weight of each target is the fraction of the pixels that come from its image.
 
     ::
 

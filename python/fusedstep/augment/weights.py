@@ -25,14 +25,14 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
 
         with weight_noise(params, std, key):       theta' = theta + std z,    z ~ N(0, 1)
             g = gradient of the loss at theta'
-        opt.step(g)                                the parameters are theta again
+        opt.step(g)                                the step starts from theta, without noise
 
     Parameters
     ----------
     params : {name: array} or list of arrays
         float32 or float64, such as ``model.params``.
     std : float
-        Standard deviation of the noise, at least 0, in the units of the weights.
+        Standard deviation of the noise, at least 0.
     key : Key
         Draws the noise. The noise of array i, counted from 0, is drawn with ``key.fold(i)``. Use a new key for every
         step.

@@ -60,10 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(parameters: int) -> Figures:
-    """Measure a copy, an Adam step, and the memory traffic of such a step without its arithmetic.
+    """Measure the bandwidth of the memory, and the times of an Adam step and of a matrix product.
 
-    Each round measures all of them. The results are medians over the rounds. The times of a matrix product are also
-    measured, once.
+    Each round measures the times of a copy, of an Adam step, and of a loop with the memory traffic of this step but
+    without its arithmetic. The results are computed from the medians of these times over the rounds. Matrix products
+    are measured once, after the rounds.
     """
     rng = np.random.default_rng(0)
     block = rng.standard_normal(1 << 16, dtype=np.float32)

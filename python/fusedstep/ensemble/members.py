@@ -25,8 +25,8 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     Parameters
     ----------
     outputs : iterable of arrays of one shape
-        One prediction per model: probabilities or values, but not labels. The memory does not grow with the number of
-        predictions.
+        One prediction per model: probabilities or values, but not labels. If ``outputs`` is a
+        generator, the predictions are added one by one and are not all in memory at once.
     weights : sequence of float, optional
         One weight per prediction, at least 0. At least one weight must be above 0. By default all weights are equal.
 
@@ -38,7 +38,7 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
     ------
     TypeError, ValueError
         If there is no prediction, if shapes differ, if the number of weights differs from the number of predictions, or
-        if a weight is negative or all are 0.
+        if a weight is negative or all weights are 0.
 
     Examples
     --------
@@ -79,8 +79,8 @@ class Ensemble(Sequence[Any]):
     Parameters
     ----------
     members : iterable
-        The models, at least one. Each is a function of x or has a method ``predict(x)``, as a
-        `fusedstep.nn.Sequential` or an estimator of scikit-learn has.
+        The models, at least one. Each is a function of x, or an object with a method ``predict(x)``. For example, a
+        `fusedstep.nn.Sequential` and a scikit-learn estimator have this method.
 
     Raises
     ------

@@ -20,12 +20,12 @@ class Polyak:
 
     ::
 
-        avg = d avg + (1 - d) theta          decay d: the exponential average; at first, avg = theta
+        avg = d avg + (1 - d) theta          decay d: the exponential average; avg starts at theta
         avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t after t updates
 
     The option ``ema_decay`` of an optimizer also computes an exponential average. It takes less time than this class,
-    because the average is computed in the optimizer's step. Use this class if you average less often, such as at the
-    end of every epoch, or if the optimizer is not of this package.
+    because the average is computed in the optimizer's step. Use this class to update the average less often than at
+    every step, for example at the end of every epoch, or if the optimizer is not from this package.
 
     Parameters
     ----------

@@ -23,7 +23,8 @@ class Snapshots(Ensemble):
     Parameters
     ----------
     model : object
-        The model that is trained. `observe` makes deep copies of it.
+        The model that is trained. Call ``observe(t)`` after every step t. At the end of each cycle,
+        this call makes a deep copy of the model.
     schedule : object with ``ends_cycle(t)``
         For example `fusedstep.schedules.cosine_restarts`.
     last : int, optional
@@ -36,8 +37,8 @@ class Snapshots(Ensemble):
 
     Notes
     -----
-    Source: Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". The object is an `Ensemble` of the
-    copies so far. Before the first copy, it cannot predict.
+    Source: Huang et al. (2017), "Snapshot ensembles: train 1, get M for free". A `Snapshots` is an `Ensemble` of
+    the copies made so far. `predict` works only after the first copy.
 
     Examples
     --------

@@ -78,14 +78,14 @@ def critical_point(
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
+        If d > 64 and scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
     Source: Dauphin et al. (2014). A "flat" minimum or maximum has directions without curvature. In these directions,
     the eigenvalues do not show whether the point is a minimum, a maximum or neither. For example, t^2 + s^3 has a "flat
-    minimum" at (0, 0), although it falls for s < 0. If a network has more weights than the data determine, its minima
-    are flat.
+    minimum" at (0, 0), although it is below 0 at points with t = 0 and s < 0. If a network has more weights than the
+    data determine, its minima are flat.
 
     Examples
     --------
@@ -135,8 +135,8 @@ def sharpness(
     iterations : int
         Largest number of iterations of the search for the maximum, at least 1.
     key : Key, optional
-        The key of the random point in the box at which the search starts. The search does not start at theta, because
-        theta is usually a minimum, where the gradient is zero.
+        The key of the random start of the search, a point in the box. The search does not start at theta, because theta
+        is usually a minimum, where the gradient is zero.
 
     Returns
     -------
@@ -153,8 +153,8 @@ def sharpness(
     Notes
     -----
     Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1, for a box in the space of all
-    weights. As in this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights
-    (Dinh et al. 2017). So compare only networks with the same architecture.
+    weights. As in this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights:
+    it can differ between two ReLU networks with the same outputs (Dinh et al. 2017).
 
     Examples
     --------

@@ -19,7 +19,7 @@ def plot_curves(
     ylabel: str = "loss",
     log: bool = False,
 ) -> Any:
-    """Draw curves over the epochs, for example of the training loss and the validation loss.
+    """Draw curves, such as the training loss and the validation loss, over the epochs.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def plot_curves(
     Raises
     ------
     TypeError, ValueError
-        If `curves` is not a dict or is empty, or `best` is not among the curves.
+        If `curves` is empty or no dict, or if `best` is not the name of a curve.
     ImportError
         If matplotlib is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 

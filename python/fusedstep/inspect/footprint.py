@@ -32,9 +32,9 @@ class Bytes:
     weights, gradients, states, averages : float
         Bytes per parameter of the weights, their gradients, the optimizer's states and the averages of the weights.
     kept_bits : float
-        Bytes per parameter for ``master_weights``. With float16 parameters, these are float32 copies of the weights.
-        With bfloat16 parameters, they are the 16 bits of each float32 weight that its parameter lacks, and one checksum
-        of 4 bytes per 256 parameters.
+        Bytes per parameter for ``master_weights``. For each float16 parameter, a float32 weight is kept. For each
+        bfloat16 parameter, only the lower 16 bits of a float32 weight are kept, because the parameter is the upper 16
+        bits. In addition, every 256 bfloat16 parameters have one checksum of 4 bytes.
     scales : float
         Bytes per parameter for the scales of 8-bit states.
     """
@@ -63,8 +63,8 @@ class Memory:
     groups : tuple of Bytes
         One `Bytes` for each parameter group, with the present options of the group.
     settings : tuple of Bytes
-        One `Bytes` for each possible choice of `state_dtype` and `master_weights`. It tells what all groups together
-        would need if they had this choice.
+        One `Bytes` for each possible combination of values of `state_dtype` and `master_weights`. It tells what all
+        groups together would need with these values.
     """
 
     groups: tuple[Bytes, ...]
@@ -110,8 +110,8 @@ def memory(optimizer: Any) -> Memory:
     Parameters
     ----------
     optimizer : optimizer of fusedstep or of fusedstep.torch
-        It may also be an `OffloadedOptimizer` with one of these classes. In this case, the weights are those in the
-        CPU's memory, which it steps. The weights of a model on another device are not counted.
+        An `OffloadedOptimizer` is also possible, if its `optimizer_class` is of fusedstep.torch. Its tensors in the
+        CPU's memory are counted as weights. The weights of a model on another device are not counted.
 
     Returns
     -------

@@ -31,8 +31,9 @@ class GradientCheck:
     tol : float
         The tolerance of the relative errors.
     worst : str
-        A text about the element with the largest difference in the parameter with the largest relative error. It
-        contains the name of the parameter, the index of the element, its gradient and its central difference.
+        A text about one element of the parameter with the largest relative error: the element whose gradient and
+        central difference differ most. The text contains the name of the parameter, the index of the element, and these
+        two numbers.
     """
 
     errors: dict[str, float]
@@ -62,7 +63,7 @@ def check_gradient(
     coordinates: int | None = None,
     key: Key | None = None,
 ) -> GradientCheck:
-    r"""Compare the gradient of f with central differences of its value.
+    r"""Compare the gradient of f with central differences of the values of f.
 
     The parameters are those of the network of an `Objective`. For another function f, all of theta is one parameter. In
     the formulas, g is the gradient of f, e_i is the unit vector of element i, max_i is the maximum over the checked
@@ -105,8 +106,8 @@ def check_gradient(
     A ReLU has a kink at zero. If f has a kink between theta - h_i e_i and theta + h_i e_i, the central difference is
     wrong although the gradient is right. In this case, check the gradient at another theta.
 
-    torch's ``gradcheck`` differs from this function: it compares each element of the gradient separately, with an
-    absolute and a relative tolerance.
+    Unlike this function, torch's ``gradcheck`` compares each element of the gradient separately, with an absolute and
+    a relative tolerance.
 
     Examples
     --------
@@ -143,9 +144,9 @@ def central_differences(
 ) -> Vector:
     """Return central differences of f with respect to elements of `array`.
 
-    f has no arguments and must read `array`. Each element of `array` is changed, and then restored. `where` has the
-    indices of the elements in C order. If it is None, the differences of all elements are returned, in the shape of
-    `array`.
+    f has no arguments and must read `array`. `where` has the indices of the elements in the flattened `array` (C
+    order). Each of these elements is changed, and then restored. If `where` is None, the differences of all elements
+    are returned, in the shape of `array`.
     """
     indices = range(array.size) if where is None else where
     slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)

@@ -163,12 +163,13 @@ def extreme_eigenvalues(
     TypeError, ValueError
         If an argument is not as described.
     ImportError
-        If scipy is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
+        If scipy is needed (see Notes) and not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
     Notes
     -----
-    If d > max(64, 4 k), ``scipy.sparse.linalg.eigsh`` computes the eigenvalues with the Lanczos method. For k = 1, this
-    method needs about 60 Hessian-vector products. Otherwise, the whole Hessian and all its eigenvalues are computed.
+    If d <= max(64, 4 k), the whole Hessian and all its eigenvalues are computed. If d is larger,
+    ``scipy.sparse.linalg.eigsh`` computes the eigenvalues with the Lanczos method. For k = 1, this method needs about
+    60 Hessian-vector products.
 
     Examples
     --------

@@ -95,8 +95,8 @@ def random_direction(f: Objective, key: Key, theta: npt.ArrayLike | None = None)
 
         v_j = r_j / |r_j| * |theta_j|,    r ~ N(0, I)
 
-    theta_j contains the weights between the inputs of a layer and its unit j. v_j and r_j are the elements at the same
-    positions of the direction v and of the random vector r. For biases, and for gamma and beta of a normalisation, v
+    theta_j contains the weights between the inputs of a layer and its unit j. v_j and r_j contain the elements of v
+    and of the random vector r that belong to these weights. For biases, and for gamma and beta of a normalisation, v
     is 0.
 
     Parameters
@@ -157,7 +157,7 @@ def line(
     span: tuple[float, float] = (-1.0, 1.0),
     points: int = 51,
 ) -> Line:
-    """Evaluate f at equally distant points of a line through theta.
+    """Evaluate f at equally spaced points on a line through theta.
 
     ::
 
@@ -232,12 +232,12 @@ def plane(
     span : pair of float
         The smallest and the largest value of a and of b.
     points : int
-        Number of values of a and of b, at least 3. The distances between neighbouring values are equal.
+        Number of values of a, at least 3. The distances between neighbouring values are equal. b has the same values.
 
     Returns
     -------
     Plane
-        A named tuple (at, values): the numbers from span[0] to span[1], and the values of f. It has the method
+        A named tuple (at, values): the values of a, which are also those of b, and the values of f. It has the method
         ``plot(ax=None)``.
 
     Raises

@@ -53,9 +53,9 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Split a vector of d elements, such as a gradient, into views: one per parameter, in the parameter's shape.
+        """Split a vector with one element per weight into views: one view per parameter, in the shape of the parameter.
 
-        The result is a dict with the names of the parameters as keys.
+        The vector is theta or a gradient, for example. The result is a dict with the parameter names as keys.
         """
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
@@ -97,7 +97,7 @@ def objective(
     Returns
     -------
     Objective
-        The function f. Its attribute ``theta`` is a vector of the model's weights at the time of this call.
+        The function f. Its attribute ``theta`` holds the weights that the model had when `objective` was called.
 
     Raises
     ------

@@ -25,15 +25,15 @@ class BiasVariance(NamedTuple):
     loss : float
         Mean loss of the predictions, over all test rows and all training sets.
     bias : float
-        Mean loss of the main predictions. The main prediction for a test row is the mean of all predictions for this
-        row (loss "squared"), or the most frequent prediction (loss "zero_one"). The bias includes the noise of the test
-        targets.
+        Mean loss of the main predictions. For each test row, the main prediction is the mean of all predictions for
+        this row (with ``loss="squared"``), or the most frequent of them (with ``loss="zero_one"``). The bias includes
+        the noise of the test targets.
     variance : float
         Mean loss of the predictions, with the main predictions in place of the targets.
     net_variance : float
-        ``loss - bias``: the amount that the variance adds to the loss. With "squared", it is equal to ``variance``.
-        With "zero_one", it can be smaller: if the main prediction is wrong, a prediction that differs from it may be
-        right.
+        ``loss - bias``: the amount that the variance adds to the loss. With ``loss="squared"``, it is equal to
+        ``variance``. With ``loss="zero_one"``, it can be smaller: if the main prediction is wrong, a prediction that
+        differs from it may be right.
     predictions : ndarray, shape (rounds, n_test)
         ``predictions[r, i]`` is the prediction for test row i after training on training set r.
     """
@@ -56,7 +56,7 @@ def bias_variance(
     loss: str = "squared",
     key: Key | None = None,
 ) -> BiasVariance:
-    r"""Decompose the mean loss of models into bias and variance. Their training sets are drawn by bootstrap.
+    r"""Decompose the mean loss of models, whose training sets are drawn by bootstrap, into bias and variance.
 
     For one test row::
 
@@ -90,7 +90,7 @@ def bias_variance(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or a model returns predictions of another shape than y_test.
+        If an argument is not as described, or a model does not return one prediction for each row of X_test.
 
     Notes
     -----
@@ -102,7 +102,8 @@ def bias_variance(
     --------
     >>> import numpy as np, fusedstep as fs
     >>> X, y = np.arange(100.0).reshape(-1, 1), np.tile([0.0, 2.0], 50)
-    >>> parts = bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), X, y, X, y, key=fs.Key(1))
+    >>> fit = lambda X, y: lambda rows: np.full(len(rows), y.mean())
+    >>> parts = bias_variance(fit, X, y, X, y, key=fs.Key(1))
     >>> round(parts.bias, 1), bool(0.005 < parts.variance < 0.02)
     (1.0, True)
     """

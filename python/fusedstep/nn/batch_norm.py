@@ -39,7 +39,7 @@ class BatchNorm(Layer):
     affine : bool
         If True, there are parameters ``gamma`` (initially 1) and ``beta`` (initially 0).
     relu : bool
-        If True, apply a ReLU in the same pass.
+        If True, also apply a ReLU, in the same pass over the data.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class BatchNorm(Layer):
     -----
     Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. ``torch.nn.BatchNorm1d`` computes the
     same. Its ``weight`` and ``bias`` are called gamma and beta here. Make the `Linear` before a `BatchNorm` with
-    ``bias=False``, because beta replaces the bias.
+    ``bias=False``, because beta replaces the bias of the `Linear`.
 
     Examples
     --------
@@ -185,14 +185,15 @@ class BatchNorm(Layer):
 def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
     """Measure the running statistics of all `BatchNorm` layers again, with the current weights.
 
-    Running statistics are valid only for the weights with which they were measured. So if the model has other weights,
-    call this function before you evaluate the model. Examples are a block ``with optimizer.averaged():``, in which the
-    weights are averages, and a model into which you have copied averaged weights. The old statistics are overwritten.
+    Running statistics are valid only for the weights with which they were measured. So if the model now has other
+    weights, call this function before you evaluate the model. The model has other weights inside a block
+    ``with optimizer.averaged():``, for example, or after you have copied averaged weights into it. The old statistics
+    are overwritten.
 
     Parameters
     ----------
     model : Sequential
-        Its forward passes are those of training, so that `Dropout`, for example, applies masks. Its weights and
+        The network. Its forward passes run in training mode: `Dropout`, for example, applies masks. The weights and
         gradients do not change.
     batches : iterable of arrays
         At least one batch of inputs. Each batch must have at least two rows. The running statistics become the means of

@@ -35,7 +35,7 @@ def hidden_block(
     dropout : float
         The argument p of `Dropout`: the probability that an element is set to 0. If p is 0, there is no `Dropout`.
     penalty : Layer, optional
-        A penalty on the outputs of the activation, such as `L1Activity`.
+        A penalty layer, such as `L1Activity`. It penalises the outputs of the activation.
     weight_init, bias_init : callable, optional
         See `Linear`.
 

@@ -41,8 +41,8 @@ class Linear(Layer):
     Raises
     ------
     TypeError, ValueError
-        If a width is not an integer >= 1, `bias` is not a bool, or an initialiser is not a function with these three
-        arguments.
+        If a width is not an integer >= 1, `bias` is not a bool, or an initialiser is not a function
+        (shape, rng, dtype).
 
     Examples
     --------

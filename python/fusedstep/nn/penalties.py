@@ -22,7 +22,8 @@ from ._layer import Layer, can_be_saved
 class ActivityPenalty(Layer):
     """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
-    The output y is h itself. dy and dx are the gradients of the loss with respect to y and h. In training::
+    The output y is h itself. dy and dx are the gradients of the loss with respect to the output y and the input h. In
+    training::
 
         dx = dy + weight * d penalty / dh
 
@@ -36,7 +37,7 @@ class ActivityPenalty(Layer):
     Attributes
     ----------
     penalty : float
-        ``weight * penalty(h)`` for the input h of the last forward pass, if this was a pass in training. Else 0.
+        The term ``weight * penalty(h)`` for the input h of the last forward pass, if it was a pass in training. Else 0.
 
     Raises
     ------

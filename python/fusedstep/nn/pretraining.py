@@ -52,10 +52,10 @@ class PretrainedStack(NamedTuple):
     Attributes
     ----------
     layers : tuple of PretrainedLayer
-        The first layer encodes the input of the network.
+        One per hidden layer. The first one encodes the training rows ``x`` of `pretrain`.
     error : float
-        Mean squared error between the input and its reconstruction. The reconstruction is computed from the outputs of
-        the last encoder by all decoders, from the last to the first.
+        Mean squared error between ``x`` and its reconstruction. For the reconstruction, the outputs of the last encoder
+        pass through all decoders, from the last to the first.
     """
 
     layers: tuple[PretrainedLayer, ...]
@@ -97,8 +97,11 @@ def pretrain(
     b_l, and a decoder, with weight V_l and bias c_l::
 
         h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = h_l V_l + c_l
-        layer l minimises  mean((h_{l-1} - r_l)^2) + weighted penalty of h_l.  The encoder's input is h_{l-1} + noise.
-        error of a stack   mean((x - r)^2),  r = result of the decoders l, l-1, ..., 1, applied to h_l in this order
+        layer l minimises  mean((h_{l-1} - r_l)^2) + weighted penalty of h_l
+        error of a stack   mean((x - r)^2),  r = decoder_1(... decoder_{l-1}(decoder_l(h_l)))
+
+    With the setting ``noise``, random noise is added to the encoder's input while layer l is trained, but not later.
+    The decoder must still reconstruct h_{l-1} without noise.
 
     A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
     with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.

@@ -16,19 +16,19 @@ from .batch_norm import BatchNorm
 
 @can_be_saved
 class Residual(Layer):
-    r"""A block of layers whose last layer is a `BatchNorm`. The `BatchNorm` adds the block's input in the same pass.
+    r"""A block of layers that ends with a `BatchNorm`. The block's input is added to the result of the `BatchNorm`.
 
-    x is the input of the block, and h is the output of the layers before the `BatchNorm`. dy, dx and dh are the
-    gradients of the loss with respect to y, x and h. J is the Jacobian of h with respect to x::
+    x and y are the input and the output of the block, and h is the output of the layers before the `BatchNorm`. dy, dx
+    and dh are the gradients of the loss with respect to y, x and h. J is the Jacobian of h with respect to x::
 
-        y = act(BN(h) + x),   act = ReLU or identity
+        y = act(BN(h) + x),   act = ReLU if the BatchNorm has relu=True, else identity
         dx = J^T dh + dresidual,   dresidual = dy act'(BN(h) + x)
 
     Parameters
     ----------
     *layers : Layer
-        The last layer must be a `BatchNorm`. If it has ``relu=True``, its ReLU comes after the addition. The output
-        must be as wide as the input.
+        The last layer must be a `BatchNorm`. If it has ``relu=True``, its ReLU comes after the addition. The output of
+        the block must be as wide as its input.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class SampledPrediction(NamedTuple):
         of the predicted values over the masks, in the target's units.
     mean, variance : ndarray, shape (n, number of classes), or (n, 1) for a regression
         For a classification: mean and variance of the probabilities over the masks. For a regression: mean and variance
-        of the predicted values over the masks. The mean is in the target's units, and the variance is in their square.
+        of the predicted values over the masks. The mean is in the target's units, the variance in these units squared.
     """
 
     prediction: Array

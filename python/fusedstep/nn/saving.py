@@ -101,7 +101,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         If the file does not exist or cannot be read.
     ValueError
-        If `save` did not write the file, or if its parts do not fit together.
+        If the file is not a saved model, or if its parts do not fit together.
     ImportError
         If safetensors is not installed.
 
@@ -140,7 +140,7 @@ def _assemble(about: dict[str, Any], arrays: dict[str, Array]) -> TrainedModel |
 
 
 def described_network(model: Sequential) -> dict[str, Any]:
-    """Return the layers and the dtype of a network, as JSON data. With ``state_dict`` they define the network.
+    """Return a network's layers and dtype as JSON data. These data and the ``state_dict`` define the network.
 
     Raises
     ------

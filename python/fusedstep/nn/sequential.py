@@ -119,7 +119,7 @@ class Sequential:
     def penalty(self) -> float:
         """Sum of the penalties that layers such as `L1Activity` computed in the last forward pass.
 
-        Add this sum to the loss. Do not add its gradient to the other gradients: `backward` does this.
+        Add this sum to the loss. Do not add its gradient: the gradients from `backward` already include it.
         """
         return total_penalty(self.layers)
 
@@ -136,7 +136,8 @@ class Sequential:
         Returns
         -------
         ndarray, shape (n, out_features)
-            In reused memory. The next forward pass of as many rows overwrites it. `predict` also runs forward passes.
+            The outputs. The next forward pass with the same number of rows overwrites this array. `predict` also runs
+            forward passes.
 
         Raises
         ------
@@ -165,12 +166,13 @@ class Sequential:
         dy : ndarray, shape (n, out_features)
             Gradient of the loss with respect to the outputs of the last `forward`. It is not written to.
         need_dx : bool
-            If True, also compute the gradient with respect to x. This costs one more matrix product in the first layer.
+            If True, also compute the gradient with respect to x, the input of that `forward`. This costs one more
+            matrix product in the first layer.
 
         Returns
         -------
         ndarray or None
-            The gradient with respect to x in reused memory, or None if `need_dx` is False.
+            None if `need_dx` is False. Else the gradient with respect to x. Later passes can overwrite this array.
 
         Raises
         ------

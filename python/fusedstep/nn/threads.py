@@ -31,9 +31,10 @@ SMALL = 1 << 26  # multiplications in one product; in float32, they take 3 ms on
 def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     """Limit BLAS to one thread inside a ``with`` block if the matrix products are small.
 
-    Products of more than 2**26 multiplications are large, and still use all threads. The limit is a setting of the
-    whole process. So use the block around a complete fit or command, never around a single product. If the blocks of
-    several threads overlap, the end of the last block restores the old setting.
+    If the largest product has more than 2**26 multiplications, the block changes nothing, and BLAS uses all its
+    threads. The limit is a setting of the whole process. So use the block around a complete fit or command, never
+    around a single product. If the blocks of several threads overlap, the end of the last block restores the old
+    setting.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     Notes
     -----
     The limit needs threadpoolctl, which is installed with scikit-learn. Without threadpoolctl, the block changes
-    nothing. The block also changes nothing if several threads of this package, not of BLAS, compute the products,
-    because these threads do not wait for each other.
+    nothing. The block also changes nothing if the products run on several threads of this package. Unlike the threads
+    of BLAS, these threads do not wait for each other.
 
     Examples
     --------

@@ -46,10 +46,10 @@ class TrainedModel:
         Converts the columns of a table into the features X. ``feature_names`` must then be ``columns.outputs``, the
         names that `columns` gives to these features.
     target_name : str
-        The column that is predicted; may be empty.
+        Name of the column that is predicted; may be empty.
     error : float, optional
-        For a regression: half the width of the 90 % prediction interval, in the units of the target. In at least 9 of
-        10 validation rows, the absolute error was at most this number.
+        For a regression: half the width of the 90 % prediction interval, in the units of the target. In at least
+        90 % of the validation rows, the absolute error was at most this number.
 
     Raises
     ------

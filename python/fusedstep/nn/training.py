@@ -122,12 +122,12 @@ class Trainer:
     clip_norm : float, optional
         The argument `clip_norm` of every call of `Optimizer.step`.
     decay_by_rows : bool
-        If True, each step divides the optimizer's `weight_decay` and `l1` by `Batch.size`. Use this if their values
-        were chosen for a loss that is the sum over the rows, not the mean.
+        If True, each step uses the optimizer's `weight_decay` and `l1`, both divided by `Batch.size`. Use this if the
+        two values were chosen for a loss that is the sum over the rows, not the mean.
     penalty : function, optional
-        A function without arguments that returns the penalty of weight decay and L1. If `decay_by_rows` is True, this
-        number is divided by `Batch.size`. Then it is added to the losses that `step` and `epoch` return. The gradients
-        do not contain this penalty: the optimizer applies weight decay and L1.
+        A function without arguments that returns the penalty of weight decay and L1. The losses that `step` and `epoch`
+        return include this penalty, divided by `Batch.size` if `decay_by_rows` is True. The gradients do not include
+        it, because the optimizer applies weight decay and L1.
     around : function, optional
         A function without arguments that returns a context manager. Every forward and backward pass runs inside its
         ``with`` block. The context manager can, for example, add noise to the weights.
@@ -231,7 +231,7 @@ class Trainer:
         stop: Callable[[float], object] = lambda value: False,
         validate: Callable[[float], float] = lambda loss: loss,
     ) -> Iterator[float]:
-        """Yield the loss of each epoch. Each ``next()`` on this iterator trains for one epoch.
+        """Yield the loss of each epoch. Each ``next()`` on the returned iterator trains for one epoch.
 
         Parameters
         ----------

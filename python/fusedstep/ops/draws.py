@@ -103,7 +103,7 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
 def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.float64]:
     r"""Return n random numbers x with the distribution Beta(a, b), float64.
 
-    G_s is a random number with the gamma distribution of shape s.
+    G_s is a random number of the gamma distribution with shape parameter s.
 
     ::
 

@@ -31,7 +31,7 @@ class Moments(NamedTuple):
 
 
 def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0) -> Moments:
-    r"""Run a network with k dropout masks, and return the mean and the variance of each element of its output.
+    r"""Run a network k times with different dropout masks, and return mean and variance of each element of its output.
 
     ::
 
@@ -44,7 +44,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
         Runs the network with this key, and returns the output: a number, or an array that has the same shape in every
         call. If the network has several dropout layers, give each layer its own key: ``key.fold(layer)``.
     k : int
-        Number of masks, above `ddof`.
+        Number of runs, above `ddof`.
     key : Key
         f gets the keys ``key.fold(0)``, ``key.fold(1)`` ...
     ddof : int
@@ -64,8 +64,8 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     Notes
     -----
     Gal and Ghahramani (2016), "Dropout as a Bayesian approximation". The variance does not include the constant noise
-    term of this paper. It is computed with the method of Welford (1962), which is precise even if the variance is much
-    smaller than the mean. torch has no such function.
+    term of this paper. The method of Welford (1962) computes the variance precisely, even if it is much smaller than
+    the mean. torch has no such function.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean of the arrays `draws`, and the sum of squared deviations from it.
 
-    `draws` may be an iterator, and must give at least one array. `what` names the source of the arrays in messages.
+    `draws` may be an iterator, and must give at least one array. Error messages name `what` as the source of `draws`.
     """
     mean = squares = np.empty(0)
     for j, draw in enumerate(draws):

@@ -26,13 +26,15 @@ def gaussian_noise(
 ) -> Array:
     r"""Add normal noise with mean 0 to an array x. If x is a shape, return an array of noise.
 
-    A Philox block is four random words of 32 bits. j is 0, 1, 2 and so on. If x is a shape, the term x_i is left out.
+    A Philox block is four random words of 32 bits.
 
     ::
 
         y_i = x_i + std * z_i
         z_2j = sqrt(-2 ln u) cos v,    z_2j+1 = sqrt(-2 ln u) sin v
         u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i // 4
+
+    The index j is 0, 1, 2 and so on. If x is a shape, y_i is std * z_i.
 
     Parameters
     ----------

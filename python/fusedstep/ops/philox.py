@@ -27,7 +27,7 @@ class Philox:
 
     Notes
     -----
-    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. A random number depends only on the key and on its index. So a
+    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. A random number depends only on its key and its index. So a
     stream has no position, unlike ``torch.Generator``. Keys with different seeds or streams give independent numbers.
 
     Examples
@@ -73,7 +73,7 @@ class Philox:
             return {"seed": self._seed, "stream": self._next}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Restore the state of a saved generator. Then `key` continues with the key that comes next in that generator.
+        """Restore a saved state. The next call of `key` then returns the key that was next when the state was saved.
 
         Parameters
         ----------

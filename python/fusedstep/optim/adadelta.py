@@ -28,8 +28,8 @@ class Adadelta(Optimizer):
 
     Notes
     -----
-    The algorithm of Zeiler (2012) has no lr, which is the same as lr = 1. Same as ``torch.optim.Adadelta``. States:
-    ``square_avg``, ``acc_delta``.
+    Zeiler (2012). The paper has no lr. Its algorithm is this one with lr = 1. Same as ``torch.optim.Adadelta``.
+    States: ``square_avg``, ``acc_delta``.
 
     Examples
     --------

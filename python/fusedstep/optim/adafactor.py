@@ -26,7 +26,7 @@ _power = lru_cache(16)(real_power)  # with this cache, a step computes the power
 
 
 class Adafactor(Directed):
-    r"""Adafactor: a second moment with one number per row and column, and steps in proportion to the parameter's rms.
+    r"""Adafactor: one second moment per row and one per column, and steps in proportion to the parameter's rms.
 
     ::
 

@@ -28,9 +28,9 @@ class Adam(Optimizer):
 
     Notes
     -----
-    Kingma and Ba (2015). `amsgrad` is from Reddi, Kale, Kumar (2018). v_max is the maximum of v before v is divided by
-    1 - beta2^t. Same as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and with `amsgrad` also
-    ``max_exp_avg_sq`` (v_max).
+    Kingma and Ba (2015). `amsgrad` is from Reddi, Kale, Kumar (2018). v_max is the maximum of v itself, and not of
+    v / (1 - beta2^t). Same as ``torch.optim.Adam``. States: ``exp_avg`` (m), ``exp_avg_sq`` (v), and with `amsgrad`
+    also ``max_exp_avg_sq`` (v_max).
 
     Examples
     --------

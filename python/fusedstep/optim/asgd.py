@@ -15,11 +15,11 @@ from ._reference import real_power, scalar
 
 
 class ASGD(Optimizer):
-    r"""Averaged gradient descent: a falling rate, and a mean of the parameters that begins with step t0 + 2.
+    r"""Averaged gradient descent: a falling rate, and the mean of the parameters from step t0 + 2 on.
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (if t > 1, with the lr of step t - 1)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (with the lr of step t - 1; at t = 1, eta = lr)
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 
@@ -29,9 +29,9 @@ class ASGD(Optimizer):
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax. It uses the averages of
-    `ema_decay`. States: ``ax``, ``eta``, and ``mu``, which is the factor 1 / max(1, t - 1 - t0). After each step,
-    ``eta`` and ``mu`` already have the values for the next step, rounded to float32 as in torch.
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` uses the averages of `ema_decay`, not
+    ax. States: ``ax``, ``eta``, and ``mu``, which is the factor 1 / max(1, t - 1 - t0). After each step, ``eta`` and
+    ``mu`` already have the values for the next step, rounded to float32 as in torch.
 
     Examples
     --------

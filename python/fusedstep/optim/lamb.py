@@ -25,8 +25,8 @@ class LAMB(Optimizer):
         p = p - lr * norm(p) / norm(u) * u
         p = p - lr * u                               (instead, if norm(p) or norm(u) is 0, or if adapt=False)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. The norms are over all elements of a
-    parameter. They have the same bits for any number of threads.
+    p is the parameter, g its gradient and t the number of the step, from 1. Each norm is over a whole array,
+    and has the same bits for any number of threads.
 
     Notes
     -----

@@ -13,7 +13,7 @@ from ._reference import norm
 
 
 class LARS(Optimizer):
-    r"""LARS: gradient descent with momentum, for large batches. Norms of parameter and gradient decide its rate.
+    r"""LARS: gradient descent with momentum, for large batches. The norms of parameter and gradient set the rate.
 
     ::
 
@@ -22,8 +22,8 @@ class LARS(Optimizer):
         buf = momentum * buf + rate * (g + weight_decay * p)
         p = p - buf
 
-    p is the parameter and g its gradient. The norms are over all elements of a parameter. They have the same bits for
-    any number of threads.
+    p is the parameter and g its gradient. Each norm is over a whole array, and has the same bits for any number of
+    threads.
 
     Notes
     -----

@@ -13,7 +13,7 @@ from ._reference import sign, term
 
 
 class Lion(Optimizer):
-    r"""Lion: every element changes by lr, up or down. The sign of a mean of momentum and gradient decides which.
+    r"""Lion: the sign of a mean of momentum and gradient decides whether an element goes up or down by lr.
 
     ::
 
@@ -26,8 +26,8 @@ class Lion(Optimizer):
     Notes
     -----
     Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2. torch has no optimizer of this
-    name. sign(nan) is 0. So if an element of g is nan, the second line does not change the same element of p. Its
-    momentum becomes nan. States: ``exp_avg`` (m).
+    name. sign(nan) is 0. So for an element whose g is nan, the formula with sign leaves p unchanged, and m
+    becomes nan. States: ``exp_avg`` (m).
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Lion(Optimizer):
     betas = Option(
         (0.9, 0.99),
         checks.betas,
-        "beta1, the weight of m in the direction, and beta2, the decay of m. Each is at least 0 and below 1.",
+        "beta1 is the weight of m inside the sign, and beta2 is the decay of m. Each is at least 0 and below 1.",
     )
     weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)

@@ -21,7 +21,7 @@ class NAG(Optimizer):
 
     ::
 
-        g = gradient at p - lr * momentum * buf           (compute it inside a ``with`` block of `lookahead`)
+        g = gradient at (p - lr * momentum * buf)         (compute it inside a ``with`` block of `lookahead`)
         buf = momentum * buf + g
         p = p - lr * buf
 

@@ -27,8 +27,8 @@ class RAdam(Optimizer):
         p = p - lr * r * m / (1 - beta1^t) / ((sqrt(v) + eps) / sqrt(1 - beta2^t))     (if length > 5)
         p = p - lr * m / (1 - beta1^t)                                                 (otherwise)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. length is about the number of squared
-    gradients that v averages. It grows from step to step, towards longest.
+    p is the parameter, g its gradient and t the number of the step, from 1. length is roughly the number of
+    squared gradients that v averages. It grows from step to step, towards longest.
 
     Notes
     -----

@@ -37,7 +37,7 @@ class RowwiseAdagrad(Directed):
     >>> import numpy as np, fusedstep as fs
     >>> table = np.zeros((4, 2))
     >>> opt = fs.RowwiseAdagrad([table], lr=0.1)
-    >>> _ = opt.step([fs.Rows([3, 1, 3], np.ones((3, 2)))])
+    >>> _ = opt.step([fs.Rows([3, 1, 3], np.ones((3, 2)))])  # row 3 is given twice: its gradients are added
     >>> table[:, 0].round(6), opt.state[0]["sum"]
     (array([ 0. , -0.1,  0. , -0.1]), array([0., 1., 0., 4.]))
     """

@@ -142,7 +142,7 @@ def exponential(lr: float, gamma: float) -> Exponential:
     lr : float
         Rate of step 1, >= 0.
     gamma : float
-        The rate is multiplied by this number after every step, in (0, 1].
+        A number in (0, 1]. The rate is multiplied by it after every step.
 
     Raises
     ------

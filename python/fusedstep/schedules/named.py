@@ -55,7 +55,7 @@ def named(name: str, lr: float, steps: int) -> Schedule:
     Examples
     --------
     >>> eta = named("exponential", 1.0, 100)
-    >>> round(eta(101), 12)
+    >>> round(eta(101), 12)  # the rate after the 100 steps
     0.01
     """
     if name not in _MADE:

@@ -15,14 +15,14 @@ class ReduceOnPlateau:
     This schedule has a state. The training loop passes the validation metric to `observe`, usually once per epoch. The
     optimizer calls the schedule in every step and gets the current rate.
 
-    In the following, best is the metric of the last improvement. With mode "min", a metric is an improvement if it is
+    The attribute ``best`` is the metric of the last improvement. With mode "min", a metric is an improvement if it is
     below ``best - threshold * |best|``. With mode "max", it is an improvement if it is above
-    ``best + threshold * |best|``. Before the first improvement, every finite metric is an improvement. nan is never an
+    ``best + threshold * |best|``. If there was no improvement yet, every finite metric counts as one. nan is never an
     improvement.
 
     For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau(threshold_mode="rel")``. For
     negative metrics, such as a log-likelihood, the rates differ: torch's class also counts slightly worse metrics as
-    improvements, and may never lower the rate.
+    improvements, so it does not always lower the rate on a plateau.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ReduceOnPlateau:
     threshold : float
         The relative change that an improvement must exceed, >= 0.
     cooldown : int
-        After a change of the rate, this number of metrics is not counted for ``patience``, >= 0.
+        Number of metrics after a change of the rate that are not counted for ``patience``, >= 0.
     min_lr : float
         Lower limit of the rate, in [0, lr].
 

@@ -30,8 +30,8 @@ class Border(NamedTuple):
     side : {"low", "high"}
         The border on which the value lies.
     low, high : float
-        The ends of the range. If ``best`` lies only on the border of the grid of tried values, these are the smallest
-        and the largest tried value.
+        The ends of the range. If the tried values form a grid, and ``best`` lies on the border of this grid only, then
+        ``low`` and ``high`` are the smallest and the largest tried value.
     """
 
     name: str
@@ -75,10 +75,10 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
 
     Notes
     -----
-    Source: Bengio (2012), section 3.3.1. The tried values of a parameter are treated as a grid if at least three values
-    were tried, each of them twice or more on average. A grid may be narrower than the range. So its smallest and its
-    largest value are borders in addition to the ends of the range. A categorical parameter has borders if it has at
-    least three choices and all choices are numbers.
+    Source: Bengio (2012), section 3.3.1. The tried values of a parameter are treated as a grid if at least three
+    different values were tried, with an average of two or more trials per value. A grid may be narrower than the range.
+    So its smallest and its largest value are borders in addition to the ends of the range. A categorical parameter has
+    borders if it has at least three choices and all choices are numbers.
 
     Examples
     --------

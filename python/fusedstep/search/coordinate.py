@@ -16,7 +16,7 @@ RESTARTS = 1000  # number of random starts; after them, the rest of the grid is 
 
 
 class CoordinateDescentSampler(ReplaySampler):
-    """Change one hyperparameter at a time, starting from the best point so far.
+    """Change one hyperparameter at a time, and keep every change that gives a better result.
 
     All values of the first parameter are tried while the other parameters are fixed, and the best value is kept. The
     same is done with the second parameter and with all further parameters. This is one round. Rounds are repeated until

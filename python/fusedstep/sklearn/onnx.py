@@ -32,10 +32,11 @@ IDENTITIES = (nn.Dropout, nn.ActivityPenalty)  # in a prediction, these layers r
 
 
 def register() -> None:
-    """Register converters for `MLPClassifier` and `MLPRegressor` of this package in skl2onnx.
+    """Register converters in skl2onnx for the estimators `MLPClassifier` and `MLPRegressor` of this package.
 
     The converted model makes the same predictions as the estimator, up to rounding. It contains the running statistics
-    of batch norm, the averaged weights of `ema_decay`, and all networks of `snapshots`.
+    of batch norm. For an estimator with `ema_decay`, it contains the averaged weights. For an estimator with
+    `snapshots`, it contains all copies of the network.
 
     Raises
     ------

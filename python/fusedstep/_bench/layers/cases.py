@@ -52,7 +52,7 @@ class Case:
         extra = " + residual + ReLU" if self.residual else ""
         last = ", channels last" if self.axis == -1 else ""
         shape = "x".join(str(n) for n in self.shape) if len(self.shape) > 1 else f"{self.elements:,} elements"
-        traffic = f"reads and writes {self.bytes_per_element} bytes per element"
+        traffic = f"reads and writes a total of {self.bytes_per_element} bytes per element"
         return f"{WHAT[self.op]}{extra}, {shape}{last}, {self.dtype}; {traffic}"
 
 

@@ -29,13 +29,13 @@ class Case:
         return sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
     def describe(self) -> str:
-        network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), data set {self.data}, {self.dtype}"
+        network = f"MLPClassifier({self.hidden}, batch_size={self.batch}), data set {self.data} in {self.dtype}"
         what = (
-            f"cross-validation in {FOLDS} folds, with fits of {ACCURACY_EPOCHS} epochs"
+            f"cross-validation in {FOLDS} folds with {ACCURACY_EPOCHS} epochs for each fold"
             if self.accuracy
-            else f"a training step, as the mean over a fit of {EPOCHS} epochs"
+            else f"mean time of a training step in a fit of {EPOCHS} epochs"
         )
-        return f"{what}: {network}, default values for all other arguments"
+        return f"{what}, {network}, default values for all other arguments"
 
 
 SMALL, LARGE = ((64, 64), 32), ((256, 256), 64)

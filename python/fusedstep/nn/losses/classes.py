@@ -60,7 +60,7 @@ class SoftmaxNLL(Loss):
 
 
 class MulticlassHinge(Loss):
-    """The multiclass hinge ``mean_i(sum_j max(0, z_ij - z_il + margin))``, where l is the label of row i and j != l.
+    """The multiclass hinge ``mean_i(sum_(j != l) max(0, z_ij - z_il + margin))``, where l is the label of row i.
 
     z holds the scores: it has n rows i and one column j per class. In row i, let m be the number of classes j whose
     term of the sum is above 0. The gradient with respect to the scores of this row is 1/n for these m classes, -m/n for
