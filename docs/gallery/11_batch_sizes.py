@@ -39,6 +39,8 @@ def losses(size, seed):
 # %%
 # Loss after each pass over the rows, and loss after each step
 # ------------------------------------------------------------
+#
+# Each step draws B rows at random. Here, a pass over the rows means 384 / B steps, thus 384 drawn rows.
 
 NAMES = {ROWS: f"batch (B = {ROWS})", 32: "mini-batch (B = 32)", 1: "stochastic (B = 1)"}
 runs = {size: np.array([losses(size, seed) for seed in SEEDS]) for size in NAMES}
@@ -54,9 +56,9 @@ right.set(xlabel="steps", ylabel="training loss", xscale="log", title="B = 32 an
 _ = left.legend()
 
 # %%
-# A pass is 384 / B steps, which together use 384 rows. After the same number of passes, the loss is lower with
-# smaller batches, because a pass with small batches has more steps. After the same number of steps, the loss with
-# batches of 32 rows is nearly the same as with batches of 384 rows. With batches of one row, it is higher.
+# After the same number of passes, the loss is lower with smaller batches, because a pass with small batches has more
+# steps. After the same number of steps, the loss with batches of 32 rows is nearly the same as with batches of 384
+# rows. With batches of one row, it is higher.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

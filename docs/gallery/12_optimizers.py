@@ -19,10 +19,10 @@ These are the update rules of classical optimizers: theta is a parameter, g its 
 the number of the step. a, G, H, m and v are arrays that begin at zero, and d is a temporary array. The other letters
 are constants. The API reference has the formulas of all rules.
 
-The page asks whether a rule is better than Adam, in training loss or in accuracy. A small network learns scikit-learn's
-digits with each rule. First, the page tries thirteen learning rates from 1e-4 to 100, and chooses the rate with the
-lowest validation loss (mean of three seeds). With this rate, it then trains new networks with twelve other seeds, which
-also give other splits of the data.
+The page asks which rules have a lower training loss or a higher accuracy than Adam. With each rule, small networks
+learn scikit-learn's digits. First, the page tries thirteen learning rates from 1e-4 to 100 for each rule, and chooses
+the rate with the lowest validation loss (mean of three seeds). With the chosen rate, the page then trains new networks
+with twelve other seeds, which also give other splits of the data.
 """
 
 import numpy as np
@@ -75,18 +75,18 @@ _ = right.set(title=f"Accuracy after {EPOCHS} epochs")
 # the last epoch, and L_Adam is that of Adam. If its whole 95% interval is below 0, the rule has a lower loss than Adam.
 
 gains = {name: interval(found[name][:, 2] - found["Adam"][:, 2]) for name in names}
-slower = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
+ratios = {name: interval(np.log(found[name][:, 0] / found["Adam"][:, 0])) for name in names}
 for name in names:
-    right = interval(found[name][:, 2])
-    print(f"{name:9} accuracy {right:.1%}, difference from Adam's accuracy {gains[name]:+.1%}")
-    print(f"          log(L / L_Adam) {slower[name]:+.2f}")
+    value = interval(found[name][:, 2])
+    print(f"{name:9} accuracy {value:.1%}, difference from Adam's accuracy {gains[name]:+.1%}")
+    print(f"          log(L / L_Adam) {ratios[name]:+.2f}")
 
 # %%
-# NAG and Adadelta reach a lower training loss than Adam. The accuracies of several rules are higher than Adam's, or do
-# not differ measurably from Adam's. Plain SGD (without momentum) has a higher loss and a lower accuracy than Adam.
+# NAG and Adadelta, among others, reach a lower training loss than Adam. Several rules are not measurably less accurate
+# than Adam. Plain SGD (without momentum) has a higher loss and a lower accuracy than Adam.
 # AdamW's training loss is higher than Adam's, because AdamW's weight decay keeps the weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())
 assert sum(gain.high >= 0 for name, gain in gains.items() if name != "Adam") >= 3
-assert slower["SGD"].low > 0 and gains["SGD"].high < 0
-assert slower["NAG"].high < 0 and slower["Adadelta"].high < 0
+assert ratios["SGD"].low > 0 and gains["SGD"].high < 0
+assert ratios["NAG"].high < 0 and ratios["Adadelta"].high < 0

@@ -4,7 +4,8 @@ A narrow valley
 
 .. code-block:: text
 
-    L(w) = mean((x w - y)^2) / 2,   kappa = largest / smallest eigenvalue of x^T x / n
+    L(w) = mean((x w - y)^2) / 2
+    kappa = (largest eigenvalue of C) / (smallest eigenvalue of C),   C = 1/n * x^T x
     momentum: a <- beta a + g,  w <- w - eta a;   Nesterov: the same, but g is the gradient at w - eta beta a
 
 A linear model with the weights w classifies tumours by their radius and their area. x has n rows with these two
@@ -53,7 +54,7 @@ runs = [run(seed) for seed in range(12)]
 
 # %%
 # The left panel shows the paths of the weights on one split of the data. The grey lines are contours of the loss. The
-# right panel shows the distance to the minimum (mean of its logarithm on twelve splits).
+# right panel shows the logarithm of the distance to the minimum (mean over twelve splits).
 
 left, right = subplots(2)
 _, (x, y), _, paths = runs[0]

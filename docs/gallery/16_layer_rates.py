@@ -11,7 +11,7 @@ uses SGD with momentum 0.9, which the formula leaves out.
 
 In a network of four linear layers with sigmoids between them, the gradient becomes smaller from layer to layer towards
 the input. With parameter groups, each layer can have its own learning rate. On this page, the rate of the last layer is
-0.03, and each other layer has three times the rate of the next layer.
+0.03. From layer to layer towards the input, the rate is multiplied by 3.
 """
 
 import numpy as np
@@ -43,7 +43,8 @@ def sizes(seed):
 def losses(factor, seed):
     """Return the training loss of every epoch.
 
-    The rate of the last layer is 0.03. The rate of each other layer is `factor` times the rate of the next layer.
+    The rate of the last layer is 0.03. From layer to layer towards the input, the rate is multiplied by
+    `factor`.
     """
     data, model = load("digits", seed=seed), mlp(64, 32, 32, 32, 10, activation=nn.Sigmoid, rng=seed)
     groups = [
@@ -74,7 +75,7 @@ _ = right.legend()
 # the input compensate for this difference. The loss is then much lower than with the rate 0.03 for all layers.
 
 fade = interval(gradients[:, -1] / gradients[:, 0])
-print(f"before training: gradient of the last layer / gradient of the first layer: {fade:.0f}")
+print(f"before training, the gradient of the last layer is {fade:.0f} times as large as that of the first layer")
 print(f"training loss in epoch {EPOCHS}, one rate for all layers: {interval(same[:, -1]):.2f}")
 print(f"training loss in epoch {EPOCHS}, a rate for each layer: {interval(own[:, -1]):.3f}")
 

@@ -15,7 +15,7 @@ docstrings of Python's standard library ("text"). Each model is trained in float
 the same seed begin with the same weights and use the same batches. The command ``python -m bench.widths`` runs all
 trainings, and takes about eight minutes of one core. This page draws the stored results of this command.
 
-A format is within the margin if two conditions hold, both for the training loss and for the loss on held-out data. The
+A format is within the margin if its training loss and its loss on held-out data each meet two conditions. The
 conditions were stated before the runs. They use the mean difference from the float32 loss of the same seed:
 
 1. The mean difference is between -1% and 1% of the mean float32 loss.
@@ -76,18 +76,18 @@ for model in ("digits", "text"):
 # %%
 # The three formats with "nearest" in the name are outside the margin on both models:
 #
-# - bfloat16 parameters lose the updates that are smaller than half the distance to the next bfloat16 number. Their loss
-#   is more than 1% higher than with float32.
-# - bfloat16 states cannot decay: a step lowers v by at most 0.001 v, which is less than half the distance to the next
-#   bfloat16 number. The loss is less than 1% higher than with float32, but the difference breaks condition 2.
+# - bfloat16 parameters lose the updates that are smaller than half the distance to the next bfloat16 number. The
+#   losses are more than 1% higher than with float32.
+# - In bfloat16 states, v cannot decay: a step lowers v by at most 0.001 v, which is less than half the distance to the
+#   next bfloat16 number. The loss is less than 1% higher than with float32, but the difference breaks condition 2.
 # - In 8-bit states, v stops growing early, so the steps are too long. In these trainings, the learning rate is below
-#   the best learning rate, so longer steps lower the loss by more than 1%. This breaks condition 1: the training is not
-#   like AdamW in float32 at this rate.
+#   the best learning rate, so longer steps lower the loss by more than 1%. This breaks condition 1, which also
+#   limits lower losses.
 #
-# bfloat16 states and 8-bit states that are rounded stochastically are within the margin. bfloat16 parameters with low
-# bits are within the margin too, both with float32 states and with 8-bit states. With bfloat16 parameters that are
-# rounded stochastically and have no low bits, the mean difference is below 1%. But on the digits, the loss is higher by
-# more than two standard errors, which breaks condition 2.
+# States that are rounded stochastically are within the margin, in bfloat16 and in 8 bits. bfloat16 parameters with low
+# bits are within the margin too, with float32 states and with 8-bit states. bfloat16 parameters that are rounded
+# stochastically and have no low bits meet condition 1. But on the digits, their training loss is higher than with
+# float32 by more than two standard errors, which breaks condition 2.
 #
 # The sizes of sqrt(v) explain why states that are rounded to nearest fail. A larger sqrt(v) makes shorter steps. For
 # each format of the states, the output shows sqrt(v) divided by the sqrt(v) of float32, at the end of the trainings on

@@ -23,7 +23,7 @@ EPOCHS, PATIENCE, RUNS = 100, 10, range(10)
 
 
 def run(seed):
-    """Return the training, validation and test errors after every epoch, and the epoch that early stopping selects."""
+    """Return the training, validation and test errors after every epoch, and the epoch of the weights to restore."""
     data, model, loss = load("diabetes", seed=seed), mlp(10, 64, 64, 1, rng=seed), nn.MeanSquaredError()
     (x, y), validation = (data.x[60:], data.y[60:]), (data.x[:60], data.y[:60])
     stopping, errors, best_at = EarlyStopping(model, PATIENCE), [], 0
@@ -39,13 +39,13 @@ axes = subplots()
 for i, name in enumerate(("training", "validation", "test")):
     band(axes, range(1, EPOCHS + 1), [errors[i] for errors, _ in runs], name)
 best = interval([best_at for _, best_at in runs])
-axes.axvspan(best.low, best.high, color="0.8", label=f"epoch that early stopping selects: {best:.1f}")
+axes.axvspan(best.low, best.high, color="0.8", label=f"epoch of the restored weights: {best:.1f}")
 axes.set(xlabel="epoch", ylabel="mean squared error", ylim=(0, 1.2), title="Means over ten splits of the data")
 _ = axes.legend()
 
 # %%
-# On the test rows, the weights that early stopping selects have a lower error than the weights of epoch 100. In the
-# output, the difference is the error at epoch 100 minus the error with early stopping.
+# On the test rows, the weights that early stopping would restore have a lower error than the weights of epoch 100. In
+# the output, the difference is the error at epoch 100 minus the error with early stopping.
 
 stopped = np.array([errors[2, best_at - 1] for errors, best_at in runs])
 full = np.array([errors[2, -1] for errors, _ in runs])

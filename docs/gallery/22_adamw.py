@@ -11,10 +11,10 @@ step divides by sqrt(v), and v is the average of the squared gradients. In Adam 
 divided by sqrt(v) too. In AdamW, the decay is not divided. Here lambda is 0.003 for Adam + L2 and 0.3 for AdamW. With
 these values, the two methods shrink the weights about equally overall.
 
-A network with layers of 64, 32 and 10 units learns the digits. In the picture, each point is one of the 64 pixels. A
-pixel's weights are the 32 weights between this pixel and the hidden units. The horizontal axis shows the root mean
-square of the gradients of a pixel's weights, at the end of a training without weight decay. The vertical axis shows the
-norm of a pixel's weights after training with weight decay, divided by their norm after training without weight decay.
+A network with layers of 64, 32 and 10 units learns the digits. In the picture, each of the 64 pixels has one point per
+method. A pixel's weights are the 32 weights between this pixel and the hidden units. The horizontal axis shows the root
+mean square of the gradients of a pixel's weights, at the end of a training without weight decay. The vertical axis
+shows the norm of a pixel's weights after training with weight decay, divided by their norm after training without it.
 """
 
 import numpy as np
@@ -36,11 +36,11 @@ def learn(optimizer, decay, seed):
 
 runs = {label: [learn(*decay, seed) for seed in SEEDS] for label, decay in DECAYS.items()}
 sizes, gradients = (np.array([[run[i] for run in found] for found in runs.values()]) for i in (0, 1))
-left = {label: size / sizes[0] for label, size in zip(DECAYS, sizes, strict=True)}  # arrays of shape (seeds, pixels)
+ratios = {label: size / sizes[0] for label, size in zip(DECAYS, sizes, strict=True)}  # arrays of shape (seeds, pixels)
 axes = subplots()
 x = np.maximum(gradients[0].mean(axis=0), 1e-9)
 for label, style in (("Adam + L2, lambda 0.003", "o"), ("AdamW, lambda 0.3", "s")):
-    logs = interval(np.log10(np.maximum(left[label], 1e-6)))
+    logs = interval(np.log10(np.maximum(ratios[label], 1e-6)))
     middle, low, high = (10**value for value in (logs.mean, logs.low, logs.high))
     axes.errorbar(x, middle, [middle - low, high - middle], fmt=style, markersize=4, linewidth=0.8, label=label)
 axes.set(xlabel="root mean square of the gradients (zero is drawn at 1e-9)", xscale="log", yscale="log")
@@ -56,7 +56,7 @@ _ = axes.legend()
 # output, the spread of a method is computed from its values on the vertical axis: the 90% quantile of these values over
 # all pixels, divided by their 10% quantile.
 
-spread = {k: np.divide(*np.quantile(v, [0.9, 0.1], axis=1)) for k, v in left.items() if k != "none"}
+spread = {k: np.divide(*np.quantile(v, [0.9, 0.1], axis=1)) for k, v in ratios.items() if k != "none"}
 right = {label: np.array([share for *_, share in found]) for label, found in runs.items()}
 for label in DECAYS:
     print(

@@ -34,13 +34,13 @@ axes = subplots(size=(8.0, 4.0))
 for i, (label, found) in enumerate(runs.items()):
     band(axes, range(1, EPOCHS + 1), found[:, 1], label, color=f"C{i}")
     band(axes, range(1, EPOCHS + 1), found[:, 0], color=f"C{i}", linestyle=":")
-axes.set(xlabel="epoch", ylabel="mean squared error in prediction", ylim=(0, 1.2), title="Dropout reduces memorising")
+axes.set(xlabel="epoch", ylabel="mean squared error of predictions", ylim=(0, 1.2), title="Dropout reduces memorising")
 _ = axes.legend(title="solid: test rows\ndotted: training rows", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 # %%
 # Without dropout, the error on the test rows is lowest after a few epochs, and then rises. With dropout, this error
-# does not rise. The lowest test error over all epochs is nearly the same with and without dropout. The output shows
-# errors on the test rows:
+# rises much less or not at all. The lowest test error over all epochs is nearly the same with and without dropout. The
+# output shows errors on the test rows:
 
 last = {label: found[:, 1, -1] for label, found in runs.items()}
 lowest = {label: found[:, 1].min(axis=1) for label, found in runs.items()}

@@ -4,12 +4,12 @@ Sparse activations
 
 .. code-block:: text
 
-    L1: sum |h|      Student-t: sum log(1 + h^2)      KL: sum over units of KL(rho, mean activation of the unit)
+    L1: sum |h| / n      Student-t: sum log(1 + h^2) / n      KL: sum over units of KL(rho, mean activation of the unit)
 
-h are the outputs of the 64 hidden units of a network that learns the digits. A penalty on h is added to the loss. In
-the third penalty, the mean activation of a unit is the mean of its outputs over the rows of the batch, and rho = 0.05
-is the target for this mean. KL(rho, a) is the Kullback-Leibler divergence between two Bernoulli distributions with the
-means rho and a.
+h are the outputs of the 64 hidden units of a network that learns the digits, for the n rows of a batch. A penalty on h
+is added to the loss. In the third penalty, the mean activation of a unit is the mean of its outputs over the rows of
+the batch, and rho = 0.05 is the target for this mean. KL(rho, a) is the Kullback-Leibler divergence between two
+Bernoulli distributions with the means rho and a.
 
 On this page, a unit is called active if its output is above 0.1.
 """
@@ -30,7 +30,7 @@ NETWORKS = {
 
 
 def learn(makers, seed):
-    """Return each unit's share of test rows on which it is active (in descending order), and the accuracy."""
+    """Return for each unit the share of test rows on which the unit is active (largest first), and the accuracy."""
     data = load("digits", seed=seed)
     model = nn.Sequential(nn.Linear(64, 64), *(make() for make in makers), nn.Linear(64, 10), rng=seed)
     list(training(model, fs.Adam(model.params, lr=3e-3), data.x, data.y, epochs=40, seed=seed))

@@ -4,11 +4,12 @@ The penalty of a mini-batch
 
 .. code-block:: text
 
-    B/T:            g = sum of the gradients of the batch's rows + B/T lambda theta
-    online, B/t:    g = sum of the gradients of the batch's rows + B/t lambda theta
+    B/T:            g = (sum of the gradients of the batch's rows) + (B/T) lambda theta
+    online, B/t:    g = (sum of the gradients of the batch's rows) + (B/t) lambda theta
 
-B is the number of rows of the batch. T is the number of all rows. t is the number of rows in all steps so far,
-including the present step. theta are the weights, and lambda theta is the gradient of the whole penalty.
+g is the gradient in a step. B is the number of rows of the batch. T is the number of all rows. t is the number of rows
+in all steps so far, including the present step. theta are the weights, and lambda theta is the gradient of the whole
+penalty.
 
 A ridge regression learns T = 294 rows of the diabetes data in batches of B = 32 rows. In the last batch, B is 6. The
 factor B/T or B/t is the argument ``decay_scale`` of ``step``.
@@ -64,9 +65,9 @@ _ = axes.legend(loc="lower right")
 # %%
 # The ridge solution is the exact minimum of the loss with the whole penalty. If the penalty is scaled by B/T, the
 # weights reach the ridge solution. If every batch has the whole penalty, the weights stay far from the ridge solution.
-# The online scaling treats every row as a new row, also in later epochs. So t grows, and the factor B/t becomes smaller
-# from epoch to epoch. Therefore the norm of the weights grows beyond the norm of the ridge solution, towards the norm
-# of the solution without a penalty.
+# The online scaling treats every row as a new row, also in later epochs. So t grows beyond T, and the factor B/t
+# becomes smaller from epoch to epoch. Therefore the norm of the weights grows beyond the norm of the ridge solution,
+# towards the norm of the solution without a penalty.
 #
 # In the output, the distance from the ridge solution is divided by the norm of the ridge solution.
 

@@ -7,7 +7,7 @@ Mixup and CutMix
     x_i, x_j: two images of a batch, paired at random      t_i, t_j: their targets      lam ~ Beta(alpha, alpha)
     mixup:     x' = lam x_i + (1 - lam) x_j
     CutMix:    x' = x_j in a box that covers a share 1 - lam of the image, x' = x_i outside the box
-    targets:   t' = lam t_i + (1 - lam) t_j, for mixup and for CutMix
+    targets:   t' = lam t_i + (1 - lam) t_j. For CutMix, 1 - lam is here the share of the box that lies in the image
 
 Networks learn 400 images of digits with mixup, with CutMix and without mixing. The page compares the three methods in
 two settings. In the first setting, a fifth of the training labels are replaced by random digits. In the second setting,
@@ -58,9 +58,9 @@ for axes, wrong, title in ((noisy, 0.2, "A fifth of the labels are random"), (cl
 _ = noisy.legend(loc="lower right")
 
 # %%
-# The output shows the accuracy after the last epoch, and the gain in accuracy over training without mixing. With random
-# labels, mixup and CutMix raise the accuracy, because a network memorises mixed images less easily. With right labels,
-# mixup and CutMix do not raise the accuracy measurably on these data.
+# The output shows the accuracy after the last epoch, and the gain: this accuracy minus the accuracy without mixing. If
+# a fifth of the labels are random, mixup and CutMix raise the accuracy, because a network memorises mixed images less
+# easily. If all labels are right, mixup and CutMix do not raise the accuracy measurably on these data.
 
 last = {key: found[:, -1] for key, found in runs.items()}
 for (wrong, name), values in last.items():

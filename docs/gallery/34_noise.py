@@ -4,9 +4,9 @@ Noise on inputs and on weights
 
 .. code-block:: text
 
-    std z: the noise, with z ~ N(0, 1) new for every batch      theta: the weights      eta: the learning rate
+    std: the standard deviation of the noise      z ~ N(0, 1), drawn again for every batch      theta: the weights
     noise on inputs:     the network learns x' = x + std z instead of x
-    noise on weights:    theta -= eta g, where g is the gradient of the loss at theta + std z
+    noise on weights:    Adam changes theta with the gradient of the loss at theta + std z
 
 A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to its inputs or to
 its weights, the network memorises less. In the picture, "0.5 on inputs" means noise on the inputs with std = 0.5.

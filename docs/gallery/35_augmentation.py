@@ -5,7 +5,7 @@ Shifted, rotated and flipped images
 .. code-block:: text
 
     x: an image      t: its label
-    x' = x shifted by up to a pixel, rotated by up to 15 degrees, or flipped left to right with probability 1/2
+    x' = x shifted by up to a pixel, or rotated by up to 15 degrees, or (with probability 1/2) flipped left to right
     t' = t
 
 Four networks learn the same 200 images of digits. The first network learns the unchanged images. The second network

@@ -4,8 +4,9 @@ Learning-rate schedules
 
 .. code-block:: text
 
-    eta0: the first learning rate      gamma, s, c, tau, w: constants      T: steps until the cosine schedule is at 0
-    the learning rate in step t = 1, 2, ..., with k = t - 1:
+    eta0: the first learning rate without warm-up      gamma, s, c, tau, w: constants
+    T: steps until the cosine schedule is at 0
+    the learning rate of each schedule in step t = 1, 2, ..., with k = t - 1:
     step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
     Bengio: eta0 tau / max(t, tau)     cosine: eta0 (1 + cos(pi k / T)) / 2
     plateau: eta0 at first; each time the loss stops falling, the rate is multiplied by gamma
@@ -37,7 +38,7 @@ SCHEDULES = {
 
 
 def learn(make, seed):
-    """Return two lists with one number per epoch: the learning rates, and the training losses minus the minimum."""
+    """Return two lists: the learning rate at the end of each epoch, and how far the loss is above its minimum then."""
     data, loss, schedule = load("diabetes", seed=seed, dtype=np.float64), nn.MeanSquaredError(), make()
     lowest = loss(data.x @ np.linalg.lstsq(data.x, data.y)[0], data.y)
     model = nn.Sequential(nn.Linear(10, 1, weight_init=init.zeros()), dtype=np.float64)

@@ -5,7 +5,7 @@ Snapshot ensembles
 .. code-block:: text
 
     the training consists of cycles of T steps; in each cycle, the learning rate falls from eta0 to almost 0:
-    eta(t) = eta0 (1 + cos(pi p / T)) / 2      p: number of earlier steps in the cycle of step t
+    eta(t) = eta0 (1 + cos(pi p / T)) / 2      p: number of steps of the same cycle before step t
     at the end of each cycle, a copy of the weights (a snapshot) is kept
 
 A snapshot ensemble predicts the mean of the probabilities that its snapshots predict. One training of 8 cycles on 400
@@ -41,9 +41,9 @@ def learn(wrong, decay, seed):
         losses.append(loss)
         snapshots.observe(opt.steps)
     p = list(snapshots.outputs(data.x_test, fs.nn.softmax))
-    together = [fs.ensemble.average(p[: j + 1]) for j in range(CYCLES)]
-    alone, first = ([np.mean(q.argmax(axis=1) == data.y_test) for q in part] for part in (p, together))
-    return alone, first, losses
+    means = [fs.ensemble.average(p[: j + 1]) for j in range(CYCLES)]
+    alone, joint = ([np.mean(q.argmax(axis=1) == data.y_test) for q in part] for part in (p, means))
+    return alone, joint, losses
 
 
 runs = {name: [learn(*setting, seed) for seed in SPLITS] for name, setting in SETTINGS.items()}
@@ -52,7 +52,7 @@ band(left, range(1, CYCLES * CYCLE + 1), [losses for *_, losses in runs["wrong l
 left.set(xlabel="epoch", ylabel="training loss", yscale="log", title="wrong labels, decay: 8 cycles")
 for axes, (name, found) in zip(panels, runs.items(), strict=True):
     bars(axes, np.arange(1, CYCLES + 1), [alone for alone, *_ in found], "snapshot j alone")
-    band(axes, np.arange(1, CYCLES + 1), [first for _, first, _ in found], "first j snapshots together", color="C1")
+    band(axes, np.arange(1, CYCLES + 1), [joint for _, joint, _ in found], "first j snapshots together", color="C1")
     axes.set(xlabel="j", title=name)
 panels[0].set(ylabel="accuracy on the test rows")
 _ = panels[0].legend()
@@ -67,10 +67,10 @@ _ = panels[0].legend()
 
 gains = {}
 for name, found in runs.items():
-    alone, first = (np.array([run[i] for run in found]) for i in (0, 1))
-    gains[name] = interval(first[:, -1] - alone[:, 0])
-    against_mean = interval(first[:, -1] - alone.mean(axis=1))
-    print(f"{name}: ensemble {interval(first[:, -1]):.1%}, first snapshot alone {interval(alone[:, 0]):.1%}")
+    alone, joint = (np.array([run[i] for run in found]) for i in (0, 1))
+    gains[name] = interval(joint[:, -1] - alone[:, 0])
+    against_mean = interval(joint[:, -1] - alone.mean(axis=1))
+    print(f"{name}: ensemble {interval(joint[:, -1]):.1%}, first snapshot alone {interval(alone[:, 0]):.1%}")
     print(f"    gain over the first snapshot {gains[name]:+.2%}, over the mean accuracy {against_mean:+.2%}")
 
 with_decay, right_labels, no_decay = gains.values()

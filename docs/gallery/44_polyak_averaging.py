@@ -4,7 +4,7 @@ Polyak averaging
 
 .. code-block:: text
 
-    theta: the weights      avg: their average, with which the network predicts      d: a constant below 1
+    theta: the weights      avg: their running average      d: a constant below 1
     after every step:    avg <- d avg + (1 - d) theta
 
 A network learns 600 images of digits by gradient descent with momentum, in batches of 8 rows. A fifth of the training
@@ -21,7 +21,7 @@ EPOCHS, BATCH, DECAY, WINDOW = 40, 8, 0.995, 20
 
 
 def learn(seed):
-    """Return two rows of accuracies after every epoch: with the weights, and with their average."""
+    """Return two rows with one accuracy per epoch: the first with the weights, the second with their average."""
     data, model, shares = load("digits", 600, seed), mlp(64, 16, 10, rng=seed), []
     opt = fs.SGD(model.params, lr=0.05, momentum=0.9, ema_decay=DECAY)
     labels = wrong_labels(data.y, 0.2, seed)

@@ -4,7 +4,7 @@ Seeds and ensembles
 
 .. code-block:: text
 
-    p(x) = 1/m sum_j softmax(f_j(x))        p: prediction of m networks together        f_j: the network with seed j
+    p(x) = 1/m sum_j softmax(f_j(x))        p: prediction of m networks together        f_j: network j
 
 Networks that differ only in their seed learn 100 or 400 images of digits. The page compares single networks with the
 mean prediction of the first m networks. For each number of images, the comparison is repeated on five splits of the
@@ -50,9 +50,9 @@ axes.legend()
 
 # %%
 # With 100 images, the standard deviation of the accuracy over seeds is about one percentage point. If two methods are
-# run with one seed each, a difference of one percentage point can come from the seeds alone. The gain is the accuracy
-# of all 20 networks together minus the mean accuracy of the single networks. It is larger with 100 images than with
-# 400 images.
+# run with one seed each, a difference of one percentage point can come from the seeds alone. In the output below, the
+# gain of 20 networks is their accuracy together minus the mean accuracy of the single networks. This gain is larger
+# with 100 images than with 400 images.
 
 gains = {}
 for rows, found in runs.items():

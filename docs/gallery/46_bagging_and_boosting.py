@@ -5,7 +5,7 @@ Bagging and boosting
 .. code-block:: text
 
     bootstrap sample: as many rows as the training data have, drawn with replacement
-    bagging: each network learns another bootstrap sample; the predictions are averaged
+    bagging: each network learns its own bootstrap sample; the predictions are averaged
     boosting (AdaBoost): networks are trained in sequence; rows that earlier networks misclassify have larger weights
 
 Networks with 6 hidden units learn 600 images of digits. The page compares an ensemble of twelve bagged networks, an
@@ -26,10 +26,10 @@ network = MLPClassifier((6,), max_iter=15, batch_size=32, learning_rate=constant
 
 
 def run(seed):
-    """Return three results: the accuracies with bagging, the accuracies with boosting, and that of a single network.
+    """Return the accuracies with bagging, the accuracies with boosting, and the accuracy of a single network.
 
-    With bagging and with boosting, the result has the accuracy of the first m networks together, for m = 1 to N. The
-    accuracy of a single network is a mean over four networks, each trained alone on all rows.
+    The accuracies with bagging or boosting are those of the first m networks together, for m = 1 to N. The accuracy
+    of a single network is a mean over four networks, each trained alone on all rows.
     """
     data = load("digits", 600, seed)
     bag = BaggingClassifier(network, N, random_state=seed).fit(data.x, data.y)
@@ -56,9 +56,9 @@ _ = axes.legend()
 # %%
 # Both ensembles are more accurate than a single network that learns all rows. Even the first boosted network alone is
 # more accurate than such a single network. The reason is not boosting, but the L2 penalty of the network, ``alpha``.
-# The network divides this penalty by the sum of the sample weights of a batch. For a single network, each row has the
-# weight 1, and the sum over all 600 rows is 600. With AdaBoost, the sum over all rows is 1. Therefore the penalty is
-# 600 times as large, and the first boosted network is better regularised.
+# The classifier divides this penalty by the sum of the sample weights of a batch. For a single network, each row has
+# the weight 1. For the first boosted network, each row has the weight 1/600, because AdaBoost makes the sum over all
+# 600 rows equal to 1. Therefore the penalty of this network is 600 times as large. This makes it more accurate.
 
 print(f"accuracy: one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
 print(f"{N} bagged networks {interval(bagging[:, -1]):.1%}, {N} boosted networks {interval(boosting[:, -1]):.1%}")

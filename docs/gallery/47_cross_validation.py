@@ -5,7 +5,7 @@ k-fold cross-validation
 .. code-block:: text
 
     the training rows are divided into k parts, the folds
-    score = 1/k sum_j s_j        s_j: the accuracy on fold j of a network that learned the other k - 1 folds
+    score = 1/k sum_j s_j        s_j: the accuracy, on fold j, of a network that learned the other folds
 
 Five-fold cross-validation on 400 images of digits chooses the number of hidden units: the number with the highest
 score. The page compares the scores of cross-validation with the accuracies on 1,397 test rows. The comparison is

@@ -9,7 +9,7 @@ Bias and variance
         loss    =    bias     +   variance
 
 The bias in this formula contains the noise of the targets. Networks with 1, 4, 16 and 64 hidden units learn the
-diabetes data. For each number of hidden units, 8 networks are trained. Each of them has another random training set: a
+diabetes data. For each number of hidden units, 8 networks are trained. Each of them has its own random training set: a
 bootstrap sample, which is drawn from the training rows with replacement. The experiment is repeated on five splits of
 the data into training rows and test rows.
 """

@@ -5,8 +5,9 @@ Gradient check
 .. code-block:: text
 
     f: the loss      theta: the vector of all weights      e_i: unit vector i      h: the step      g: the gradient of f
-    n_i = (f(theta + h e_i) - f(theta - h e_i)) / 2h        error of a parameter = max |g - n| / max(|g|, |n|)
-    a parameter is one array of weights; the maxima are over its elements
+    n_i = (f(theta + h e_i) - f(theta - h e_i)) / (2 h)
+    error of a parameter = max_i |g_i - n_i| / max(max_i |g_i|, max_i |n_i|)
+    a parameter is one array of weights; max_i is the maximum over its elements
 
 The page compares the gradient g of a network with the central differences n. The network has batch normalisation and
 dropout. The input is 40 rows of the wine data. Three gradients are checked: the correct gradient in float64, a gradient

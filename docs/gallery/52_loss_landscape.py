@@ -3,16 +3,16 @@ Loss landscapes
 ===============
 
 The loss f of a network is a function of its weights. The network learns 300 images of digits. theta_0 are its initial
-weights, theta its trained weights, and theta' weights that were trained with another seed. The page shows f on a plane
-and on straight lines through theta:
+weights, and theta are its trained weights. theta' are weights that were trained with another seed. The page shows f
+on a plane and on straight lines through theta:
 
 .. code-block:: text
 
     plane: f(theta + a d1 + b d2)        d1 and d2: random directions
     line:  f(theta + a d)                d = theta - theta_0 or d = theta' - theta
 
-a and b are numbers from -1 to 1. Each unit of the network has some weights in theta. The elements of d1 for these
-weights are scaled so that they have the same norm as these weights. d2 is scaled in the same way.
+a and b are numbers from -1 to 1. d1 is scaled separately for each unit of the network: the part of d1 that belongs to
+the unit's weights gets the same norm as the unit's weights in theta. d2 is scaled in the same way.
 """
 
 import numpy as np

@@ -24,14 +24,14 @@ EPOCHS, EVERY = 100, 10
 
 
 def run(seed):
-    """Train a network. Return the kind of its start point, and the values of `look` for every tenth epoch."""
+    """Train a network. Return the kind of its start point, and four quantities (see `look`) for every tenth epoch."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
     model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))  # softmax = class frequencies
     kinds, values = [], []
 
     def look():
-        """Append the kind of the present point, its loss, gradient norm, and largest and smallest eigenvalue."""
+        """Append the kind of the present point to `kinds`, and its loss, gradient norm and eigenvalues to `values`."""
         f = inspect.objective(model, loss, data.x, data.y)
         point = inspect.critical_point(f, gradient_tol=0.02)
         kinds.append(point.kind)

@@ -8,11 +8,13 @@ is the number of inputs of a layer, fan_out is the number of its units, and scal
 
 .. code-block:: text
 
-    Var(w):  fan-in: scale^2 / fan_in      Glorot: 2 scale^2 / (fan_in + fan_out)      He: 2 scale^2 / fan_in
+    fan-in rule:      Var(w) = scale^2 / fan_in
+    Glorot's rule:    Var(w) = 2 scale^2 / (fan_in + fan_out)
+    He's rule:        Var(w) = 2 scale^2 / fan_in
 
 The second experiment trains a network with one hidden layer of ReLU units. Its output weights start at 0. The page
-compares initial biases of the hidden units from 0 to -1. A unit is active for a row if its output is above 0. The page
-also shows the loss before training, with output weights of 0 and with random output weights.
+compares initial biases of the hidden units from 0 to -1. A unit is active for an image if its output is above 0. The
+page also shows the loss before training, with output weights of 0 and with random output weights.
 """
 
 import numpy as np
@@ -66,7 +68,7 @@ _ = right.legend()
 
 ratio = {name: found[:, -1] / found[:, 0] for name, found in spreads.items()}
 for name, values in ratio.items():
-    print(f"{name}: standard deviation in the last layer / in the first layer = {interval(values):.3f}")
+    print(f"{name}: standard deviation in the last layer, divided by that in the first layer: {interval(values):.3f}")
 print(f"initial loss: {interval(zero[:, 0, 0]):.3f} (output weights 0), {interval(random):.3f} (random output weights)")
 for i, bias in ((0, 0), (4, -1)):
     print(

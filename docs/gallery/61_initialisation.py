@@ -16,7 +16,7 @@ from shared import SEEDS, band, interval, load, subplots, training
 import fusedstep as fs
 from fusedstep import init, nn
 
-EPOCHS, DEPTH = 10, 10  # equal, so that one array can hold the two results of `run`
+EPOCHS, DEPTH = 10, 10  # equal, so that one array can hold the values per epoch and the values per layer
 SCALES = (0.5, 1.0, 2.0)
 
 
@@ -61,7 +61,8 @@ for scale in SCALES:
         if not overflowed
         else f"the loss overflows in {overflowed} of {len(SEEDS)} runs"
     )
-    print(f"scale {scale:g}: standard deviation in the last layer / in the first layer = {interval(ratio):.3f}; {last}")
+    ratio_text = f"standard deviation in the last layer, divided by that in the first layer: {interval(ratio):.3f}"
+    print(f"scale {scale:g}: {ratio_text}; {last}")
 
 assert interval(losses[1.0][:, -1]).high < 0.5
 assert interval(losses[0.5][:, -1]).low > 2

@@ -41,9 +41,9 @@ right.set(xlabel="epoch", ylabel="training loss", title="Training, five seeds")
 _ = right.legend(loc="center right")
 
 # %%
-# The slope of the sigmoid is at most 1/4, so each layer of sigmoids makes the gradient at least four times smaller in
-# backpropagation, before the multiplication by the weights. After 10 epochs, the network with sigmoids has a far higher
-# loss than the other three networks.
+# In backpropagation, a layer of sigmoids multiplies the gradient by the slope of the sigmoid, which is at most 1/4.
+# Four such layers can make the gradient very small. After 10 epochs, the network with sigmoids has a far higher loss
+# than the other three networks.
 
 for name, values in last.items():
     print(f"{name}: training loss of the last epoch {interval(values):.3f}")

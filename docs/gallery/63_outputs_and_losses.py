@@ -11,9 +11,9 @@ layer, t is the target, and p = sigmoid(z) or p = softmax(z).
     softmax + negative log-likelihood: -log p[label]
     linear output + hinge: sum over all classes j != label of max(0, z_j - z_label + 1)
 
-The right panel shows the accuracy of networks that learn the digits with these four losses. The left panel shows the
-negative gradient with respect to z for the target 1. Instead of the softmax, the left panel has a loss that is not
-recommended: the squared error of a sigmoid output, (p - t)^2.
+The right panel shows the accuracy of networks that learn the digits with these four losses. The left panel shows,
+for the target 1, the negative gradients of four losses with respect to z. Three of these losses are also in the right
+panel. The fourth is a loss that is not recommended: the squared error of a sigmoid output, (p - t)^2.
 """
 
 import numpy as np
@@ -36,13 +36,13 @@ def learn(loss, seed):
 
 
 def slope(loss, z, target):
-    """Return the gradient of a loss with respect to the first output, for every row z of outputs."""
+    """Return the gradient of a loss with respect to the first output, for every row of the outputs z."""
     return np.array([loss.gradient(row[None], target)[0, 0] for row in z])
 
 
 z, up = np.linspace(-6, 6, 121).reshape(-1, 1), np.ones((1, 1))
 p = 1 / (1 + np.exp(-z))
-with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss also needs the output of another class, here 0
+with_rival = np.hstack([z, np.zeros_like(z)])  # the hinge loss needs a second class, whose output is always 0 here
 pushes = {
     "squared error": -slope(nn.MeanSquaredError(), z, up),
     "cross-entropy": -slope(nn.BinaryCrossEntropy(), z, up),

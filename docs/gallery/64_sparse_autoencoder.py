@@ -34,7 +34,7 @@ def run(options, seed):
     layer = stack.layers[0]
     h = nn.Sequential(nn.Sigmoid()).predict(data.x @ layer.weight + layer.bias)
     added = layer.autoencoder.layers[-1].params["weight"]
-    # the 36 units with the largest changes of the reconstruction from image to image
+    # the 36 units whose contributions to the reconstruction vary most from image to image
     used = np.argsort(-h.std(axis=0) * np.linalg.norm(added, axis=1))[:36]
     strokes = added[used] / np.abs(added[used]).max(axis=1, keepdims=True)
     mean_error = np.mean((data.x - data.x.mean(axis=0)) ** 2)

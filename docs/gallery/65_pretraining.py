@@ -12,8 +12,8 @@ h[l-1] from h[l]:
              where h[l] = sigmoid(h[l-1] W[l] + b[l])
 
 A stack is a network of pre-trained layers. On top of each stack, the next layer is trained twice: without and with
-noise in its input. So two stacks give four new stacks. Of these four, the two that reconstruct the network's input best
-are kept.
+noise in its input. Each of the two results is a new stack. Of all new stacks, the two that reconstruct the network's
+input best are kept.
 
 The pre-training uses 1,198 digits. Then an output layer is added to the best stack, and all layers together learn the
 labels of 200 of these digits. The page compares this network with a network whose initial weights are random, for five

@@ -3,17 +3,18 @@ Preprocessing
 =============
 
 A network learns the breast cancer data. The 30 features have very different scales: the largest value of one feature is
-4254, and the largest value of another feature is 0.03. The page compares five ways to preprocess the features x:
+4254, and the largest value of another feature is 0.03. The page compares five ways to preprocess the features. In
+the formulas, x is the value of one feature:
 
 .. code-block:: text
 
     standardised: (x - mean) / std
-    uniform:      share of the training rows whose feature is below x, then standardised
+    uniform:      share of the training rows in which this feature is below x, then standardised
     log:          log(1 + x), then standardised
     root:         sqrt(x), then standardised
     PCA:          standardised, then the 6 directions of largest variance
 
-Each of them is compared with unchanged features, on eight splits into training rows and test rows.
+Each of the five ways is compared with unchanged features, on eight splits into training rows and test rows.
 """
 
 import numpy as np

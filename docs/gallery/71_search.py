@@ -43,7 +43,7 @@ def search(make, seed):
         model = mlp(64, 32, 10, rng=seed)
         opt = fs.AdamW(model.params, lr=lr, weight_decay=decay)
         list(training(model, opt, data.x, data.y, epochs=15, seed=seed))
-        return min(10.0, loss(model.predict(data.x_test), data.y_test))  # the result is at most 10, and 10 for nan
+        return min(10.0, loss(model.predict(data.x_test), data.y_test))  # nan and losses above 10 become 10
 
     study = optuna.create_study(sampler=make(seed))
     study.optimize(loss_of, n_trials=BUDGET)

@@ -4,7 +4,8 @@ A best value on the border of its range
 
 Two searches look for the best learning rate of a network that learns the digits. The first search tries rates in a
 narrow range (low = 1e-5, high = 1e-3). The second search tries rates in a wide range (low = 1e-5, high = 1). After each
-search, ``border_report`` checks whether the best rate (best) lies on the border of its range. If so, it warns:
+search, ``border_report`` warns if the best rate (best) lies on the border of its range. The position u of the best rate
+in the range is 0 at low and 1 at high:
 
 .. code-block:: text
 
@@ -61,10 +62,10 @@ _ = axes.legend()
 # the best rate lies inside the range, and its validation loss is far lower.
 
 print(runs["narrow"][0][1][0])
-best = {name: np.array([study.best_value for study, _ in found]) for name, found in runs.items()}
-for name, values in best.items():
+lowest = {name: np.array([study.best_value for study, _ in found]) for name, found in runs.items()}
+for name, values in lowest.items():
     print(f"{name} range: lowest validation loss {interval(values):.3f}")
 
 assert all(len(messages) == 1 for _, messages in runs["narrow"])
 assert not any(messages for _, messages in runs["wide"])
-assert interval(best["narrow"] - 2 * best["wide"]).low > 0
+assert interval(lowest["narrow"] - 2 * lowest["wide"]).low > 0

@@ -39,7 +39,7 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 def real_numbers(what: str, value: Any) -> Array:
     """Return `value` as an array of real numbers. Its dtype is not converted.
 
-    `what` is the beginning of the error message with the verb, such as "average: outputs[0] must be".
+    `what` is the beginning of the error message, including the verb: for example, "average: outputs[0] must be".
     """
     found = np.asarray(value)
     if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):

@@ -16,7 +16,7 @@ SPARE = 1 << 24  # bytes of memory for reading a file, in addition to twice the 
 
 
 def existing(call: str, path: str | os.PathLike[str]) -> str:
-    """Return the path of a regular file that can be read.
+    """Return `path` as a str, after a check that it is the path of a regular file that can be read.
 
     Raises
     ------

@@ -33,8 +33,8 @@ def block_count(size: int) -> int:
 def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
     """Return the float32 numbers of a flat array of 8-bit codes. Each block of codes has one scale.
 
-    Code c is the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is True, no number is negative,
-    and c is all eight bits. Otherwise c is the lower seven bits, and the eighth bit is the sign.
+    A code stands for the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is True, no number is
+    negative, and c is the whole code. Otherwise the highest bit of the code is the sign, and the other bits are c.
     """
     c = codes.astype(np.uint32)
     size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)
@@ -88,7 +88,7 @@ def halves_of(numbers: Array) -> tuple[Array, Array]:
     """Return the bits of float32 numbers as two integers of 16 bits: `items` (unsigned) and `low` (signed).
 
     The bits of a float32 number are exactly ``items * 2**16 + low``. `items` are the bits of the number rounded to
-    bfloat16 (to nearest, ties away from zero). Every nan is first replaced by the same nan.
+    bfloat16 (to nearest, ties away from zero). Before the split, every nan is replaced by ``np.nan``.
     """
     bits = np.where(np.isnan(numbers), np.float32(np.nan), numbers).view(np.uint32)
     return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), bits.astype(np.uint16).view(np.int16)

@@ -20,8 +20,8 @@ def cpu_model() -> str:
 def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = None) -> int | None:
     """Return how many bytes this process may still allocate, or None if this is unknown.
 
-    The number is the least of the bytes that the machine has left, and that the limit of each control group of this
-    process has left. Containers limit memory with control groups.
+    The result is the smallest of these numbers: the free bytes of the machine, and for each control group of this
+    process, the free bytes below its memory limit. Containers limit memory with control groups.
     """
     found = [1024 * n for n in _numbers(meminfo, "MemAvailable:")]
     for group in control_groups("memory") if groups is None else groups:

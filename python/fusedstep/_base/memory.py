@@ -49,7 +49,7 @@ def copies_of(arrays: Sequence[Array], dtypes: Sequence[np.dtype[Any]] | None = 
 
 
 def averages_of(arrays: Sequence[Array]) -> list[Array]:
-    """Return copies of parameters, in which running averages of the parameters begin.
+    """Return copies of parameters. The copies are the initial values of running averages of the parameters.
 
     Copies of 16-bit arrays are float32, because 16 bits would lose small changes of the averages.
     """

@@ -116,10 +116,10 @@ def threshold_of(call: str, p: Any) -> int:
 
 
 def threshold_and_scale(threshold: int, mode: str, training: bool) -> tuple[int, float]:
-    """Return the threshold that the kernel uses, and the factor by which it multiplies kept elements.
+    """Return the threshold that the kernel uses, and the factor by which the kernel multiplies kept elements.
 
-    The argument `threshold` is the result of `threshold_of`. In training, it is returned. Outside training, no element
-    is dropped, so 0 is returned.
+    The argument `threshold` is the result of `threshold_of`. The kernel uses this threshold in training. Outside
+    training, its threshold is 0, so that no element is dropped.
     """
     kept = STEPS - threshold
     if training:

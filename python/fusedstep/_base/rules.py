@@ -35,9 +35,10 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
 class Rule(NamedTuple):
     """The formula of an optimizer, called a rule. Its header in csrc/rules declares the fields.
 
-    Bit k of a variant's number says whether the option ``variants[k]`` is on. `hyper` contains the names of the
-    hyperparameters. `states` contains, for each state, its name, the bits of the variants in which it exists, and
-    whether it is never negative. `scalars` contains names and initial values.
+    A rule has variants. Bit k of a variant's number is 1 if the option ``variants[k]`` is on. `hyper` contains the
+    names of the hyperparameters. `states` contains for each state: its name, a bit mask, and True if the state is never
+    negative. The state exists in the variants whose numbers have all bits of the mask. `scalars` contains the name and
+    the initial value of each number that the rule keeps for a tensor.
     """
 
     variants: tuple[str, ...]

@@ -68,7 +68,7 @@ class Sampling:
     """The time and the limits for the rounds of a case. In a round, every implementation is timed once.
 
     The number of rounds is about `budget_s` / (seconds of a round), but at least `min_rounds` and at most `max_rounds`.
-    Only `limit_s` can end a case earlier.
+    After `limit_s` seconds, a case can end with fewer rounds.
     """
 
     budget_s: float = 4.0  # seconds of all rounds
@@ -122,7 +122,7 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 def settle(seconds: float) -> None:
     """Wait until the threads of the previous library sleep, but at most about SETTLE_LIMIT_S.
 
-    The threads sleep if the process uses little CPU time during one wait of `seconds`.
+    Each wait takes `seconds`. If the process used little CPU time during a wait, the threads probably sleep.
     """
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:

@@ -74,11 +74,11 @@ class Options:
 
 
 def limit_threads(threads: int | None) -> int:
-    """Give all implementations the same number of threads.
+    """Give all implementations the same number of threads. Return this number.
 
-    The CPU affinity (the cores on which the process may run) limits the threads of every library. For XLA, JAX's
-    compiler, this is the only limit. The threads of BLAS already exist, since the import of NumPy. threadpoolctl limits
-    them, if it is installed.
+    The CPU affinity (the cores on which the process may run) limits the threads that a library starts from now on. XLA,
+    JAX's compiler, has no other limit. BLAS started its threads when NumPy was imported. If threadpoolctl is installed,
+    it limits the threads of BLAS.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -141,9 +141,9 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if fusedstep has no time in a case, for example because its result is wrong.
+        """Run all cases. Return 1 if fusedstep could not be timed in a case that ran, for example after a wrong result.
 
-        Return 0 otherwise, and also if the times are missing only because packages are not installed.
+        Otherwise return 0. A package that is not installed does not count as a failure.
         """
         if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")
@@ -172,7 +172,7 @@ class Run:
     def look(self, waiting: str = "") -> None:
         """Measure the speed of the cores.
 
-        If `waiting` is given, also measure the load of other processes. `waiting` is the name of this measurement.
+        If the name `waiting` is given, also measure the load of other processes, and store it under this name.
         """
         watch = state.Watch()
         self.cores.append(state.core_times())
@@ -228,9 +228,9 @@ def reserve_of(case: Any) -> float:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Return True for a case that is left out of a run of several suites, because ten minutes are too short for it.
+    """Return True for a case that is left out if several suites run, because ten minutes are too short for all cases.
 
-    These cases are:
+    The cases that are left out:
 
     - the models (ResNet-18, GPT-2), except with Adam or in the cases full/*
     - the cases widths/*, which time narrow number formats

@@ -288,11 +288,11 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Take one row in `every`. Return the remaining rows and the taken rows, in ascending order.
+    """Take one row in `every`. Return the remaining rows and the taken rows, both in ascending order.
 
-    `strata` has the class of every row, as a number. The rows are shuffled and sorted by class, and then one row in
-    `every` is taken. So the taken rows have nearly the same proportions of the classes as all rows. `every` is at least
-    5, so at most one row of a class of three rows is taken.
+    `strata` has the class of each row, as a number. To choose, order the rows by class, and at random within a class,
+    and take one in `every`. So the taken rows have nearly the same proportions of the classes as all rows. `every` is
+    at least 5, and so at most one of three rows of a class is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

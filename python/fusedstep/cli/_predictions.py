@@ -61,7 +61,7 @@ def score(model: nn.TrainedModel, said: Predictions, target: Array, known: Array
 
 
 def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, where: str, target: Any = None) -> None:
-    """Write one line per row.
+    """Write the predictions, one line per row.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
     model : nn.TrainedModel
     said : Predictions
     names : sequence
-        The number of each row in the data file.
+        The number of each row, by which it is found in the data file.
     where : str
         What these numbers count: "line" or "row".
     target : ndarray, optional

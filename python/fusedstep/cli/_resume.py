@@ -50,9 +50,9 @@ def take(trainer: Any) -> Snapshot:
 
 
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
-    """Write the last snapshot and the words of the command. If no epoch is complete, write nothing.
+    """Write the last snapshot and the words of the command. If no epoch is complete, do nothing.
 
-    The trainer's optimizer is also set back to its state in the snapshot.
+    To write the optimizer's state, set the trainer's optimizer back to the snapshot.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:

@@ -129,7 +129,8 @@ def as_number(cell: str) -> float | None:
 def read_target(file: str, column: Any) -> Array:
     """Return numbers if all cells are numbers, else strings.
 
-    Refuse a column if more than half of the cells are numbers, some are not, and more than MOST_CLASSES values differ.
+    Refuse a column if more than half of the cells, but not all, are numbers, and if the column has more than
+    MOST_CLASSES different values.
     """
     if column.dtype.kind in "iuf":
         values = column.to_numpy()

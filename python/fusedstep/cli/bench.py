@@ -24,7 +24,10 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print and draw. Return 0, or 1 if a result of fusedstep was wrong."""
+    """Measure, print and draw. Return 0, or 1 if a case has no time of fusedstep.
+
+    A time that is missing because a package is not installed does not count.
+    """
     folder = open_folder(args.out, FILES)
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)

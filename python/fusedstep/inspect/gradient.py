@@ -176,8 +176,8 @@ def _pieces(shapes: Mapping[str, tuple[int, ...]]) -> Iterable[tuple[str, slice]
 def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, int]:
     """Return the relative error of a parameter, and the index of the element with the largest difference.
 
-    `analytic` is the gradient at the checked elements, and `numeric` are the central differences. `floor` is that of
-    the formula of `check_gradient`.
+    `analytic` is the gradient at the checked elements, and `numeric` are the central differences. The divisor of the
+    relative error is at least `floor`: see the formulas of `check_gradient`.
     """
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)

@@ -32,8 +32,8 @@ def stays_on_one_core(rows: int, largest: int) -> bool:
 def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
     """Compute ``out = a b``. Each thread computes some columns of ``out``.
 
-    The number of rows of ``a`` and ``largest`` decide about the threads, as in `stays_on_one_core`. ``largest`` is the
-    number of elements of the network's largest weight.
+    ``largest`` is the number of elements of the network's largest weight. If ``stays_on_one_core(len(a), largest)`` is
+    True, `_core` uses one thread only.
     """
     if not _core.product(a, b, out, False, int(stays_on_one_core(len(a), largest))):
         np.dot(a, b, out)
@@ -43,8 +43,8 @@ def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
 def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
     """Compute ``out = a b``, where each row of ``b`` belongs to one example. Each thread computes some rows of ``out``.
 
-    The number of rows of ``b`` and ``largest`` decide about the threads, as in `stays_on_one_core`. ``largest`` is the
-    number of elements of the network's largest weight.
+    ``largest`` is the number of elements of the network's largest weight. If ``stays_on_one_core(len(b), largest)`` is
+    True, `_core` uses one thread only.
     """
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)

@@ -26,9 +26,9 @@ class Layer:
     Attributes
     ----------
     works_in_place : bool
-        Class attribute. True if the layer can write y over x, or dx over dy. If no other code needs x, `Sequential`
-        then sets the attribute ``over_x`` to True, and `forward` may write y over x. If no other code needs dy,
-        `Sequential` sets ``over_dy`` to True, and `backward` may write dx over dy.
+        Class attribute. True if the layer can write y over x, or dx over dy, or both. For such a layer, `Sequential`
+        sets the attribute ``over_x`` to True if no other code needs x. `forward` may then write y over x. `Sequential`
+        sets ``over_dy`` to True if no other code needs dy. `backward` may then write dx over dy.
     keeps_output : bool
         Class attribute, True by default. True if the next layer must not overwrite y, because `backward` reads y or
         because y and x may be the same array.
@@ -153,8 +153,9 @@ class Layer:
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        If `key` is None, the layer again draws its own random numbers, and only in training. An input may be divided
-        into several passes: ``first_row`` is the index, in the whole input, of the first row of the next pass.
+        If `key` is None, the layer again draws its own random numbers, and only in training. If an input is
+        processed in several passes, each with some of its rows, ``first_row`` is the index, in the whole input, of the
+        first row of the next pass.
         """
 
     def forward(self, x: Array, training: bool) -> Array:

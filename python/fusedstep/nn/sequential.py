@@ -227,7 +227,7 @@ class Sequential:
         x : array_like, shape (n, in_features)
             Any number of rows. The masks of a row depend on the row's index, not on the number of rows.
         k : int
-            Number of masks, >= 1.
+            Number of runs with dropout, >= 1. Each run has other masks.
         key : Key or int
             The same key gives the same masks. An int is the seed of a key.
         transform : function, optional

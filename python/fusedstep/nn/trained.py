@@ -150,7 +150,7 @@ class TrainedModel:
         X : pandas.DataFrame, or array_like of shape (n, features)
             Features that are not scaled.
         k : int
-            Number of masks, >= 1.
+            Number of runs with dropout, >= 1. Each run has other masks.
         key : Key or int
             The same key gives the same masks. An int is the seed of a key.
 

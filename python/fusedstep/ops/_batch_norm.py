@@ -20,8 +20,8 @@ class BatchNormGrads(NamedTuple):
     dx : ndarray like x
         Gradient of the input x.
     dgamma, dbeta : ndarray of shape (C,), or None
-        Gradients of gamma and beta. C is the number of channels. A gradient is None if `batch_norm` got None for its
-        parameter.
+        Gradients of gamma and beta. C is the number of channels. dgamma is None if `batch_norm` got no gamma, and
+        dbeta is None if it got no beta.
     dresidual : ndarray like x, or None
         Gradient of the residual, or None if `batch_norm` got no residual. Without a ReLU, the gradient of the residual
         is not a new array: it is the array dy that `batch_norm_backward` got.
@@ -57,10 +57,12 @@ def batch_norm(
 
     act(z) is the ReLU max(0, z) if `relu` is True, else z. If `training` is True, mean and var are the mean and the
     variance of each channel in this batch. This var is the biased variance, with the divisor n, where n is the number
-    of values per channel. Then running_mean and running_var are updated in place. In their formula, batch is the mean,
-    or for running_var the unbiased variance, with the divisor n - 1::
+    of values per channel. Then running_mean and running_var are updated in place::
 
-        running = (1 - momentum) * running + momentum * batch
+        running_mean = (1 - momentum) * running_mean + momentum * mean
+        running_var  = (1 - momentum) * running_var  + momentum * var * n / (n - 1)
+
+    The factor n / (n - 1) turns var into the unbiased variance, with the divisor n - 1.
 
     If `training` is False, mean is running_mean and var is running_var. `batch_norm_backward` then treats both as
     constants.

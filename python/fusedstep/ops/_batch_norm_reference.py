@@ -90,9 +90,10 @@ def moments(v: Array) -> tuple[Array, Array]:
 
 
 def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
-    """Return the sums of dz and of dz * d for each row, in float64. Each block is summed in the dtype of dz.
+    """Return the sums of dz and of dz * d for each row, in float64.
 
-    If one of the two sums of a block overflows, both are computed again in float64.
+    Each row is divided into blocks. The sums of a block are computed in the dtype of dz, and then added in float64. If
+    one of the two sums of a block overflows, both are computed again in float64.
     """
     total, dot = np.zeros(dz.shape[0]), np.zeros(dz.shape[0])
     for start in range(0, dz.shape[1], BLOCK):

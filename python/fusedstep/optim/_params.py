@@ -29,7 +29,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
     label : str
         Name of the optimizer, for errors.
     params : list of arrays, {name: array}, or list of groups {"params": ..., option: value, ...}
-        The argument of the optimizer.
+        The optimizer's argument `params`.
     """
     groups = _groups(label, params)
     entries: list[Entry] = []

@@ -97,7 +97,7 @@ def scalar(state: Mapping[str, Array], name: str) -> float:
 
 
 def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Array]) -> float:
-    """Return the weight of the point z of step t in the average x of a schedule-free optimizer.
+    """Return the weight that the point z of step t has in the average x of a schedule-free optimizer.
 
     The function also updates the states ``lr_max`` and ``weight_sum``.
     """
@@ -127,7 +127,7 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
     Parameters
     ----------
     grads : list of arrays or None
-        The gradients in the memory order of the parameters. None stands for zeros.
+        The gradient of each parameter, with its elements in the memory order of the parameter. None stands for zeros.
     sizes : list of int
         The number of elements of each parameter.
     """
@@ -169,7 +169,8 @@ def step(
 ) -> Array:
     """Return the parameters p after step t of the optimizer class `cls`, and update `state`. g is the gradient.
 
-    `factor` is clip_coef / grad_scale, and `group` contains the options; see `Optimizer`.
+    `factor` is the clipping factor clip_coef divided by grad_scale. `group` contains the options. `Optimizer` describes
+    them and the other arguments.
     """
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]

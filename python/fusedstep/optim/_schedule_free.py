@@ -32,7 +32,10 @@ class ScheduleFree(Optimizer):
         return super()._averages() or self._own_averages
 
     def _own_averages(self) -> list[Array]:
-        """Return x = y + (1 - 1 / share) * (z - y) for each parameter y. Before the first step, x, y, z are equal."""
+        """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y. share is the share of x in y.
+
+        Before the first step, x, y and z are equal.
+        """
         averages = copies_of(self._arrays)
         for key, y, x, k, steps in zip(
             self._keys, self._arrays, averages, self._group_of, self._plan.tensor_steps, strict=True

@@ -2,7 +2,7 @@
 
 ::
 
-    CoordinateDescentSampler     changes one parameter at a time, starting from the best point so far
+    CoordinateDescentSampler     changes one parameter at a time, and keeps each better value
     MultiResolutionGridSampler   tries a coarse grid, then finer grids around the best point
     border_report                warns if the best value of a parameter lies on the border of its range
 

@@ -127,7 +127,8 @@ def _border(name: str, best: FrozenTrial, finished: Sequence[FrozenTrial], edge:
 def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
     """Return the ends of a parameter's range.
 
-    Return None for a range with a single value, and for choices that are not all numbers or are fewer than three.
+    Return None if the range has a single value. For a categorical parameter, return None if it has fewer than three
+    different choices, or if a choice is not a number.
     """
     if isinstance(distribution, CategoricalDistribution):
         choices = [choice for choice in distribution.choices if isinstance(choice, (int, float)) and _is_number(choice)]
@@ -139,7 +140,7 @@ def _range(distribution: BaseDistribution) -> tuple[float, float] | None:
 def _tried(name: str, finished: Sequence[FrozenTrial]) -> tuple[float, float] | None:
     """Return the smallest and the largest tried value of a parameter. Return None if the tried values form no grid.
 
-    A grid has at least three values, and each of them was tried twice or more on average.
+    The values form a grid if there are at least three different ones, and on average each was tried at least twice.
     """
     values = [trial.params[name] for trial in finished if name in trial.params]
     repeated = 2 * len(set(values)) <= len(values)

@@ -30,7 +30,8 @@ SHOWN = 40  # if there are more columns, `Columns.table` puts columns with equal
 class Columns:
     """The conversion of each column of a table into inputs of a network, fitted to the training rows.
 
-    The inputs of the network that come from a column are called its outputs. They depend on the kind of the column::
+    A column is turned into numbers, which are called its outputs. The outputs of all columns are the inputs of the
+    network. The outputs of a column depend on its kind::
 
         number     the number, or the median of the training rows if the number is missing
         category   one output per category: 1 in the rows of this category, else 0
@@ -38,12 +39,12 @@ class Columns:
         left out   no output
 
     Rare categories share one output. A category is rare if it has fewer than 3 training rows, or if 30 categories are
-    more frequent. If no category has 3 rows, the 30 most frequent categories still have outputs of their own. If a
-    column has exactly two categories, neither of them rare, and no missing cells, it has an output for only one of
-    them.
+    more frequent. If no category has 3 rows, the 30 most frequent categories still have outputs of their own.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
+
+    If a column would have exactly two outputs, and each of them is a category's own output, one of the two is left out.
 
     Parameters
     ----------
@@ -113,8 +114,8 @@ class Columns:
         Raises
         ------
         TableError
-            If the table lacks columns, or has columns that the table given to `fit` did not have. The message has their
-            names.
+            If the table lacks a column that has outputs, or has a column that the table given to `fit` did not have.
+            The message has the names of all such columns.
         """
         self.check_names(frame)
         X = np.empty((len(frame), len(self.outputs)))

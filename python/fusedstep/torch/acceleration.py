@@ -181,9 +181,9 @@ def is_supported(layer: Module) -> bool:
 
 
 def our_class(optimizer: torch.optim.Optimizer) -> type[FusedOptimizer] | None:
-    """Return our class that has the name of the optimizer's class.
+    """Return our class with the same name as the optimizer's class.
 
-    Return None if we have no such class, or if the optimizer's class is a subclass of one of torch's optimizers.
+    Return None if we have no such class, or if the optimizer's class is not a class of ``torch.optim``.
     """
     name = type(optimizer).__name__
     theirs = getattr(torch.optim, name, None)

@@ -62,15 +62,16 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
 
     Notes
     -----
-    Every backward pass includes a step. So gradients cannot be accumulated over several passes, except with
-    DistributedDataParallel (see below). A ``GradScaler`` cannot be used, because its ``step`` finds no gradient and
-    raises an error. Hooks of the optimizer's `step` do not run.
+    Every backward pass includes a step. So gradients cannot be accumulated over several passes, except under
+    DistributedDataParallel's ``no_sync`` (see below). A ``GradScaler`` cannot be used, because its ``step`` finds no
+    gradient and raises an error. Hooks of the optimizer's `step` do not run.
 
-    In a process of torch.distributed, parameters are updated at the end of the backward pass, after
-    DistributedDataParallel has reduced the gradients (averaged them over all processes). In a pass under
-    DistributedDataParallel's ``no_sync``, no parameter is updated, and the gradients of the next pass are added to the
-    gradients of this pass. Wrap the model in DistributedDataParallel before the first pass. Parameters that
-    ``fully_shard`` has divided among the processes are updated as soon as their gradients are reduced.
+    If torch.distributed is initialized, ordinary parameters are updated at the end of the backward pass, after
+    DistributedDataParallel has reduced the gradients (averaged them over all processes). Parameters that
+    ``fully_shard`` has divided among the processes are updated earlier, as soon as their gradients are reduced.
+
+    Wrap the model in DistributedDataParallel before the first pass. In a pass under its ``no_sync``, no parameter is
+    updated, and the gradients of the next pass are added to the gradients of this pass.
 
     Examples
     --------

@@ -153,7 +153,7 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
         As for ``torch.nn.BatchNorm1d``.
     relu : bool
-        If True, the same pass applies a ReLU.
+        If True, the layer also applies a ReLU.
 
     Attributes
     ----------
@@ -218,7 +218,7 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return the output of the layer for the input x, and the values that `gradients` needs in addition to dy and x.
+    """Return the output of the layer for the input x, and the values that `gradients` gets as its argument `kept`.
 
     gamma and beta are the layer's weight and bias.
     """

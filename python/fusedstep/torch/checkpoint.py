@@ -29,7 +29,7 @@ class CheckpointWriter(FileSystemWriter):
     -----
     To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``, where ``dcp`` is
     ``torch.distributed.checkpoint``. Do not run two saves into the same folder at the same time. Do not load a
-    checkpoint while a save ends, because the save removes the files of the old checkpoint at its end.
+    checkpoint at the end of a save, because the files of the old checkpoint are removed at that time.
 
     Examples
     --------

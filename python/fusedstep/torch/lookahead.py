@@ -17,8 +17,8 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
     """Return a context in which the parameters have the values of their look-ahead points.
 
     The look-ahead point of a parameter p is ``p - lr * momentum * momentum_buffer``; see `fusedstep.NAG`. Compute the
-    gradients inside the context, and take the step outside. The points are swapped into the parameters in place. At the
-    end of the context, the parameters get back their old values, bit for bit.
+    gradients inside the context, and take the step outside. The parameters change in place. At the end of the context,
+    their old values are put back, bit for bit.
 
     Raises
     ------

@@ -32,7 +32,7 @@ _TORCHS = ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps
 class OrthogonalSteps(DirectedSteps):
     """The part of Muon's step that runs before the kernel.
 
-    It computes the orthogonalised momentum of each matrix. The kernel then uses it in place of the gradient.
+    It computes the orthogonalised momentum of each matrix. The kernel then uses this momentum in place of the gradient.
     """
 
     #: Options of a group that `fusedstep.Muon`, the optimizer for arrays, does not have.

@@ -32,8 +32,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     By default, hosts are float32. With an optimizer of this package, 16-bit parameters are an exception: the host has
     the dtype of the parameter, and the optimizer uses ``master_weights=True``. The state of a float16 host then
-    contains a float32 master weight. The state of a bfloat16 host contains the lower 16 bits of the master weight, and
-    the host is its upper 16 bits. So the steps are as precise as with float32 hosts.
+    contains a float32 master weight. A bfloat16 host is the upper 16 bits of the master weight, and the state of the
+    host contains the lower 16 bits. So the steps are as precise as with float32 hosts.
 
     Parameters
     ----------
@@ -54,24 +54,28 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     Notes
     -----
-    ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients. If other
-    code has changed a parameter of the model, the next step first copies the new values into the host. Hooks of `step`
-    run before and after each step. `averaged` and `lookahead` change both the hosts and the model.
+    ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients by its scale.
+    If other code has changed a parameter of the model, the next step first copies the new values into the host. Hooks
+    of `step` run before and after each step. The contexts `averaged` and `lookahead` of this package's optimizers
+    change both the hosts and the model.
 
-    If there is one backward pass before a step, the step uses the gradients in their own dtype. If there are several
-    passes, the gradients of 16-bit parameters are added in float32. At its end, a step removes the gradients of the
+    If there is one backward pass before a step, the gradients keep their own dtype until the step. If there are several
+    passes, the gradients of 16-bit parameters are added in float32. (In a process of torch.distributed, gradients of
+    parameters in the CPU's memory are added in their own dtype.) When a step ends, it removes the gradients of the
     hosts and of the model. So a program need not call ``zero_grad`` after a step.
 
     For a parameter in the CPU's memory, the gradient stays in ``p.grad`` until the step. So
     ``torch.nn.utils.clip_grad_norm_(model.parameters(), ...)`` clips this gradient. For a parameter on another device,
     ``p.grad`` is None after the backward pass, so ``clip_grad_norm_`` does not clip the gradient. Use the option
-    ``clip_norm`` of this package's optimizers instead. The speed on a GPU has not been measured.
+    ``clip_norm`` of this package's optimizers instead.
 
     In a process of torch.distributed, gradients are copied to the CPU at the end of the backward pass, after
     DistributedDataParallel has reduced them. In a pass under DistributedDataParallel's ``no_sync``, gradients stay on
     the device. The next pass adds its gradients to them on the device, in the dtype of the gradients. Wrap the model in
     DistributedDataParallel before the first pass. With ``fully_shard``, the master weights and the state are sharded
     like the parameters. FullyShardedDataParallel (FSDP1) and ZeroRedundancyOptimizer cause an error.
+
+    The speed of a training step with the model on a GPU has not been measured.
 
     Examples
     --------
@@ -161,7 +165,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
         Returns
         -------
-        The result of `closure`, or None.
+        The result of `closure`, or None without a closure.
         """
         loss, hosts = None, self._hosts
         if closure is not None:
@@ -244,8 +248,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class or of `optimizer_class`.
 
-        If the state of a parameter has no "master", the host (see `OffloadedOptimizer`) gets the values of the model's
-        parameter.
+        If the state of a parameter has no "master" (see `state_dict`), the host (see `OffloadedOptimizer`) gets the
+        values of the model's parameter.
 
         Raises
         ------

@@ -14,11 +14,11 @@ Tensor = torch.Tensor
 
 @torch.no_grad()
 def step(opt: Any, grad_norm: float | None) -> bool:
-    """If a gradient is sparse, take a step with all gradients, sparse and dense, and return True.
+    """Take a step with all gradients, sparse and dense, and return True; or do nothing and return False.
 
-    Otherwise do nothing and return False. Also return False if the optimizer does not support sparse gradients, or if
-    the step needs a norm over several ranks. If a gradient is not suitable, an error is raised before anything is
-    changed.
+    The result is False if no gradient is sparse, if the optimizer does not support sparse gradients, or if the step
+    needs a norm over several ranks. If a sparse gradient is not valid (see `prepared`), an error is raised before
+    anything is changed.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
         return False  # the caller then raises an error; a norm over ranks would need the rows of all ranks

@@ -23,12 +23,13 @@ class SyncBatchNorm(_Normalization):
     ::
 
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
-        running = (1 - momentum) * running + momentum * (mean, var N / (N - 1))   (in training)
+        running = (1 - momentum) * running + momentum * (mean, var * N / (N - 1))   (in training)
 
-    x is the input, and y is the output. residual is an optional second argument of the call, with x's shape. running is
-    the pair (running_mean, running_var). All processes together have N values per channel. In training, mean and var
-    are the mean and the biased variance of these N values. In evaluation, or if there is only one process, the layer
-    computes the same as `BatchNorm1d`, but the input may have two or more axes.
+    x is the input, which has two or more axes, and y is the output. residual is an optional second argument of the
+    call, with x's shape. running is the pair (running_mean, running_var). All processes together have N values per
+    channel. In training, mean and var are the mean and the biased variance of these N values. In evaluation, mean and
+    var are running_mean and running_var. If ``track_running_stats=False``, evaluation uses the mean and the biased
+    variance of the process's own batch instead.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class SyncBatchNorm(_Normalization):
     process_group : torch.distributed.ProcessGroup, optional
         The processes whose batches are used. The default is all processes.
     relu : bool
-        If True, the same pass applies a ReLU.
+        If True, the layer also applies a ReLU.
 
     Raises
     ------
@@ -51,9 +52,9 @@ class SyncBatchNorm(_Normalization):
     Notes
     -----
     Each process computes three statistics of its batch in float64: the number of values, the mean and the sum of
-    squared deviations. Then each process gathers the statistics of all processes, and merges them in the order of the
-    ranks (Chan, Golub and LeVeque, 1979). So all ranks have the same merged statistics and running statistics, bit for
-    bit. The batches may have different sizes, and some may be empty.
+    squared deviations. Then each process gathers the statistics of all processes, and merges them by the formulas of
+    Chan, Golub and LeVeque (1979), in the order of the ranks. So all ranks have the same merged statistics and running
+    statistics, bit for bit. The batches may have different sizes, and some may be empty.
 
     As in torch, each process computes the gradients of the weight and the bias from its own batch, and
     DistributedDataParallel reduces these gradients. Gradients cannot be differentiated again (``create_graph=True``).

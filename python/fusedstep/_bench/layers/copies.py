@@ -14,7 +14,9 @@ from .runner import Call, Job, Runner
 
 
 class Copy(Runner):
-    """A copy by np.copyto, by np.copyto in several threads, or by torch's copy_. The fastest one is the yardstick.
+    """A copy by np.copyto, by np.copyto in several threads, or by torch's copy_.
+
+    The times of the layers are compared with the time of the fastest of these three copies.
 
     A copy reads one array and writes one array. If a layer uses three arrays of the size of its input, the copied array
     has 1.5 times this size. The copy then moves as many bytes as the layer.

@@ -65,8 +65,9 @@ class Oracle:
     def error(self, got: Mapping[str, Array], first: bool = True) -> float:
         """Return the largest error, divided by the allowed error. Results are right if this number is at most 1.
 
-        `got` contains the results of an implementation under their names. `first` is True if they are from its first
-        call. Otherwise the running statistics are not compared, because the reference has only those after one call.
+        `got` contains the results of an implementation under their names. `first` is True if these are the results of
+        the first call. After later calls, the running statistics are not compared, because the reference contains the
+        running statistics after one call only.
         """
         if not all(np.isfinite(a).all() for a in got.values()):
             return math.inf

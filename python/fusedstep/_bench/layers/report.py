@@ -52,9 +52,10 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio for a target, and the name of the line that fusedstep is compared with.
+    """Return the ratio for a target, and the name of what fusedstep is compared with, or None if there is no ratio.
 
-    torch has two lines ("new" and "out"). The line with the smaller ratio counts.
+    `level` is the instruction set of fusedstep. torch was timed in two ways: it allocates the result ("new"), or writes
+    it into given memory ("out"). fusedstep was timed in the same two ways. The smaller of the two ratios is returned.
     """
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:

@@ -76,9 +76,9 @@ class CaseResult:
 def run_case(
     case: Case, plan: Sampling, levels: Sequence[str], threads: int, others: Sequence[Peer] = PEERS
 ) -> CaseResult:
-    """Time all implementations of one case in interleaved rounds. Afterwards, choose the first of `levels` again.
+    """Time all implementations of one case in interleaved rounds.
 
-    `levels` are the instruction sets with which fusedstep is timed.
+    fusedstep is timed with each instruction set in `levels`. Afterwards, the first of them is chosen again.
     """
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
@@ -150,9 +150,10 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Divide the times of each line by those of the fastest copy, of fusedstep, and of its batch norm without residual.
+    """Compute three ratios for each implementation in `result`, from times of the same rounds.
 
-    The times of the same rounds are compared.
+    The time of the implementation is divided by the time of the fastest copy, by the time of fusedstep, and by the time
+    of fusedstep's batch norm without residual.
     """
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}

@@ -104,7 +104,7 @@ def describe_shapes(shapes: Shapes) -> str:
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:
     """Return the cases of all optimizers, and the cases of the full step, which use AdamW.
 
-    The sizes are a tensor in DRAM, a tensor in cache, many small tensors, and the parameters of two models.
+    The sizes are a tensor in DRAM, a tensor in cache, many tensors, and the parameters of three models.
     """
     cases = []
     for rule, cls in registry.items():

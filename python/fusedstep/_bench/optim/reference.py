@@ -96,8 +96,8 @@ RULES: dict[str, Rule] = {
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
     """Return the formulas of an optimizer: those in RULES, or those of the optimizer's class (`cls.reference`).
 
-    Return None if an optimizer that is not in RULES uses weight decay or L1, or if its step of an element depends on
-    other elements.
+    For an optimizer that is not in RULES, return None if it uses weight decay or L1, or if its class has states of its
+    own (`cls._own_states`), because `cls.reference` does not compute these parts of the step.
     """
     if name in RULES:
         return RULES[name]

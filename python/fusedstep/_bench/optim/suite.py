@@ -112,9 +112,9 @@ def run_case(case: Case, plan: Sampling, threads: int, memory: float, peers: tup
 
 
 def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> dict[str, NumPyRunner]:
-    """Return the runners of the implementations that are installed, fit into the memory and give right results.
+    """Return a runner for each implementation that is installed, fits into the memory and gives right results.
 
-    Append a line to `lines` for every implementation, even if it is not returned.
+    Append a line to `lines` for every implementation, also for those without a runner.
     """
     runners: dict[str, NumPyRunner] = {}
     oracle = exact(job)
@@ -163,7 +163,7 @@ def exact(job: Job) -> reference.Oracle:
 def exact_step(job: Job) -> reference.MakeStep:
     """Return a function that makes the step in float64 for given parameters.
 
-    The step uses the formulas in NumPy. If there are no formulas, the step is fusedstep's step in float64.
+    The step uses the optimizer's formulas in NumPy. If `rule_of` finds no formulas, the step is fusedstep's own.
     """
     options = job.options
     rule = reference.rule_of(job.case.rule, job.cls, options)

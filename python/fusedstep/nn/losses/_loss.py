@@ -11,7 +11,7 @@ from ..._base.memory import Buffers
 
 
 class Loss:
-    """A loss: a function of a model's outputs and their targets, averaged over the rows, with its gradient.
+    """The base class of losses, which compare a model's outputs with their targets.
 
     ::
 
