@@ -8,10 +8,10 @@ from typing import Any
 from fusedstep._bench import records, report
 from fusedstep._bench.records import Record
 from fusedstep._bench.rows import COLUMNS
-from fusedstep._bench.verdicts import said
+from fusedstep._bench.verdicts import comparisons, said
 
 from .suites import SUITES
-from .tables import comparisons, counted, page_block, table
+from .tables import counted, page_block, table
 
 MEASURE = """## On your machine
 

@@ -10,7 +10,7 @@ from fusedstep._bench import records, report
 from fusedstep._bench.harness import Ratio
 from fusedstep._bench.records import Record
 from fusedstep._bench.rows import Row, columns_of, fastest, rows_of
-from fusedstep._bench.verdicts import count, said
+from fusedstep._bench.verdicts import comparisons, count, said
 
 # Rows of the first table of docs/benchmarks.md and of the picture "speedup": (name of the row, name of the case).
 ROWS = (
@@ -172,10 +172,6 @@ def outcome(everything: Sequence[Record]) -> list[str]:
         if r.over_ours
     ]
     return [head, *([""] if lost else []), *listed]
-
-
-def comparisons(number: int) -> str:
-    return f"{number} comparison" + "s" * (number != 1)
 
 
 def counted(ratios: Iterable[Ratio]) -> str:

@@ -118,9 +118,9 @@ def test_maximize_equals_a_step_with_the_negative_gradient(cls: Any, rng: np.ran
 
 
 def test_centered_variance_that_is_rounded_below_zero_does_not_give_nan() -> None:
-    """With `centered`, the variance is the average square minus the square of the average.
+    """With `centered`, the variance is the average of g² minus the square of the average of g. g is the gradient.
 
-    If all gradients are equal, this difference is nearly 0, and rounding may make it negative.
+    If g is the same in every step, this difference is nearly 0, and rounding may make it negative.
     """
     for cls, options in ((c.values[0], c.values[1]) for c in every_variant.args[1]):
         if not options.get("centered"):

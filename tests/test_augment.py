@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 
 def test_smoothed_labels_sum_to_one_and_equal_the_closed_form() -> None:
-    """Labels and their one-hot rows give the same result. With eps = 0, the result is the one-hot rows."""
+    """Labels and their one-hot rows give the same result. Without smoothing (eps = 0), the result is one-hot."""
     t = augment.label_smoothing([0, 3, 1], 0.2, num_classes=4, dtype=np.float64)
     assert np.allclose(t.sum(axis=1), 1, rtol=1e-15)
     assert np.allclose(t, 0.8 * np.eye(4)[[0, 3, 1]] + 0.05)
@@ -65,7 +65,7 @@ def test_mixup_weights_have_a_beta_distribution() -> None:
 @pytest.mark.parametrize("per_row", [False, True])
 @pytest.mark.parametrize("shape", [(30, 8, 8), (30, 3, 6, 10)])
 def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[int, ...], per_row: bool) -> None:
-    """Before the call, all pixels of image i, and its target, are i.
+    """Before the call, the target and all pixels of image i have the value i.
 
     If per_row is False, the rectangle is the same in all images.
     """
@@ -91,7 +91,8 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # rectangles are cut off at the edges of the image, so their mean area is less than half of the image
+    # The weight is 1 minus the area of the rectangle, as a fraction of the image. Rectangles are cut off at the edges
+    # of the image, so their mean area is less than half of the image.
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 
@@ -99,7 +100,10 @@ def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
 
 
 def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
-    """All 25 moves by -2 to 2 pixels along both axes occur. The two channels of an image move together."""
+    """All 25 combinations of a vertical and a horizontal move by -2 to 2 pixels occur.
+
+    Both channels of an image move together.
+    """
     x = np.arange(1.0, 26).reshape(1, 1, 5, 5).repeat(300, axis=0).repeat(2, axis=1)
     moved = augment.shift(x, KEY, max_shift=2, fill=-1)
     seen = set()
@@ -119,7 +123,7 @@ def test_shift_moves_each_image_separately_and_fills_the_margin() -> None:
 
 
 def test_flip_mirrors_each_image_with_probability_p() -> None:
-    """The width is mirrored by default, and the height with axis=-2."""
+    """By default, left and right are exchanged. With axis=-2, top and bottom are exchanged."""
     x = np.random.default_rng(0).random((4000, 2, 3)).astype(np.float32)
     y = augment.flip(x, KEY, p=0.25)
     flipped = (y == x[:, :, ::-1]).all(axis=(1, 2))
@@ -142,7 +146,7 @@ def test_rotate_turns_both_channels_of_an_image_by_the_same_random_angle() -> No
     for image in turned:
         first, second = (np.linalg.lstsq(np.stack([x[inner], y[inner]], axis=1), plane[inner])[0] for plane in image)
         assert np.allclose(first, second)  # the two channels have the same angle
-        assert np.hypot(*first) == pytest.approx(1, abs=1e-10)  # linear interpolation of a plane is exact
+        assert np.hypot(*first) == pytest.approx(1, abs=1e-10)  # linear interpolation of a linear function is exact
         angles.append(np.degrees(np.arctan2(-first[0], first[1])))
     assert max(np.abs(angles)) <= 30 and min(angles) < -25 and max(angles) > 25
     unturned = augment.rotate(np.eye(5)[None], fs.Key(0), 0.0)
@@ -151,7 +155,7 @@ def test_rotate_turns_both_channels_of_an_image_by_the_same_random_angle() -> No
 
 @pytest.mark.parametrize("act", [augment.shift, augment.flip, augment.rotate])
 def test_slices_of_a_batch_give_the_same_images_as_the_batch(act: Any) -> None:
-    """`first_row` is the index in the batch of the slice's first image. Another key gives other images."""
+    """The first image of the slice has the index `first_row` in the batch. Another key gives other images."""
     x = np.random.default_rng(0).random((40, 3, 6, 5)).astype(np.float32)
     before, whole = x.copy(), act(x, KEY)
     assert whole.dtype == np.float32 and whole.shape == x.shape and np.array_equal(x, before)
@@ -230,7 +234,7 @@ IMAGES = np.zeros((2, 4, 4))
         (lambda: augment.rotate(IMAGES, KEY, -3), ValueError, r"rotate: max_degrees must be at least 0; got -3"),
     ],
 )
-def test_errors_name_the_argument_what_it_must_be_and_what_it_was(
+def test_error_messages_say_what_an_argument_must_be_and_what_it_was(
     call: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

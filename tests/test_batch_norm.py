@@ -42,7 +42,7 @@ every_shape = pytest.mark.parametrize(("shape", "axis"), SHAPES, ids=str)
 def test_batch_norm_has_the_bits_of_its_numpy_reference(
     rng: np.random.Generator, shape: Any, axis: int, dtype: Any
 ) -> None:
-    """The arrays are not aligned to cache lines, and nothing is written outside the arrays."""
+    """The arrays are not aligned to cache lines. Nothing may be written outside the arrays."""
     case = Case(rng, shape, axis, dtype)
     fenced = Fenced([a.ravel() for a in (case.x, case.x, case.dy, case.dy)])
     x, y, dy, dx = (a.reshape(shape) for a in fenced.arrays)
@@ -87,10 +87,10 @@ def test_variants_have_the_bits_of_the_numpy_reference_on_every_machine(
 def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_caches(
     rng: np.random.Generator, machine: Any
 ) -> None:
-    """The outputs are so large that stores bypass the caches. They are not aligned to cache lines.
+    """The arrays y and dx are so large that stores bypass the caches. y and dx are not aligned to cache lines.
 
-    The output and the gradient of the residual are compared with the reference. dx must be finite, and nothing may be
-    written outside the outputs. `machine` is a combination of instruction set, backend and number of threads.
+    y and dresidual (the gradient of the residual) are compared with the reference. dx must be finite. Nothing may be
+    written outside y and dx. `machine` is a combination of instruction set, threading backend and number of threads.
     """
     for shape, axis, at in (
         ((51, 66, 31, 31), 1, 1),
@@ -115,7 +115,7 @@ def test_batch_norm_has_the_bits_of_the_numpy_reference_if_stores_bypass_the_cac
 
 @every_dtype
 def test_batch_norm_has_the_same_bits_in_every_layout(rng: np.random.Generator, dtype: Any) -> None:
-    """The layouts are NCHW, NHWC, and NC, in which each pixel of an NHWC image is a row."""
+    """The layouts are NCHW, NHWC and NC. In NC, each pixel of an NHWC image is a row."""
     case = Case(rng, (7, 37, 9, 23), 1, dtype, relu=True)
     first = case.run(case.x, None, case.dy, None)
     for layout in ("NHWC", "NC"):
@@ -149,11 +149,11 @@ def test_batch_norm_gradients_agree_with_central_differences(
     )  # fmt: skip
     grads = fs.batch_norm_backward(case.dy, saved)
     h = 1e-5
-    for wanted, of in zip(grads, (case.x, case.gamma, case.beta, case.residual), strict=True):
+    for got, of in zip(grads, (case.x, case.gamma, case.beta, case.residual), strict=True):
         if of is None:
-            assert wanted is None
+            assert got is None
             continue
-        assert wanted is not None
+        assert got is not None
         numeric = np.empty_like(of)
         for i in np.ndindex(of.shape):
             keep = of[i]
@@ -162,7 +162,7 @@ def test_batch_norm_gradients_agree_with_central_differences(
             of[i] = keep - h
             numeric[i] = (above - loss()) / (2 * h)
             of[i] = keep
-        assert_close(wanted, numeric, 1e-7)
+        assert_close(got, numeric, 1e-7)
 
 
 @every_dtype
@@ -222,7 +222,7 @@ def test_results_are_accurate_if_the_mean_is_much_larger_than_the_standard_devia
 ) -> None:
     """In float64, the tolerance is about an ulp of the mean, divided by the standard deviation.
 
-    Everything is checked twice. For the second check, the first value of a channel is 0, far from the mean.
+    Everything is checked twice. For the second check, the first value of x is 0, which is far from the mean.
     """
     shape = (16, 3, 50, 10) if axis == 1 else (16, 50, 10, 3)
     for outlier in (False, True):

@@ -12,7 +12,7 @@ from support.bits import Array, assert_close, assert_same_bits
 from support.norms import Case
 
 
-def test_calls_that_overwrite_an_input_have_the_bits_of_calls_with_new_outputs(rng: np.random.Generator) -> None:
+def test_outputs_that_overwrite_an_input_have_the_bits_of_new_outputs(rng: np.random.Generator) -> None:
     """The forward call may overwrite x or the residual. If it overwrites x, the backward call raises an error.
 
     The backward call may write dx into dy, and dresidual into another array.
@@ -40,7 +40,7 @@ def test_calls_that_overwrite_an_input_have_the_bits_of_calls_with_new_outputs(r
 
 
 def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
-    """The backward call returns the array dy itself as dresidual. Therefore, it must not write dx into dy."""
+    """The gradient of the residual, dresidual, is the array dy itself. Therefore, dx must not be written into dy."""
     case = Case(rng, (5, 3), 1, np.float32, residual=True)
     _, saved = fs.batch_norm(case.x, residual=case.residual)
     assert fs.batch_norm_backward(case.dy, saved).dresidual is case.dy
@@ -49,7 +49,7 @@ def test_dresidual_without_relu_is_dy(rng: np.random.Generator) -> None:
 
 
 def test_backward_call_uses_the_parameters_and_statistics_of_the_forward_call(rng: np.random.Generator) -> None:
-    """The test changes gamma, beta and the running statistics between the forward and the backward call."""
+    """The test changes gamma, beta and the running statistics after the forward call. The gradients must not change."""
     for training in (True, False):
         case = Case(rng, (20, 3, 4), 1, np.float64, training, relu=True)
         args = [a.copy() for a in (case.gamma, case.beta, case.mean, case.var)]

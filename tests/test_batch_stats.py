@@ -40,10 +40,11 @@ def test_batch_statistics_have_the_bits_of_their_numpy_reference(
 
 
 def test_statistics_of_parts_equal_the_statistics_of_the_whole_array(rng: np.random.Generator) -> None:
-    """One BatchStats gets all parts, or each part has a BatchStats and these are merged.
+    """Either one BatchStats gets all parts, or each part has its own BatchStats and the test merges all of them.
 
     In both cases, the statistics equal those of the whole array up to rounding. If one BatchStats gets all parts, and
-    every cut is at a multiple of 1,024 rows, all bits are equal. The test also computes the statistics in longdouble.
+    every cut is at a multiple of 1,024 rows, all bits are equal. The statistics of the whole array are also compared
+    with statistics in longdouble.
     """
     x = rng.normal(1e4, 1e-2, (5000, 7)).astype(np.float32)
     whole = of(x)
@@ -71,7 +72,7 @@ def test_statistics_equal_those_of_batch_norm(rng: np.random.Generator) -> None:
     assert_same_bits(1 / np.sqrt(of(x).var() + 0.25), saved.invstd)
 
 
-def test_statistics_of_a_memory_map_have_the_bits_of_those_of_the_array(
+def test_statistics_of_a_memory_map_and_of_an_array_have_the_same_bits(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     x = rng.normal(size=(4096, 8)).astype(np.float32)
@@ -81,7 +82,7 @@ def test_statistics_of_a_memory_map_have_the_bits_of_those_of_the_array(
 
 
 def test_statistics_can_be_merged_with_empty_statistics_and_with_themselves(rng: np.random.Generator) -> None:
-    """Merging empty statistics changes nothing. Merging a BatchStats with itself counts its numbers twice."""
+    """Merging empty statistics changes nothing. Merging a BatchStats with itself counts all values twice."""
     some = of(rng.normal(size=(5, 3)))
     mean = some.mean
     some.merge(fs.BatchStats())
@@ -116,7 +117,7 @@ def test_batch_statistics_refuse_wrong_arguments() -> None:
 
 
 def test_pickled_and_copied_statistics_equal_the_original_and_can_be_merged(rng: np.random.Generator) -> None:
-    """A wrong state of a pickle is refused."""
+    """Loading a pickle with a wrong state raises an error."""
     stats = of(rng.normal(size=(50, 3)))
     for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
         assert same.count == 50

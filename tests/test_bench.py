@@ -64,7 +64,7 @@ def test_interval_of_a_known_ratio_contains_the_ratio_and_is_narrow() -> None:
     assert high - low < 0.6
 
 
-def test_interval_of_equal_samples_has_no_width() -> None:
+def test_interval_has_no_width_if_all_samples_have_the_same_ratio() -> None:
     ratio = harness.ratio_interval(np.full(9, 6.0), np.full(9, 2.0))
     assert ratio == (3.0, 3.0, 3.0)
 
@@ -87,7 +87,7 @@ def test_refill_function_of_an_implementation_is_not_timed(monkeypatch: pytest.M
     runner = Counting(seconds=2e-6, refilled=True)
     monkeypatch.setattr("fusedstep._bench.harness.time.perf_counter", lambda: runner.clock)
     assert harness.sample(runner, 10) == pytest.approx(2e-6)
-    assert runner.clock > 10
+    assert runner.clock > 10  # each of the 10 refills takes 1 second
 
 
 def test_all_implementations_have_the_same_number_of_samples() -> None:
@@ -115,7 +115,7 @@ def test_bytes_per_element_depend_on_the_number_of_states(
 
 
 def test_every_optimizer_has_cases_of_three_sizes() -> None:
-    """An optimizer that is not element-wise only has the case of ResNet-18.
+    """The exceptions are optimizers that are not element-wise. Their only case is ResNet-18.
 
     The names of all cases are different, and every target has a case.
     """
@@ -138,6 +138,7 @@ def test_cases_of_real_models_have_the_published_parameter_counts() -> None:
 
 
 def test_scaling_cases_have_different_numbers_of_elements_and_threads() -> None:
+    """The cases size/... have 100 to 100,000,000 elements. Each other case is timed with 1, 2, 4 and 6 threads."""
     table = cases.scaling_cases(threads=6)
     assert [case.elements for case in table if case.name.startswith("size/")] == [10**k for k in range(2, 9)]
     assert {case.threads for case in table} == {(), (1, 2, 4, 6)}
@@ -151,7 +152,7 @@ def test_every_number_of_threads_has_its_own_line_of_output() -> None:
     assert [line.as_dict()["mine"] for line in lines] == [True, False, True, False]
     assert all(line.over_yardstick is not None and line.ratio is not None for line in lines)
     assert lines[1].over_yardstick == lines[3].over_yardstick == (1.0, 1.0, 1.0)
-    assert fs.num_threads() <= 2  # the last lines were timed with two threads
+    assert fs.num_threads() <= 2  # the limit for the last two lines; a machine with one CPU has one thread
 
 
 def test_cases_are_selected_by_a_pattern() -> None:
@@ -168,12 +169,13 @@ def test_every_optimizer_is_checked_and_timed(rule: str) -> None:
     ours = result.line(peers.OURS)
     assert ours is not None
     assert ours.status == "timed"
-    assert ours.error is not None and ours.error < 1
-    assert ours.ratio == (1.0, 1.0, 1.0)
+    assert ours.error is not None and ours.error < 1  # the error divided by the allowed error
+    assert ours.ratio == (1.0, 1.0, 1.0)  # the time divided by the time of fusedstep
     assert ours.over_yardstick is not None and ours.over_yardstick[0] > 0
 
 
-def test_step_with_clipping_weight_average_and_zeroed_gradients_is_checked_and_timed() -> None:
+def test_full_step_is_checked_and_timed() -> None:
+    """A full step also clips gradients, updates averages of the parameters and zeroes gradients."""
     full = cases.Case("full", "AdamW", TINY.shapes, {"lr": 1e-3, **cases.DECAY}, full=True)
     lines = run(full).lines
     assert [line.status for line in lines] == ["timed"] * 3
@@ -185,9 +187,9 @@ def test_results_with_states_of_8_bits_are_checked_by_their_root_mean_square_err
     narrow = cases.Case("narrow", "Adam", ((8192,),), {"lr": 1e-3}, states="uint8")
     ours, _, numpy = run(narrow).lines
     assert (ours.status, numpy.status) == ("timed", "timed")
-    assert ours.error is not None and 0.01 < ours.error < 1  # because the states are rounded
+    assert ours.error is not None and 0.01 < ours.error < 1  # more than 0.01, because the states are rounded
     start, want = np.zeros(4), np.ones(4)
-    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)
+    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)  # 5% of the change, allowed 10%
     assert reference.narrow_error_of(want * 1.2, want, start) > 1
     assert reference.narrow_error_of(np.array([1, 1, 1, np.nan]), want, start) == np.inf
 
@@ -240,7 +242,8 @@ def test_library_that_raises_an_error_is_listed_and_the_others_are_timed() -> No
 
 def test_library_that_does_not_fit_in_memory_is_listed() -> None:
     case = cases.Case("tiny", "SGD", ((1000,),), {"lr": 1e-3})
-    result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=4.0 * 1000 * 20)
+    memory = 4.0 * 1000 * 20  # 20 arrays of float32; a step of "greedy" needs 100 temporary arrays
+    result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=memory)
     assert result.lines[-1].status.startswith("left out")
     assert all(line.seconds is not None for line in result.lines[:-1])
 
@@ -268,7 +271,11 @@ def test_benchmark_detects_an_implementation_that_stops_changing_its_parameters(
 
 
 def test_verdict_compares_the_time_or_the_ratio_with_the_target() -> None:
-    """A target for "torch" is compared with the fastest implementation whose name starts with "torch"."""
+    """A target without the name of an implementation is the longest allowed time of fusedstep.
+
+    Other targets are the smallest allowed ratio: the time of the named implementation / the time of fusedstep. For the
+    name "torch", the fastest implementation whose name starts with "torch" counts.
+    """
     ours = suite.Line(peers.OURS, seconds=5e-6, ratio=(1.0, 1.0, 1.0))
     roofline = suite.Line(peers.ROOFLINE, seconds=4.5e-6, ratio=(0.9, 0.8, 1.0))
     foreach = suite.Line("torch foreach", seconds=9e-5, ratio=(18.0, 17.0, 19.0))

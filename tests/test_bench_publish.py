@@ -18,7 +18,7 @@ from support.results import QUIET, document, files, line
 
 
 def test_readme_and_pages_have_the_numbers_of_the_stored_results() -> None:
-    """All pictures exist, and their files are small."""
+    """The test also checks that all pictures exist and that their files are small."""
     kept = records.read(publish.KEPT)
     readme = publish.README.read_text("utf-8")
     assert publish.with_block(readme, tables.readme_block(kept)) == readme, "run `python -m bench report`"
@@ -30,7 +30,10 @@ def test_readme_and_pages_have_the_numbers_of_the_stored_results() -> None:
 
 
 def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None:
-    """The list gives the reason: the memory limits the speed (LIMIT), or the reason is not known (UNKNOWN)."""
+    """If fusedstep is about as fast as the yardstick, the list gives the reason LIMIT: the memory limits the speed.
+
+    Otherwise, the reason in this test is UNKNOWN.
+    """
 
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
@@ -97,7 +100,7 @@ def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsy
     assert "got: a file without the state of the machine" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_with_the_option_disturbed_results_of_a_disturbed_machine_are_published_with_a_note(pages: Path) -> None:
+def test_option_disturbed_publishes_results_of_a_disturbed_machine_with_a_note(pages: Path) -> None:
     assert command.main(["report", "--disturbed", *files(pages, disturbed("other processes took 1.30 CPUs"))]) == 0
     for name in ("README", "PAGE"):
         assert "The machine was disturbed: other processes took 1.30 CPUs." in (pages / name).read_text()
@@ -137,7 +140,7 @@ def test_the_five_rows_of_the_readme_are_also_rows_of_the_page_of_benchmarks() -
 
 
 def test_page_about_torch_has_the_table_of_training_loops() -> None:
-    """Without results of training loops, the page says that there are none."""
+    """If there are no results of training loops, the page says so."""
     assert "no training in PyTorch" in tables.torch_block(document())
     lines = document() | {"cases": [case | {"suite": "torch", "name": "mlp/step"} for case in document()["cases"]]}
     text = tables.torch_block(lines)

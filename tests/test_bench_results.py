@@ -53,7 +53,10 @@ def test_command_compare_counts_a_wrong_result_as_slower(tmp_path: Path, capsys:
 
 
 def test_verdict_on_a_change_depends_on_the_intervals() -> None:
-    """The arguments are the old ratio and the new ratio, each with its interval, and the tolerance."""
+    """The arguments are the old ratio with its interval, the new ratio with its interval, and the tolerance.
+
+    A ratio is the time of fusedstep divided by the time of the yardstick.
+    """
     assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
     assert compare.verdict((1.0, 0.9, 1.1), (0.8, 0.7, 0.85), 0.05) == "faster"
@@ -133,7 +136,7 @@ def test_more_instructions_than_the_ceiling_are_reported() -> None:
 
 
 def test_every_workload_has_a_ceiling_and_runs() -> None:
-    """A workload is a step whose instructions are counted. Its ceiling is the largest allowed number of them."""
+    """A workload is a step whose instructions are counted. A ceiling is the largest allowed number of instructions."""
     every = instructions.workloads()
     assert set(every) == set(json.loads(instructions.CEILINGS.read_text()))
     for workload in every.values():
@@ -176,7 +179,8 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    assert pace.spent == [0.0, 0.0, 0.0]  # a case that uses its reserved time has not taken too long
+    # a first 0.0, then the seconds by which each case exceeded the sum of its budget and its reserved time
+    assert pace.spent == [0.0, 0.0, 0.0]
     # cases with reserved time run last
     reserved = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}
     made = [SimpleNamespace(name=k, quick=k == "adam/250k", reserve_s=s) for k, s in reserved.items()]
@@ -203,6 +207,7 @@ def test_cases_of_the_quick_run_come_first() -> None:
 
 
 def test_run_of_all_suites_omits_some_cases_so_that_it_takes_ten_minutes() -> None:
+    """`of_one_suite` returns True for a case that is omitted if several suites run."""
     omitted = ["sgd/gpt2", "lion/resnet18", "accuracy/digits 256-256", "fit/64-64 float32"]
     timed = ["adam/gpt2", "full/gpt2", "lion/10M", "digits/256-256", "fit/256-256", "accuracy/digits"]
     assert [name for name in omitted + timed if run.of_one_suite(SimpleNamespace(name=name))] == omitted

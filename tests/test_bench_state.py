@@ -98,7 +98,8 @@ def test_load_is_the_mean_number_of_cpus_that_other_processes_and_the_hypervisor
     watch = state.Watch()
     now.update(seconds=102.0, own=10.0)
     rows.append(stat((2 * tick, 0), (2 * tick, tick // 2), (2 * tick, 0)))  # this process may use only two of the CPUs
-    # in 2 s, all processes used 4 s of CPU time, of which 3 s belong to this process; the hypervisor took 0.5 s
+    # in 2 s, all processes together used 4 s of time on these two CPUs. This process used 3 of these 4 s. The
+    # hypervisor took 0.5 s
     assert watch.load() == Load(2.0, others=0.5, stolen=0.25)
 
 

@@ -51,7 +51,7 @@ def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) ->
         assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
 
 
-def test_library_is_listed_if_its_results_are_wrong_or_it_raises_an_error_or_is_not_installed(
+def test_library_is_listed_with_the_reason_if_its_results_are_wrong_or_it_raises_an_error_or_is_not_installed(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def status(peer: peers.Peer) -> str:

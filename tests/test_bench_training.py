@@ -65,7 +65,7 @@ class Wrong(peers.NumPy):
         self.x = self.x * np.float32(0.7)
 
 
-def test_library_is_listed_if_it_learns_wrong_weights_or_learns_nothing_or_is_not_installed() -> None:
+def test_library_is_listed_with_the_reason_if_it_learns_wrong_weights_or_nothing_or_is_not_installed() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]
@@ -81,8 +81,12 @@ def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.Mon
     assert x.min() >= 0 and x.max() <= 1 and set(y) == set(range(cases.CLASSES))
 
 
-def test_target_is_met_if_the_ratio_reaches_it_and_cases_have_counts_of_elements_and_flops() -> None:
-    """`flops` is the number of floating-point operations in the matrix products of a step. Every target has a case."""
+def test_target_is_met_if_the_ratio_reaches_it() -> None:
+    """Every target has a case. The test also checks two numbers of a case.
+
+    `elements` is the number of parameters. `flops` is the number of floating-point operations in the matrix products of
+    a step.
+    """
     line = suite.Line("torch fused", seconds=1.0, over_ours=(2.5, 2.4, 2.6))
     results = {"digits/64-64": suite.CaseResult(cases.CASES[0], [line])}
 

@@ -43,12 +43,12 @@ EVERY = {v.name: v for v in VARIANTS}
         ([0.999, 1.9989, 2.9991, 3.999], True),  # lower in every run, by more than two standard errors
     ],
 )
-def test_mean_loss_may_differ_by_1_percent_and_may_be_higher_by_two_standard_errors(
+def test_mean_loss_differs_by_at_most_1_percent_and_is_at_most_two_standard_errors_higher(
     losses: list[float], within: bool
 ) -> None:
     """The mean loss may differ from that of float32 by at most 1%.
 
-    If it is higher, the difference must also be at most two of its standard errors.
+    If the mean loss is higher, the difference must also be at most two standard errors of the difference.
     """
     reference = [1.0, 2.0, 3.0, 4.0]
     assert outcome.difference(losses, reference).is_within is within
@@ -58,7 +58,10 @@ def test_mean_loss_may_differ_by_1_percent_and_may_be_higher_by_two_standard_err
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_variant_trains_both_models(name: str) -> None:
-    """A variant is a format with a kind of rounding. A repeated training of the digits network has equal losses."""
+    """A variant is a format with a kind of rounding. The models are the digits network and the text model.
+
+    If the digits network is trained twice, the losses are equal.
+    """
     corpus = text.Corpus(limit=6)
     for found in (digits.learn(EVERY[name], 0, DIGITS), text.learn(corpus, EVERY[name], 0, TEXT)):
         assert all(np.isfinite(value) and 0 < value < 10 for value in found.values())
@@ -79,7 +82,7 @@ def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(co
 def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A variant is a format with a kind of rounding. It is weak if its losses are known to be too different."""
+    """A variant is a format with a kind of rounding. It is weak if its losses differ too much from those of float32."""
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]
@@ -115,10 +118,10 @@ def test_every_width_is_timed() -> None:
     assert list(timed) == [way.name for way in ways]
     assert timed[speed.OURS].ratio == (1.0, 1.0, 1.0)
     assert timed["torch fused bfloat16"].over_like is not None
-    assert timed["fusedstep uint8 states"].bytes_ratio == pytest.approx(16 / 28)
+    assert timed["fusedstep uint8 states"].bytes_ratio == pytest.approx(16 / 28)  # bytes per parameter in a step
 
 
-def test_width_that_does_not_fit_in_memory_or_fails_is_listed() -> None:
+def test_width_that_does_not_fit_in_memory_or_fails_is_listed_with_the_reason() -> None:
     case, ways = few("tiny", speed.OURS, "fusedstep float16")
     lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
     assert lines[0].seconds is not None and lines[1].status.startswith("left out: all arrays together need more")
@@ -135,10 +138,10 @@ def test_width_that_does_not_fit_in_memory_or_fails_is_listed() -> None:
 
 
 def test_verdict_on_a_width_uses_the_bound_for_the_instruction_set() -> None:
-    """A width is a choice of formats for parameters and states. It is compared with our float32 step.
+    """A target without `like` compares our time for a width (a choice of number formats) with our float32 step.
 
-    With `like`, it is compared with another library. The line of this library has its time / our time, and the verdict
-    uses our time / its time.
+    A target with `like` compares our time with the time of another library. The line of that library contains the
+    ratio (time of the library) / (our time). The verdict uses the inverse ratio.
     """
     case, ways = few("widths/50M", "fusedstep uint8 states")
     line = speed.WidthLine(ways[0].name, seconds=1.0, ratio=(0.8, 0.7, 0.9))

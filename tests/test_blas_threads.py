@@ -63,8 +63,11 @@ def test_blas_is_not_limited_if_threads_of_fusedstep_compute_the_products(monkey
         assert blas_threads() == 1
 
 
-def test_blas_limit_is_restored_after_an_error() -> None:
-    """If several blocks with the limit overlap, the end of the last block restores the earlier number of threads."""
+def test_number_of_blas_threads_is_restored_after_an_error() -> None:
+    """If several blocks with the limit overlap, the end of the last block restores the earlier number of threads.
+
+    After the test, the fixture checks that BLAS has this number of threads.
+    """
     with pytest.raises(KeyError), one_blas_thread(8, 8):
         with one_blas_thread(8, 8):
             assert blas_threads() == 1
@@ -115,7 +118,7 @@ def test_blas_limit_may_begin_in_one_thread_and_end_in_another() -> None:
     worker.join()
 
 
-def test_limit_that_the_user_has_set_in_another_thread_is_kept() -> None:
+def test_limit_of_the_user_is_kept_if_another_thread_limits_blas() -> None:
     seen = []
 
     def work() -> None:
@@ -144,10 +147,10 @@ def test_calls_of_a_network_do_not_limit_blas() -> None:
     assert seen == [2, 2]
 
 
-def test_largest_weight_is_also_searched_in_residual_blocks() -> None:
+def test_largest_weight_matrix_may_be_in_a_residual_block() -> None:
     block = nn.Residual(nn.Linear(30, 20), nn.Linear(20, 30), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(4, 30), block, nn.Linear(30, 2), rng=0)
-    assert largest_weight(model.layers) == 600
+    assert largest_weight(model.layers) == 600  # number of elements
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -48,9 +48,9 @@ for make in WIDTHS:
 
 
 def test_memory_is_the_bytes_of_the_parameters_and_states(torch: Any) -> None:
-    """Each optimizer keeps bfloat16 parameters (2 bytes), the low 16 bits of float32 weights (2 bytes) and two states.
+    """For each parameter, an optimizer keeps a bfloat16 number, the low 16 bits of a float32 weight, and two states.
 
-    A state has 1 byte per parameter in the first two optimizers, and 4 bytes in the third. Gradients are not counted.
+    A state has 1 byte in `narrow` and `offloaded`, and 4 bytes in `wide`. Gradients are not counted.
     """
     script = SCRIPT.replace("COUNT", str(PARAMETERS))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

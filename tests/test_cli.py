@@ -162,7 +162,7 @@ def test_train_reads_a_csv_file_whose_classes_are_strings(delimiter: str, capsys
 def test_task_is_determined_by_the_option_task_or_by_the_values_of_the_target(
     target: Any, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`target` computes the target of a row from the number of the row and from the first coordinate."""
+    """Without the option, the values decide. `target` computes a value from the number and the first cell of a row."""
     file = write_csv([[*row[:2], target(i, row[0])] for i, row in enumerate(points())])
     assert main(["train", "--data", file, "--target", "side", "--epochs", "1", *options]) == 0
     assert expected in capsys.readouterr().out.splitlines()[0]
@@ -229,11 +229,11 @@ def test_proximal_l1_gives_exact_zeros_in_weights_but_not_in_biases() -> None:
     sgd = ["--optimizer", "SGD", "--set", "momentum=0.9", "--lr", "0.05", "--hidden", "8", "--epochs", "20"]
     options = ["train", "--data", "breast_cancer", "--decay", "proximal", *sgd]
     assert main([*options, "--l1", "0.05"]) == 0
-    some = nn.load("fusedstep-out/model.safetensors").model.params
-    assert 0.2 < np.mean(some["0.weight"] == 0) < 1
+    weak = nn.load("fusedstep-out/model.safetensors").model.params
+    assert 0.2 < np.mean(weak["0.weight"] == 0) < 1
     assert main([*options, "--l1", "10"]) == 0
-    none = nn.load("fusedstep-out/model.safetensors").model.params
-    assert not none["2.weight"].any() and none["2.bias"].all()
+    strong = nn.load("fusedstep-out/model.safetensors").model.params
+    assert not strong["2.weight"].any() and strong["2.bias"].all()
 
 
 def test_compare_trains_every_registered_optimizer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_networks_with_dropout_and_batch_norm_reach_97_percent_accuracy_on_digit
     ],
 )
 def test_networks_with_dropout_and_batch_norm_learn_several_data_sets(options: list[str], least: float) -> None:
-    """`least` is the smallest accuracy or, for the regression diabetes, the smallest R^2."""
+    """`least` is the smallest accepted accuracy. For diabetes, a regression, it is the smallest accepted R^2."""
     assert run(*BOTH, *options).test_metric >= least
 
 
@@ -93,8 +93,8 @@ def test_options_determine_the_layers_of_the_network() -> None:
 
 def test_weight_decay_changes_weights_but_not_gamma() -> None:
     """Gamma is the scale of the batch normalisation."""
-    still = ["--data", "iris", "--epochs", "1", "--lr", "1e-3", "--schedule", "constant", "--batch-norm"]
-    plain, decayed = (run(*still, "--weight-decay", d).model.params for d in ("0", "300"))
+    options = ["--data", "iris", "--epochs", "1", "--lr", "1e-3", "--schedule", "constant", "--batch-norm"]
+    plain, decayed = (run(*options, "--weight-decay", d).model.params for d in ("0", "300"))
     assert abs(decayed["0.weight"]).mean() < 0.6 * abs(plain["0.weight"]).mean()
     np.testing.assert_allclose(decayed["1.gamma"], plain["1.gamma"], atol=0.02)
 
@@ -119,7 +119,7 @@ def test_thread_count_and_instruction_set_do_not_change_the_bytes_of_model_and_p
 
 
 def test_the_saved_model_predicts_with_its_running_statistics() -> None:
-    """So the prediction of a row does not depend on the other rows. The saved state is the state after the training."""
+    """The prediction of a row does not depend on the other rows. Saving and loading do not change the state."""
     from sklearn.datasets import load_wine
 
     assert main(["train", "--data", "wine", *BOTH]) == 0
@@ -136,7 +136,7 @@ def test_the_saved_model_predicts_with_its_running_statistics() -> None:
 
 
 def test_dropout_masks_give_an_uncertainty_for_each_test_row(capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong predictions have larger uncertainties. The file agrees with the output and the saved model."""
+    """Wrong predictions have larger uncertainties. `predictions.csv` agrees with the output and the saved model."""
     from sklearn.datasets import load_digits
 
     assert main(["train", "--epochs", "10", *BOTH, "--mc-samples", "20"]) == 0
@@ -173,7 +173,7 @@ def test_uncertainties_of_a_regression_are_in_the_units_of_the_target(capsys: py
 
 @pytest.mark.parametrize("size", ["17", "51"])
 def test_last_batch_of_one_row_is_merged_with_the_previous_batch(size: str) -> None:
-    """Batch normalisation cannot train with a batch of one row. There are 52 training rows."""
+    """Batch normalisation cannot train with a batch of one row. Of the 75 rows, 52 are training rows."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((75, 2))
     np.savez("t.npz", X=X, y=(X.sum(axis=1) > 0).astype(int))

@@ -293,8 +293,8 @@ def test_pipe_as_data_is_refused_without_waiting(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "fusedstep train: --data must be a file; got the device or pipe x.csv\n"
 
 
-def test_integer_classes_above_2_to_the_53_stay_floats() -> None:
-    """Integers up to 2^53 become int. Larger ones could overflow an int64."""
+def test_classes_that_are_whole_numbers_above_2_to_the_53_stay_floats() -> None:
+    """Numbers are read as floats. Whole numbers up to 2^53 then become int. Larger ones could overflow an int64."""
     from fusedstep.cli._data import load_table, prepare
 
     write_csv(with_target(lambda i, u: f"{1 + i % 2}{'0' * 30}"))

@@ -28,7 +28,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_train_without_options_learns_the_digits_data() -> None:
-    """It takes less than 15 seconds, prints fewer than 40 lines, all in ASCII, and draws the learning curves."""
+    """The run takes less than 15 seconds, prints fewer than 40 lines of ASCII text, and draws the learning curves."""
     started = time.perf_counter()
     done = subprocess.run([*COMMAND, "train"], capture_output=True, text=True, timeout=60)
     elapsed = time.perf_counter() - started

@@ -41,7 +41,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> Out:
 
 @pytest.mark.usefixtures("no_picture")
 def test_files_of_two_runs_are_never_mixed(out: Out) -> None:
-    """Files of an earlier run are moved to a numbered folder. Other files stay, and are not changed."""
+    """Files of an earlier run are moved to a numbered folder. A file that no run has written stays."""
     customers().to_csv("t.csv", index=False)
     Path("flats.csv").write_bytes(flats().encode("latin-1"))
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
@@ -76,7 +76,7 @@ def test_run_that_writes_nothing_moves_no_old_files() -> None:
     ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(options: list[str], out: Out) -> None:
-    """Both have the same model and history, byte by byte. The older files are moved to `run-1`."""
+    """Both have the same model and history, byte by byte. The files written before `--resume` are moved to `run-1`."""
     wine = ["train", "--data", "wine", "--class-weight", "balanced", *options]
     if "constant" not in options and "plateau" not in options:
         wine += ["--schedule", "constant"]  # the default schedule, cosine, depends on the number of epochs
@@ -101,7 +101,7 @@ def test_state_dtype_is_passed_to_the_optimizer() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_a_run_that_resumes_after_ctrl_c_equals_the_uninterrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test simulates Ctrl-C within an epoch. Here the run saves its state after every epoch."""
+    """The test simulates Ctrl-C within an epoch. It also lets the run save its state after every epoch."""
     words = ["train", "--data", "wine", "--epochs", "8", "--dropout", "0.1"]
     assert main([*words, "--out", "whole"]) == 0
     assert main(["train", "--data", "iris", "--epochs", "1", "--out", "parts"]) == 0  # files of another run
@@ -145,8 +145,8 @@ def test_resume_explains_why_a_run_cannot_be_resumed(capsys: pytest.CaptureFixtu
         assert main(["train", "--resume", *words]) == 2
         return capsys.readouterr().err
 
-    assert "--resume: --out must be the folder of a run; got nowhere, which has no checkpoint.safetensors" in complaint(
-        "--out", "nowhere"
+    assert "--resume: --out must be the folder of a run; got my-run, which has no checkpoint.safetensors" in complaint(
+        "--out", "my-run"
     )
     customers().to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "2"]) == 0

@@ -78,11 +78,11 @@ def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
 
 
 def test_medians_and_categories_are_those_of_the_training_rows() -> None:
-    """A new category or age in a test or validation row is ignored. In a training row, the category is counted."""
+    """Ages and categories of test and validation rows have no effect. A new category in a training row is noticed."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(row: int | None, age: float = 50.0) -> Any:
-        """Prepare a table. Row 0 has no age. If `row` is given, it gets `age` and a new plan. Other ages are 30."""
+        """Row 0 has no age. If `row` is given, this row gets `age` and a new plan, and the other ages become 30."""
         frame = customers().assign(age=lambda f: f["age"].fillna(40.0))
         frame.loc[0, "age"] = np.nan
         if row is not None:
@@ -102,7 +102,7 @@ def test_medians_and_categories_are_those_of_the_training_rows() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_the_order_of_columns_does_not_matter() -> None:
-    """Neither the command nor the loaded model depends on it. Missing and extra columns are named in the error."""
+    """`predict` and the loaded model find columns by name. The model names missing and extra columns in errors."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "3"]) == 0
@@ -135,7 +135,8 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_kinds_of_columns_are_determined_by_the_options_drop_categorical_and_numeric(out: Out) -> None:
+def test_options_determine_the_kinds_of_columns(out: Out) -> None:
+    """The options are `--drop`, `--categorical` and `--numeric`."""
     frame = customers().assign(code=np.arange(240) % 3, mixed=["5", "many", "7", "x"] * 60)
     frame.to_csv("t.csv", index=False)
     options = ["--drop", "age,plan", "--categorical", "code", "--numeric", "mixed", "--epochs", "1"]
@@ -179,7 +180,7 @@ def test_rows_of_unknown_classes_are_ignored_and_reported(out: Out, capsys: pyte
     assert "the target must be one of the classes no, paused, yes; got 'never'" in capsys.readouterr().err
 
 
-def test_run_writes_all_its_files(out: Out) -> None:
+def test_the_command_train_writes_all_its_files(out: Out) -> None:
     """The files and the printed text contain the same numbers."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
@@ -250,7 +251,7 @@ def test_the_report_is_one_page_that_loads_no_other_file() -> None:
 def test_an_archive_that_unpacks_to_very_much_is_refused(
     method: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """X would unpack to more than BIG bytes (here 1 MiB) and to more than 100 times its size. It is not unpacked."""
+    """The array X would unpack to more than BIG bytes (here 1 MiB) and to more than 100 times its packed size."""
     monkeypatch.setattr("fusedstep.cli._tables.BIG", 1 << 20)
     monkeypatch.setattr("numpy.lib.format.read_array", None)  # so unpacking an array would raise an error
     with zipfile.ZipFile("bomb.npz", "w", method) as archive:
@@ -282,6 +283,7 @@ def test_an_archive_that_unpacks_to_very_much_is_refused(
 def test_mistakes_give_one_line_and_status_2(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """In `words`, "iris" stands for the file of a model that was trained with the data set iris."""
     Path("t.csv").write_text("a,b\n1,2\n")
     nn.save("alone", nn.Sequential(nn.Linear(2, 1), rng=0))
     assert main(["train", "--data", "iris", "--epochs", "1", "--quiet", "--out", "i"]) == 0

@@ -71,7 +71,7 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
         t.start()
     for t in threads:
         t.join()
-    assert opt.steps + len(states) + len(refused) == 120 and opt.steps
+    assert opt.steps + len(states) + len(refused) == 120 and opt.steps  # 30 calls in each of 4 threads
     momenta = [twin.state[0]["momentum_buffer"].tobytes()]
     for _ in range(opt.steps):
         twin.step([g])
@@ -85,7 +85,7 @@ def test_simultaneous_steps_of_one_optimizer_are_refused(backend: str) -> None:
 
 @forks
 @every_backend
-def test_a_forked_child_steps_its_own_optimizers_and_refuses_a_running_one(backend: str) -> None:
+def test_a_child_forked_during_a_step_can_step_only_other_optimizers(backend: str) -> None:
     """If a process forks during a step of an optimizer, only the parent can step this optimizer afterwards.
 
     In the child, the steps of other optimizers use one thread.
@@ -148,8 +148,8 @@ def in_shared_memory(name: str, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_processes_can_step_shared_memory(method: str) -> None:
-    """Two processes train two arrays. The arrays have the same bits as after a training in one process."""
+def test_processes_can_train_arrays_in_shared_memory(method: str) -> None:
+    """Each of two processes trains one array. The bits are the same as after a training in one process."""
     train(start(0))  # starts the thread pool before the fork
     memory = shared_memory.SharedMemory(create=True, size=16 * SIZE)
     try:
@@ -191,7 +191,7 @@ def test_workers_of_a_data_loader_draw_the_same_dropout(torch: ModuleType) -> No
 
 
 def test_steps_are_right_while_torch_threads_run(torch: ModuleType) -> None:
-    """The trained parameters have the same bits as before these threads start."""
+    """Two threads multiply matrices with torch. The parameters have the same bits as before these threads start."""
     want, product = trained(5), torch.ones(600, 600)
     stop = threading.Event()
 
@@ -267,7 +267,10 @@ print(p)
 @pytest.mark.parametrize("main_first", [False, True])
 @pytest.mark.parametrize("isolated", [True, False])
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
-    """The package works in the main interpreter, which imports it before the subinterpreter tries to, or after."""
+    """A subinterpreter cannot import the package. In the main interpreter, the package works.
+
+    If `main_first` is true, the main interpreter imports it before the subinterpreter tries to import it, else after.
+    """
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"
     assert re.fullmatch(refused + r"\[-1.\]\n", done.stdout) and done.returncode == 0, (done.stdout, done.stderr)

@@ -18,7 +18,8 @@ KEY = fs.Key(11)
 # Hessians
 
 
-def test_hessian_of_a_quadratic_and_hessian_vector_products_are_those_of_its_matrix() -> None:
+def test_hessian_of_a_quadratic_function_is_its_matrix() -> None:
+    """The Hessian-vector product is the product of this matrix and the vector."""
     f = Quadratic([3, 1, -2, 0.5, 0])
     rng = np.random.default_rng(0)
     theta, v = rng.standard_normal(5), 1e3 * rng.standard_normal(5)
@@ -28,7 +29,7 @@ def test_hessian_of_a_quadratic_and_hessian_vector_products_are_those_of_its_mat
 
 
 def test_hessian_of_a_network_agrees_with_second_differences_of_the_loss() -> None:
-    """The test also compares the Hessian-vector product with the product of the Hessian and the vector."""
+    """The test also compares the result of `hessian_vector_product` with `H @ v`, where H is the Hessian."""
     model, x, labels = network()
     f = inspect.objective(model, nn.SoftmaxNLL(), x, labels)
     H, v, h = inspect.hessian(f), fs.gaussian_noise(f.theta.size, 1.0, KEY, dtype=np.float64), 1e-3
@@ -51,7 +52,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
     assert np.array_equal(again.largest, ends.largest) and np.array_equal(again.smallest, ends.smallest)
 
 
-def test_eigenvalues_of_a_semidefinite_hessian_with_many_zeros_converge() -> None:
+def test_eigenvalues_of_a_semidefinite_hessian_converge_if_many_are_zero() -> None:
     """The function and its negative are tested, so the Hessian is positive and then negative semidefinite."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
@@ -95,12 +96,15 @@ def test_zero_weights_of_a_tanh_network_are_a_saddle() -> None:
     model, x, _ = network()
     model.arena[:] = 0
     t = np.random.default_rng(0).standard_normal((10, 3))
-    f = inspect.objective(model, nn.MeanSquaredError(), x, t - t.mean(axis=0))  # the mean of 0 makes the gradient 0
+    f = inspect.objective(model, nn.MeanSquaredError(), x, t - t.mean(axis=0))  # targets of mean 0 give gradient 0
     assert inspect.critical_point(f).kind == "saddle"
 
 
 def test_sharpness_of_a_quadratic_is_computed_at_a_corner_of_the_box() -> None:
-    """The box contains the points whose coordinates differ from theta_i by at most epsilon (|theta_i| + 1)."""
+    """The sharpness is 100 * (largest f in the box - f(theta)) / (1 + f(theta)).
+
+    The box contains each point t with |t_i - theta_i| <= epsilon * (|theta_i| + 1) for all i.
+    """
     theta, epsilon = np.array([1.0, -3.0, 0.0]), 1e-2
 
     def f(t: Array) -> tuple[float, Array]:
@@ -120,7 +124,7 @@ def test_narrow_minimum_is_sharper_than_a_wide_minimum() -> None:
 
 
 def test_newton_step_solves_a_quadratic_and_large_damping_gives_the_gradient_direction() -> None:
-    """The steps agree with the formula theta - rate (A + damping I)^-1 g, where g is the gradient."""
+    """The steps agree with the formula theta - rate * (A + damping * I)^-1 g, where g is the gradient."""
     f, theta = Quadratic([1, 100, 3, 1e3]), np.ones(4)
     np.testing.assert_allclose(f(inspect.newton_step(f, theta))[1], 0, atol=1e-4)
     damped = inspect.newton_step(f, theta, damping=1e9)

@@ -118,7 +118,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """A step also updates a float16 parameter, whose states are float32. States of bfloat16 are refused."""
+    """A float16 parameter is also updated, and its states are float32. The option for bfloat16 states is refused."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -264,7 +264,7 @@ def test_steps_with_rows_and_with_dense_gradients_agree(dtype: Any, rng: np.rand
 
 
 def test_a_refused_gradient_leaves_all_parameters_and_states_unchanged() -> None:
-    """`Rows` with a wrong index and a dense gradient of a wrong shape are refused. Then a correct step works.
+    """`Rows` with a wrong index are refused, as is a dense gradient of a wrong shape. Then a correct step works.
 
     If the optimizer has weight_decay, all `Rows` are refused.
     """
@@ -325,7 +325,7 @@ def test_adafactor_agrees_with_torchs_adafactor_after_100_steps(options: Any, dt
 @pytest.mark.torch
 @every_class
 def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, torch: Any) -> None:
-    """With `clip_norm`, the results agree up to rounding. The step replaces no gradient tensor."""
+    """Only with `clip_norm`, the last bits may differ. After a step, each `p.grad` is still the same tensor."""
     for options in (
         {"clip_norm": 0.7},
         {"clip_value": 0.3, "zero_grads": True},
@@ -355,10 +355,10 @@ def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, to
 
 @pytest.mark.torch
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
-    """First, a step with nan in a gradient is skipped, and changes no state.
+    """After three steps, a step with nan in a gradient is skipped, and changes no state.
 
     Then torch's Adafactor loads the state of fusedstep's Adafactor, and a new Adafactor of fusedstep loads it back.
-    After three more steps, the parameters of both are equal up to rounding.
+    Three more steps of torch's and of this new optimizer give parameters that are equal up to rounding.
     """
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)
@@ -429,8 +429,8 @@ def test_sparse_torch_gradients_and_rows_of_numpy_arrays_give_the_same_bits(coal
 
 
 @pytest.mark.torch
-def test_adafactor_refuses_sparse_gradients_and_zero_grads_of_gradients_with_repeated_elements(torch: Any) -> None:
-    """If a gradient is expanded, several of its elements are the same number in memory."""
+def test_adafactor_refuses_sparse_gradients_and_refuses_to_zero_expanded_gradients(torch: Any) -> None:
+    """An expanded gradient has repeated elements: several elements are the same number in memory."""
     p = torch.nn.Parameter(torch.ones(3, 2))
     p.grad = torch.ones(3, 2).to_sparse()
     opt = ours("Adafactor")([p])

@@ -74,7 +74,7 @@ def assert_equal_to_one_process(results: list[matrix.Result], rule: str, feature
 @pytest.mark.parametrize("rule", matrix.RULES)
 @pytest.mark.parametrize("wrapper", ["FSDP1", "FSDP2", "ZeRO"])
 def test_a_bad_gradient_on_one_rank_is_an_error_on_all(wrapper: str, rule: str) -> None:
-    """The error on the other rank contains the text of the error on rank 1, which has the wrong gradient."""
+    """Rank 1 has the bad gradient. The error on rank 0 contains the text of the error on rank 1."""
     first, second = world_of(2).run(matrix.fail_together, wrapper, rule)
     assert re.search(r"step: grads\[\d\] must be", second) and second in first
     assert "no rank has stepped, because there was an error on rank 1" in first

@@ -26,7 +26,7 @@ def ranks(torch: ModuleType) -> Any:
 
 @pytest.mark.parametrize("rule", ["AdamW"])
 def test_training_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, rule: str) -> None:
-    """Two ranks save, one rank loads, trains and saves, and four ranks load and train.
+    """Two ranks train and save. Then one rank loads, trains and saves. Then four ranks load and train.
 
     The losses agree with those of training on two ranks without a break.
     """
@@ -39,7 +39,7 @@ def test_training_resumes_on_other_numbers_of_ranks(ranks: Any, tmp_path: Path, 
 
 @pytest.mark.parametrize("width", ["bfloat16 states", "8-bit states"])
 def test_narrow_states_have_equal_bits_if_the_number_of_ranks_changes(ranks: Any, tmp_path: Path, width: str) -> None:
-    """Two ranks, then one rank, then four ranks take a step each, with checkpoints in between.
+    """The first step is on two ranks, the second on one, the third on four, with checkpoints in between.
 
     Parameters and states have the bits of three steps on two ranks.
     """

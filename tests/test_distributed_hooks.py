@@ -38,9 +38,9 @@ def test_gradients_are_used_after_ddp_has_reduced_them(ranks: Any, kind: str, ho
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_add_up_under_no_sync(ranks: Any, kind: str) -> None:
-    """Under `no_sync` of DDP, a backward pass changes no parameter.
+    """The first of two backward passes is under `no_sync` of DDP, and changes no parameter.
 
-    The next step uses the sum of the gradients of both passes. The parameters are equal on both ranks.
+    The step uses the sum of the gradients of both passes. The parameters are equal on both ranks.
     """
     first, second = world_of(2).run(ranks.adds_up_under_no_sync, kind)
     assert first == second
@@ -59,7 +59,7 @@ def test_errors_under_fsdp1_name_the_wrapper(ranks: Any) -> None:
     world_of(2).run(ranks.refused_under_fsdp1)
 
 
-def test_combinations_with_which_ranks_would_differ_are_refused(ranks: Any) -> None:
+def test_combinations_that_would_make_ranks_differ_are_refused(ranks: Any) -> None:
     """Example: `step_in_backward` is refused with `skip_nonfinite` if each rank has a part of the gradients."""
     world_of(2).run(ranks.refused_if_ranks_would_differ)
 

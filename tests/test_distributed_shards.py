@@ -63,7 +63,7 @@ def test_states_are_dtensors_where_torchs_states_are_dtensors(shards: Any) -> No
     world_of(2).run(shards.states_as_torchs)
 
 
-def test_errors_for_partial_gradients_and_other_placements_name_the_placement(shards: Any) -> None:
+def test_errors_for_wrong_placements_name_the_expected_placements(shards: Any) -> None:
     """Placements say how the ranks divide or copy a DTensor. "Partial" means not yet summed over the ranks.
 
     A gradient or a loaded state must have the placements of its parameter. With DTensors, `process_group` must be None.
@@ -77,7 +77,7 @@ def test_errors_for_partial_gradients_and_other_placements_name_the_placement(sh
 def test_gradient_norm_of_shards_agrees_with_unsharded_norm_and_is_equal_on_all_ranks(
     shards: Any, dtype: str, factor: float
 ) -> None:
-    """Gradients are multiplied by `factor`. If it is 1e200 or 1e-200, their squares overflow or underflow.
+    """Gradients are multiplied by `factor`. Their squares overflow with 1e200 and underflow with 1e-200.
 
     A parameter that is not sharded must have equal gradients on all ranks.
     """
@@ -104,7 +104,7 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(sh
 
 
 def test_gradient_norm_over_process_group_contains_the_gradients_of_all_ranks(shards: Any) -> None:
-    """If all ranks have the same gradient, a step without the argument `grad_norm` is refused."""
+    """The ranks must have different gradients. If they are equal, a step without `grad_norm` is refused."""
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second
 
@@ -116,7 +116,7 @@ def test_optimizers_that_need_whole_tensors_refuse_shards(shards: Any, rule: str
 
 
 @pytest.mark.parametrize("rule", ["Muon", "Adafactor", "RowwiseAdagrad"])
-def test_muon_and_other_optimizers_clip_and_skip_by_the_norm_of_all_ranks(shards: Any, rule: str) -> None:
+def test_muon_and_others_clip_gradients_and_skip_steps_by_the_norm_over_all_ranks(shards: Any, rule: str) -> None:
     """Parameters and norms agree with those of one process, which has the gradients of all ranks."""
     first, second = world_of(2).run(shards.norms_before_directions, rule)
     assert str(first) == str(second)

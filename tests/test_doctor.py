@@ -85,10 +85,7 @@ def test_healthy_machine_gets_no_advice(changes: dict[str, Any]) -> None:
     assert advise(replace(HEALTHY, **changes), FIGURES) == []
 
 
-def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    limit = fs.num_threads()
+def test_doctor_prints_cpu_isa_bandwidth_and_advice(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         assert main(["doctor", "--millions", "0.1", "--threads", "1", "--import", "json"]) == 0
     finally:
@@ -102,8 +99,7 @@ def test_doctor_prints_cpu_isa_bandwidth_and_advice_and_keeps_the_thread_limit(
         "Adam, 0.1 million parameters: should",
     ):
         assert text in out
-    assert "hange" in out  # "What to change" or "Nothing to change."
-    assert fs.num_threads() == limit
+    assert "to change" in out  # "What to change" or "Nothing to change."
 
 
 def test_doctor_explains_the_number_of_threads() -> None:
@@ -161,7 +157,7 @@ def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(
 def test_memory_settings_of_doctor_agree_with_the_memory_of_an_optimizer(
     k: int, dtype: Any, options: dict[str, Any]
 ) -> None:
-    """Setting `k` of the table is compared with AdamW with these options, in bytes per parameter."""
+    """Setting `k` of doctor's table must have the bytes per parameter of AdamW with `dtype` and `options`."""
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
     setting = _footprint.SETTINGS[k]
     assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
@@ -192,9 +188,9 @@ def test_table_of_memory_settings_says_if_a_setting_fits_and_how_long_a_step_tak
 def test_available_memory_is_the_least_of_machine_and_container(
     files: dict[str, str], expected: int, tmp_path: Path
 ) -> None:
-    """In a container, the available memory is the limit minus the usage.
+    """The available memory of a container is its limit minus its usage. `expected` is in bytes.
 
-    Inactive pages of files are first subtracted from the usage. The expected numbers are in bytes.
+    Inactive pages of files do not count as usage.
     """
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8 kB\n")
     for name, text in files.items():
@@ -204,7 +200,7 @@ def test_available_memory_is_the_least_of_machine_and_container(
 
 
 def test_doctor_with_params_prints_the_table_of_memory_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    """The settings need too much memory for 1e15 parameters, so the line of each setting contains "no"."""
+    """For 1e15 parameters, every setting needs too much memory. So each setting's line must contain "no"."""
     assert main(["doctor", "--millions", "0.01", "--params", "1e15"]) == 0
     out = capsys.readouterr().out
     assert "AdamW, 1e+15 parameters" in out and "GB available" in out

@@ -33,7 +33,7 @@ def expected(x: Array, p: float, offset: int, mode: str = "inverted") -> Array:
 @every_dtype
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_dropout_of_every_length_has_the_bits_of_the_numpy_reference(dtype: Any, offset: int) -> None:
-    """`offset` is the index of the first element among the random numbers of a key.
+    """`offset` is the index of the random number that the first element uses.
 
     Nothing is written outside the output.
     """
@@ -63,7 +63,7 @@ def test_dropout_with_every_alignment_has_the_bits_of_the_numpy_reference(dtype:
 
 @every_dtype
 def test_dropout_of_large_arrays_has_the_same_bits_in_place_and_into_another_array(dtype: Any) -> None:
-    """The arrays are so large that the kernel uses stores that bypass the cache. Dropout in place must not use them."""
+    """If arrays are this large, stores into another array bypass the cache, and stores in place do not."""
     size = (80 << 20) // np.dtype(dtype).itemsize // 2
     x, _ = guarded(size + 5, dtype, 4)
     x[...] = np.random.default_rng(1).random(x.size, dtype)
@@ -107,7 +107,7 @@ def test_a_dropped_value_is_plus_zero() -> None:
 
 
 def test_scale_of_kept_values_uses_p_rounded_to_a_multiple_of_2_to_the_minus_16() -> None:
-    """The seed is the first seed whose mask keeps the only element."""
+    """The array has one element. The seed is the first one whose mask keeps this element."""
     for p in (0.1, 1 / 3, 0.9):
         threshold = round(65536 * p)
         scale = fs.dropout(np.ones(1), p, fs.Key(next(s for s in range(999) if fs.dropout_mask(1, p, fs.Key(s))[0])))
@@ -206,7 +206,7 @@ def test_dropout_mask_of_another_shape_is_broadcast(shape: tuple[int, ...], mask
 # Keys
 
 
-def test_equal_keys_give_equal_dropout_masks_and_different_keys_different_masks() -> None:
+def test_dropout_masks_are_equal_for_equal_keys_and_different_for_different_keys() -> None:
     rng = fs.Philox(3)
     a, b = rng.key(), rng.key()
     assert np.array_equal(fs.dropout_mask(1000, 0.5, a), fs.dropout_mask(1000, 0.5, a))

@@ -30,7 +30,7 @@ def test_average_is_the_weighted_mean_and_does_not_change_its_arguments() -> Non
 
 
 def test_an_ensemble_returns_mean_and_variance_of_the_outputs_of_its_members() -> None:
-    """The outputs are probabilities. An index or slice of an ensemble returns its members."""
+    """The outputs are probabilities. `together[2]` is a member, and `together[:2]` contains the first two members."""
     members = [model(seed) for seed in range(4)]
     together = Ensemble(members)
     probabilities = np.stack([nn.softmax(m.predict(X)) for m in members]).astype(np.float64)
@@ -43,7 +43,7 @@ def test_an_ensemble_returns_mean_and_variance_of_the_outputs_of_its_members() -
 
 
 def test_squared_error_of_the_mean_is_the_mean_error_minus_the_variance_of_members() -> None:
-    """Krogh and Vedelsby (1995) derive the equation in the name of this test."""
+    """The mean error is the mean of the members' squared errors. The equation is from Krogh and Vedelsby (1995)."""
     together, target = Ensemble([model(seed) for seed in range(5)]), np.ones((7, 3))
     errors = np.mean([(m.predict(X).astype(np.float64) - target) ** 2 for m in together], axis=0)
     moments = together.moments(X)
@@ -79,7 +79,7 @@ def test_snapshots_copy_the_model_at_the_end_of_each_cycle() -> None:
     assert [Snapshots(net, eta, last=2).observe(t) for t in (4, 12, 28)] == [True] * 3
 
 
-def test_snapshots_keep_only_as_many_models_as_the_argument_last_says() -> None:
+def test_snapshots_with_last_2_keep_only_the_last_two_models() -> None:
     net, eta = model(0), schedules.cosine_restarts(0.1, cycle_steps=1)
     snapshots = Snapshots(net, eta, last=2)
     for t in range(1, 6):
@@ -92,8 +92,9 @@ def test_snapshots_keep_only_as_many_models_as_the_argument_last_says() -> None:
 def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(decay: float | None) -> None:
     """With a decay, `Polyak` agrees with the average that an optimizer with `ema_decay` keeps.
 
-    Without a decay, `Polyak` agrees with the mean of the parameters after all steps. Inside the context `averaged`, the
-    parameters have the values of the average. After the context, they have their own values again.
+    Without a decay, `Polyak` agrees with the mean of 20 copies of the parameters, one after each step. Inside the
+    context `averaged`, the parameters have the values of the average. After the context, they have the values from
+    before the context.
     """
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)

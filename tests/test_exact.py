@@ -155,7 +155,7 @@ def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
 def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors(cls: Any, dtype: Any) -> None:
-    """The exact results come from mpmath. Results that exceed their bound must have a reason in `ROWS`."""
+    """The exact results come from mpmath. If an error is larger than this sum, `ROWS` must contain the reason."""
     rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 

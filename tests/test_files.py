@@ -39,7 +39,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 @needs_umask
 @every_save
 @pytest.mark.thread_unsafe
-def test_a_new_file_has_the_permissions_of_the_umask(save: Callable[[Path], None], umask: int, tmp_path: Path) -> None:
+def test_a_new_file_has_the_permissions_that_the_umask_allows(
+    save: Callable[[Path], None], umask: int, tmp_path: Path
+) -> None:
     save(tmp_path / "new")
     assert mode(tmp_path / "new") == 0o666 & ~umask
 
@@ -84,7 +86,7 @@ def test_save_refuses_a_folder_and_a_too_long_name_and_leaves_no_file(
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_replacing_refuses_the_path_of_a_folder_before_its_block_runs(tmp_path: Path) -> None:
+def test_replacing_a_folder_is_refused_before_the_with_block_runs(tmp_path: Path) -> None:
     """`replacing` is a context manager. The code in its `with` block writes the new file."""
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):

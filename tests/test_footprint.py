@@ -48,7 +48,7 @@ def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: An
     """An `OffloadedOptimizer` keeps its states in CPU memory.
 
     The bytes that are counted before the first step equal the bytes of the state tensors after this step. The repr
-    names the field `kept_bits`.
+    of the result shows the field `kept_bits`.
     """
     from fusedstep.torch import AdamW, OffloadedOptimizer
 

@@ -75,8 +75,8 @@ def test_fuzz_check_detects_readers_that_use_much_memory_create_files_or_raise_u
             fuzz.check("table.csv", b"")
 
 
-def test_names_that_look_like_paths_write_no_file_outside_the_folder(tmp_path: Path) -> None:
-    """The names are those of parameters. If the path of a saved file is a symbolic link, the file replaces the link."""
+def test_saving_parameters_with_names_like_paths_writes_no_file_outside_the_folder(tmp_path: Path) -> None:
+    """If the path of a saved file is a symbolic link, the file replaces the link."""
     inner, outside = tmp_path / "inner", tmp_path / "outside"
     inner.mkdir()
     outside.write_text("unchanged")

@@ -64,7 +64,7 @@ def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_repeats_its_comparison_at_least_five_times(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page sets its own number of seeds or splits, or imports `SEEDS` from `shared`, which has five seeds."""
+    """A page that does not set its own number of seeds or splits imports the five seeds `SEEDS` from `shared`."""
     monkeypatch.syspath_prepend(HERE)
     text = page.read_text("utf-8")
     own = [int(n) for n in re.findall(r"\b(?:RUNS|SEEDS|SPLITS|TESTING)\b.*?range\((\d+)\)", text)]

@@ -61,7 +61,7 @@ WEIGHTS = {"plain": None, "weighted": np.arange(N, dtype=np.float64)}  # the fir
 
 
 def test_every_layer_that_can_be_saved_is_in_the_gradient_check() -> None:
-    """The check includes at least four losses. `takes` of each loss names the kinds of targets that it accepts."""
+    """The check includes at least four losses. Each loss lists in `takes` the kinds of targets it accepts."""
     assert set(nn._layer.LAYERS.values()) <= set(LAYERS)
     assert len(LOSSES) >= 4 and all(kind.takes for kind in LOSSES)
 
@@ -101,12 +101,12 @@ def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], c
     """The losses of the estimators are private classes of `fusedstep.sklearn`."""
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    # The value of SquaredError is a mean over the columns. The gradient is the gradient of the sum over the columns.
-    told = columns if kind.__name__ == "SquaredError" else 1
+    # SquaredError returns the mean over the columns, but the gradient of the sum over the columns.
+    factor = columns if kind.__name__ == "SquaredError" else 1
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:
         value, gradient = loss.value_and_gradient(theta.reshape(N, columns), targets, WEIGHTS["weighted"])
-        return told * value, gradient.ravel()
+        return factor * value, gradient.ravel()
 
     check = check_gradient(f, rng.standard_normal(N * columns))
     assert check, str(check)

@@ -132,8 +132,8 @@ def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> No
 
 
 @every_class
-def test_schedule_is_called_with_the_step_number_from_1_and_again_after_a_skipped_step(cls: Any) -> None:
-    """The second step is skipped. So the third step calls the schedule with 2 again."""
+def test_schedule_is_called_with_the_step_number_which_does_not_count_skipped_steps(cls: Any) -> None:
+    """The first step calls the schedule with 1. The second step is skipped, so the third step calls it with 2 again."""
     asked: list[int] = []
 
     def schedule(t: int) -> float:
@@ -158,7 +158,7 @@ def make(cls: Any) -> tuple[Any, list[Array]]:
 def test_averaged_swaps_the_averages_into_the_parameters(cls: Any) -> None:
     """After the context, also after an exception in it, the parameters are restored.
 
-    Inside the context, steps, state dicts, loads and a second context are refused.
+    Inside the context, `step`, `state_dict`, `load_state_dict` and a second `averaged` are refused.
     """
     opt, grads = make(cls)
     before, averages = snapshot(opt), [a.copy() for a in opt.ema]
@@ -346,7 +346,7 @@ def test_repr_of_an_optimizer_is_one_line(cls: Any) -> None:
 
 @every_class
 def test_each_group_has_its_own_schedule(cls: Any) -> None:
-    """Three groups with different rates have the same bits as three optimizers with one of these rates each."""
+    """An optimizer of three groups gives the same bits as three optimizers, each with the rate of one group."""
     rates = [lambda t: 0.1 / t, lambda t: 0.2 * t, 0.3]
     together, alone = ([np.ones(4) for _ in rates] for _ in range(2))
     opt = cls([{"params": p, "lr": rate} for p, rate in zip(together, rates, strict=True)])

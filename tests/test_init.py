@@ -20,10 +20,14 @@ SIGMA = {"fan_in": 1 / math.sqrt(300), "glorot": math.sqrt(2 / 500), "he": math.
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @pytest.mark.parametrize("rule", SIGMA)
 def test_initial_weights_have_the_standard_deviation_of_the_formula(rule: str, distribution: str, scale: float) -> None:
-    """Uniform weights are at most sqrt(3) sigma. 68.3% of the normal weights have an absolute value below sigma."""
+    """The absolute values of uniform weights are at most sqrt(3) sigma, where sigma is the standard deviation.
+
+    68.3% of the normal weights have an absolute value below sigma.
+    """
     w = getattr(init, rule)(distribution, scale)(SHAPE, np.random.default_rng(1), np.float64)
     sigma = scale * SIGMA[rule]
-    # With 60,000 draws, the standard error of the mean is sigma / 245. That of the standard deviation is at most 0.3%.
+    # For 60,000 draws, the standard error of the mean is sigma / 245.
+    # The standard error of the standard deviation is at most 0.3% of sigma.
     assert abs(w.mean()) < 4 * sigma / 245
     assert w.std() == pytest.approx(sigma, rel=0.012)
     if distribution == "uniform":
@@ -83,7 +87,7 @@ def test_initializers_refuse_wrong_arguments(make: Any, message: str) -> None:
         make()
 
 
-def test_pickle_and_eval_of_the_repr_give_an_initializer_that_is_equal_to_the_first() -> None:
+def test_pickle_and_eval_of_the_repr_give_an_equal_initializer() -> None:
     for make in (init.he("normal", 0.5), init.zeros(), init.constant(-1.0)):
         assert pickle.loads(pickle.dumps(make)) == make
         assert eval(repr(make), vars(init)) == make

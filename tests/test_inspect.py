@@ -165,7 +165,7 @@ def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
 def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_lowers_it_if_it_is_wrong() -> None:
     """The main prediction is the most frequent one. Here it is 1, because about 70% of the rounds predict 1.
 
-    The correct label is 1 in the first half of the test, and 0 in the second half.
+    The correct label is 1 in the first call of `bias_variance`, and 0 in the second.
     """
     y = np.array([1] * 70 + [0] * 30)
     draw = lambda X, y: lambda X: np.full(len(X), y[0])  # noqa: E731

@@ -135,7 +135,7 @@ def test_onnx_model_predicts_the_same_as_the_regressor(activation: str, dtype: A
         np.testing.assert_allclose(run_onnx(model, x)[0], model.predict(x), rtol=1e-6, atol=1e-6)
 
 
-def test_onnx_model_predicts_the_same_with_averaged_weights_with_snapshots_and_with_a_residual_block() -> None:
+def test_onnx_model_predicts_the_same_for_averaged_weights_for_snapshots_and_for_a_residual_block() -> None:
     """For the residual block, the test replaces the network of a fitted estimator."""
     x = X.astype(np.float32)
     for options in ({"ema_decay": 0.9}, {"learning_rate": "cosine_restarts", "snapshots": 3, "max_iter": 6}):
@@ -179,7 +179,7 @@ def test_errors_under_array_api_dispatch_name_the_argument(torch: Any) -> None:
 def test_weight_decay_of_the_estimator_equals_that_of_the_optimizer() -> None:
     """Every step multiplies the weights by 1 - learning rate * weight_decay, for any batch size.
 
-    `alpha` is divided by the number of rows in the batch. So with the same number as `alpha`, the weights stay larger.
+    `alpha` is divided by the number of rows in the batch. So `alpha=0.5` leaves larger weights than `weight_decay=0.5`.
     """
     decayed = MLPClassifier(**SMALL, solver="AdamW", weight_decay=0.5).fit(X, LABELS)
     own = MLPClassifier(**{**SMALL, "solver": lambda groups: fs.AdamW(_with_decay(groups), lr=0.001)}).fit(X, LABELS)

@@ -146,7 +146,7 @@ def test_weights_trained_by_hugging_faces_trainer_agree_with_those_of_torchs_opt
 def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
     torch: Any, ft: Any, name: str, tmp_path: Path
 ) -> None:
-    """After the saved state is loaded, a step gives exactly the weights that the step after the save gave."""
+    """The step after the load gives exactly the same weights as the step after the save."""
     accelerator = package("accelerate").Accelerator(cpu=True)
     model = torch.nn.Linear(4, 1)
     made = (
@@ -174,7 +174,7 @@ def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
 @pytest.mark.parametrize("name", list(fs.optim.registry))
 @pytest.mark.parametrize("stepped", [False, True])
 def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: str, stepped: bool) -> None:
-    """After the load, a step gives exactly the weights that the step after the save gave.
+    """The step after the load gives exactly the same weights as the step after the save.
 
     A state with a tensor of a wrong shape is refused, and the refused load does not change the weights.
     """
@@ -205,7 +205,7 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
 def test_training_with_an_offloaded_optimizer_and_the_models_zero_grad_is_equal_to_ordinary_training(
     torch: Any, ft: Any
 ) -> None:
-    """The program does not call the optimizer's `zero_grad`. Two backward passes come before each step."""
+    """The training loop calls the model's `zero_grad`, not the optimizer's. Each step follows two backward passes."""
     results = []
     for offloaded in (True, False):
         torch.manual_seed(0)

@@ -123,7 +123,7 @@ def test_step_of_300_arrays_of_mixed_layouts_has_the_same_bits_for_every_isa_and
 
 @every_class
 def test_gradient_whose_elements_share_memory_gives_the_step_of_its_copy(cls: Any, rng: np.random.Generator) -> None:
-    """An axis of the gradient has the stride 0, or its rows overlap in memory."""
+    """The gradient has an axis of stride 0, or rows that overlap in memory."""
     row = rng.standard_normal((1, 130)).astype(np.float32)
     columns, windows = np.broadcast_to(row[:, :1], (50, 130)), as_strided(row, (50, 80), (4, 4))
     for g in (np.broadcast_to(row, (50, 130)), columns, windows):
@@ -155,7 +155,7 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
 def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
     cls: Any, pieces: int, rng: np.random.Generator
 ) -> None:
-    """The gradient is clipped by its whole norm in both cases."""
+    """Clipping uses the norm of the whole gradient, also for the split array."""
     size = 70_001
     p, g = rng.standard_normal((2, size)).astype(np.float32)
     lengths = np.diff([0, *np.sort(rng.integers(0, size + 1, pieces - 1)), size])
@@ -169,7 +169,7 @@ def test_step_of_a_split_array_has_the_bits_of_the_step_of_the_whole_array(
 
 @every_dtype
 def test_gradients_can_have_other_addresses_and_strides_in_every_step(dtype: Any, rng: np.random.Generator) -> None:
-    """The steps have the bits of steps with contiguous copies of the gradients."""
+    """Steps with contiguous copies of the gradients give the same bits."""
     p = rng.standard_normal((20, 20)).astype(dtype)
     plain, g = p.copy(), rng.standard_normal((20, 20)).astype(dtype)
     mine, same = fs.Adam([p]), fs.Adam([plain])

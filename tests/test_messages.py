@@ -58,7 +58,7 @@ def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(tor
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """The tensor is the input or the output gradient. Without a check, a layer would read beyond the storage."""
+    """The tensor is the input or the gradient of the output. Without a check, a layer would read beyond the storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)

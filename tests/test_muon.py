@@ -71,7 +71,10 @@ def test_muon_with_matrix_products_in_bfloat16_agrees_with_torch(options: Any, t
 
 @pytest.mark.torch
 def test_default_muon_differs_from_torchs_default_by_less_than_0_003_after_100_steps(torch: Any) -> None:
-    """By default, fusedstep computes the matrix products in float32, and torch in bfloat16. So they must differ."""
+    """By default, fusedstep computes the matrix products in float32, and torch in bfloat16.
+
+    So the parameters must differ by more than 0.0005.
+    """
     (mine,), (other,) = leaves(torch, SHAPES[:1]), leaves(torch, SHAPES[:1])
     train(ours("Muon")([mine], lr=0.02), [mine], 100)
     train(theirs("Muon")([other], lr=0.02), [other], 100)
@@ -107,7 +110,10 @@ def test_muon_treats_a_convolution_kernel_as_a_matrix_with_a_row_per_output_chan
 
 
 def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -> None:
-    """After the default of five iterations, all are between 0.6 and 1.3. After 30 cubic iterations, all are 1."""
+    """With the five default iterations, all singular values are between 0.6 and 1.3.
+
+    With 30 iterations of the polynomial 1.5 x - 0.5 x^3, all are 1.
+    """
     p, g = np.zeros((10, 25)), rng.standard_normal((10, 25))
     fs.Muon([p], lr=1.0, weight_decay=0.0).step([g])
     values = np.linalg.svd(p, compute_uv=False)
@@ -119,7 +125,7 @@ def test_singular_values_of_a_muon_step_are_near_one(rng: np.random.Generator) -
 
 
 def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Generator) -> None:
-    """The reference is AdamW's formula, computed with NumPy."""
+    """The reference is AdamW's formula, computed with NumPy. Muon stores AdamW's `exp_avg` as `momentum_buffer`."""
     start, g = rng.standard_normal((2, 7, 5)).astype(np.float32)
     p = start.copy()
     opt = fs.Muon([{"params": [p], "adamw": True}], lr=0.1, weight_decay=0.2, betas=(0.8, 0.9))
@@ -133,7 +139,7 @@ def test_muon_groups_with_adamw_true_have_the_bits_of_adamw(rng: np.random.Gener
 
 
 def test_muon_moves_vectors_to_groups_with_adamw_and_refuses_them_if_adamw_is_false() -> None:
-    """A group with a matrix and a vector becomes two groups."""
+    """A group with a matrix and a vector becomes two groups. The new group, with the vector, is the last."""
     w, b, e = np.ones((3, 2)), np.ones(2), np.ones((5, 2))
     opt = fs.Muon([{"params": {"w": w, "b": b}, "lr": 0.5}, {"params": {"e": e}, "adamw": True}])
     assert [(g["adamw"], g["lr"], len(g["params"])) for g in opt.groups] == [
@@ -161,7 +167,10 @@ def stepped(**step: Any) -> tuple[Array, Array, Any]:
 
 
 def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
-    """Each pair of step options must give equal parameters. A limit that clips must change them."""
+    """The two sets of options in each pair must give equal parameters.
+
+    A clipping limit that the gradients exceed must change the parameters.
+    """
     for step, equivalent in (
         ({"grad_scale": 4.0, "scale": 4.0}, {}),
         ({"clip_norm": 1e9}, {}),
@@ -176,9 +185,10 @@ def test_muon_divides_gradients_by_grad_scale_and_clips_them() -> None:
 
 
 def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generator) -> None:
-    """A step whose gradients contain inf is skipped. Gradients of a wrong shape or number are refused.
+    """With `skip_nonfinite`, a step whose gradients contain inf is skipped.
 
-    Read-only gradients are refused with `zero_grads`. The last step is correct: it zeroes the gradients and changes the
+    A step is refused if a gradient is missing or has a wrong shape. With `zero_grads`, it is also refused if a gradient
+    is read-only. The last step is correct: it zeroes the gradients and changes the
     parameters.
     """
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)

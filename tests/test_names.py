@@ -37,6 +37,7 @@ def test_dir_of_a_module_lists_exactly_its_public_names(name: str) -> None:
     shared = {
         each for each in dir(module) if getattr(getattr(module, each), "__module__", "").startswith("fusedstep._b")
     }
+    # `Key` is public, but its module fusedstep._base.random is private.
     assert shared <= {"Key"}, "dir() must not list helpers that the module imports"
 
 

@@ -97,7 +97,7 @@ def test_snapshot_of_settings_detects_a_change_of_a_setting(name: str, fault: st
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity")
-def test_step_starts_no_thread_if_the_process_may_use_one_cpu() -> None:
+def test_step_starts_no_thread_if_the_process_is_limited_to_one_cpu() -> None:
     assert_runs("""
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -81,7 +81,7 @@ def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_act
 ) -> None:
     """Activations work in place if possible. But the model's input and the argument of `backward` must not change.
 
-    `backward` gives the same gradient after a forward pass with `training=False`.
+    After a forward pass with `training=False`, `backward` gives the same gradient as after one with `training=True`.
     """
     rng = np.random.default_rng(2)
     layers = [kind(WIDTH, WIDTH) if kind is nn.Linear else kind() for kind in kinds]

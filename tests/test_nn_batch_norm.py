@@ -57,7 +57,7 @@ def test_gradients_of_every_parameter_and_of_the_input_agree_with_finite_differe
 ) -> None:
     """The running statistics are reset before each pass, because a pass in training changes them.
 
-    Without `need_dx`, `backward` returns None and gives the same gradients of the parameters.
+    Without `need_dx`, `backward` returns None, and the gradients of the parameters are the same.
     """
     rng = np.random.default_rng(0)
     model, loss = small_model(block, last), nn.MeanSquaredError()

@@ -125,7 +125,7 @@ def test_training_resumed_from_a_copy_equals_uninterrupted_training(how: str, tm
 
 
 def test_vanilla_dropout_layer_multiplies_by_the_kept_fraction_in_prediction() -> None:
-    """In training, it only sets elements to 0. The other elements do not change."""
+    """In training, the layer only sets elements to 0. The other elements do not change."""
     model = nn.Sequential(nn.Dropout(0.25, mode="vanilla"), rng=0)
     x = np.ones((50, 50), np.float32)
     assert (model.predict(x) == 0.75).all()
@@ -137,7 +137,7 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
     found = model.predict_samples(x, 4000, key=7)
-    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # times p / (1 - p), which is 1
+    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # the formula's factor p / (1 - p) is 1
     np.testing.assert_allclose(found.mean, model.predict(x), atol=5 * np.sqrt(expected.max() / 4000))
     np.testing.assert_allclose(found.variance[:, 0], expected, rtol=0.15)
     assert found.draws == 4000
@@ -175,7 +175,7 @@ def test_dropout_layers_of_one_model_have_independent_masks() -> None:
         assert 0.23 < kept < 0.27
 
 
-def test_predict_samples_draws_one_mask_for_an_input_of_several_passes() -> None:
+def test_predict_samples_draws_one_mask_for_an_input_that_needs_several_passes() -> None:
     """The model processes the 2,500 rows in several passes. The mask equals that of one call of `fs.dropout`."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
@@ -207,7 +207,9 @@ def test_predict_samples_draws_one_mask_for_an_input_of_several_passes() -> None
         ),
     ],
 )
-def test_dropout_layer_refuses_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:
+def test_dropout_layer_and_predict_samples_refuse_wrong_arguments(
+    call: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call(small_model("first"))
 

@@ -110,7 +110,7 @@ def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: t
 
 @every_dtype
 def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any) -> None:
-    """The NumPy reference, which has the bits of the kernel, is compared with NumPy's exp in long double.
+    """The function `exponential`, which has the bits of the kernel, is compared with `np.exp` in long double.
 
     The results for -inf, -1e30 and 0 are exact.
     """
@@ -139,7 +139,7 @@ def test_nan_or_inf_in_a_softmax_row_gives_nan_only_in_this_row(dtype: Any, bad:
 
 
 def test_softmax_kernel_finds_a_wrong_label_before_it_writes() -> None:
-    """The kernel returns the number of the row, and does not change the output arrays."""
+    """The kernel returns the index of the row with the wrong label, and does not change the output arrays."""
     for bad in (-1, 4, 2**62, -(2**63)):
         losses, gradient = np.full(3, 7.0), np.full((3, 4), 7.0)
         assert _core.softmax_loss(np.zeros((3, 4)), np.array([0, 3, bad]), losses, gradient) == 2

@@ -51,7 +51,7 @@ def test_losses_and_sigmoid_of_extreme_logits_are_finite_and_accurate(dtype: Any
     assert y[0, 0] == 1.0
     assert 0 <= y[0, 1] < 1e-37
     assert y[3, 0] == 0.5
-    # In float32, Sigmoid replaces inputs below -87.7 by this number.
+    # In float32, Sigmoid replaces every input below -87.7 by -87.7.
     assert y[2, 1] == pytest.approx(math.exp(-89 if dtype == np.float64 else -87.7), rel=0.1)
     assert np.allclose(nn.softmax(z).sum(axis=1), 1)
 

@@ -35,7 +35,7 @@ def test_parameters_are_views_of_arena_and_gradients_are_views_of_grad_arena() -
 
 
 @pytest.mark.thread_unsafe
-def test_second_training_step_allocates_less_memory_than_the_output_of_one_layer() -> None:
+def test_second_training_step_allocates_less_memory_than_the_output_of_a_hidden_layer() -> None:
     """The second step reuses the arrays of the first step."""
     rng = np.random.default_rng(0)
     model, loss = small_model(nn.ReLU, nn.Tanh, nn.HardTanh, nn.Sigmoid, dtype=np.float32), nn.SoftmaxNLL()
@@ -54,7 +54,7 @@ def test_second_training_step_allocates_less_memory_than_the_output_of_one_layer
     assert peak < 72 * 1024
 
 
-def test_layers_reuse_the_output_array_of_a_batch_size_and_keep_the_arrays_of_eight_sizes() -> None:
+def test_layers_reuse_an_output_array_for_equal_batch_sizes_and_keep_at_most_eight_arrays() -> None:
     model = small_model(nn.ReLU)
     big, small = np.ones((N, WIDTH)), np.ones((2, WIDTH))
     first = model.forward(big)
@@ -196,7 +196,7 @@ def test_state_dict_is_a_copy_and_load_state_dict_with_a_wrong_shape_changes_not
 
 
 def test_load_state_dict_accepts_the_arrays_of_the_model_under_exchanged_names() -> None:
-    """The weights of two layers are exchanged. No array is overwritten before it is read."""
+    """The weights of two layers are exchanged, and one is transposed. No array is overwritten before it is read."""
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), rng=0)
     before = model.state_dict()
     own = {**model.params}

@@ -39,7 +39,7 @@ def batch(shape: tuple[int, int] = (6, 4)) -> Array:
 
 
 def test_forward_of_a_subclass_of_linear_is_called_in_front_of_a_relu() -> None:
-    """If a layer of the class Linear is in front of a ReLU, one function computes both."""
+    """One function computes a Linear and the ReLU behind it, but not if a subclass of Linear defines `forward`."""
     x = batch()
     ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
     assert np.array_equal(theirs.forward(x), 2 * ours.forward(x))
@@ -115,7 +115,7 @@ def test_linear_accepts_float16_input_in_a_float32_model() -> None:
 
 
 def test_model_accepts_its_own_output_as_input() -> None:
-    """The model has one layer. The input of each pass, forward or backward, is the result of the pass before."""
+    """The result of a forward pass is the input of the next forward pass. The same holds for backward passes."""
     model = nn.Sequential(nn.Linear(4, 4), dtype=np.float64, rng=0)
     weight, y, dx = model.params["0.weight"], model.forward(batch()), batch()
     for power in range(2, 4):

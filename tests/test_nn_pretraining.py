@@ -33,9 +33,9 @@ def test_error_of_a_pretrained_stack_is_the_mean_squared_error_of_its_reconstruc
 
 
 def test_pretrain_adds_a_layer_to_each_of_the_best_stacks_and_sorts_the_stacks_by_error() -> None:
-    """A candidate is a dict of settings. For each of two layers, every kept stack is tried with three candidates.
+    """A candidate is a dict of settings for one layer.
 
-    After each layer, at most `keep` stacks are kept.
+    For each layer, every candidate is trained on top of every kept stack. The best `keep` of these new stacks are kept.
     """
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)

@@ -43,7 +43,7 @@ def test_loaded_classifier_has_the_predictions_and_names_of_the_saved_model(tmp_
 
 
 def test_loaded_regression_model_predicts_in_the_units_of_the_target(tmp_path: Path) -> None:
-    """It has no probabilities, so it refuses `predict_proba`."""
+    """A regression model has no probabilities, so it refuses `predict_proba`."""
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     nn.save(
         tmp_path / "r",
@@ -89,7 +89,7 @@ def test_save_refuses_a_layer_that_load_does_not_know(own: nn.Layer, tmp_path: P
 
 
 def test_load_refuses_files_that_do_not_contain_a_model(tmp_path: Path) -> None:
-    """A file is missing, has other text, was written by another program, or has a wrong description of a model."""
+    """A file is missing, is plain text, was written by another program, or has a wrong description of a model."""
     from safetensors.numpy import save_file
 
     with pytest.raises(FileNotFoundError, match="none"):
@@ -129,7 +129,7 @@ def model_tensors() -> dict[str, np.ndarray]:
     return {**arrays, "input.mean": np.arange(5.0), "input.scale": np.full(5, 2.0)}
 
 
-# Words of the error message, and what is wrong: the description of the model, or arrays in the file.
+# Words of the error message, with a description and arrays for the file. The description or an array is wrong.
 WRONG = {
     "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),
@@ -175,7 +175,7 @@ def test_load_refuses_layers_larger_than_the_file_without_allocating_them(tmp_pa
 
 
 def test_load_state_dict_refuses_wrong_arrays_and_changes_nothing() -> None:
-    """The state is None, has a masked array, or has a negative number in an array that counts passes."""
+    """The state is None, has a masked array, or has a negative number of training passes."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5), nn.BatchNorm(), rng=0)
     before, good = model.arena.copy(), model.state_dict()
     for bad, error, words in (

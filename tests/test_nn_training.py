@@ -66,7 +66,7 @@ def test_row_with_weight_n_has_the_effect_of_n_equal_rows(name: str, rng: np.ran
 def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
     dtype: Any, unit: float, rng: np.random.Generator
 ) -> None:
-    """The gradient does not change, either. The number is `unit`."""
+    """The number is `unit`. The gradient does not change either."""
     outputs, weights = rng.standard_normal((3, 2)).astype(dtype), np.array([1.0, 2.0, 5.0])
     loss, targets = nn.MeanSquaredError(), np.zeros((3, 2))
     value, gradient = loss.value_and_gradient(outputs, targets, weights)
@@ -145,8 +145,8 @@ def test_an_epoch_ends_when_stop_returns_true() -> None:
     assert trainer.steps == 2 and len(seen) == 2
 
 
-def test_context_of_the_option_around_is_active_during_the_gradient_and_not_during_the_step() -> None:
-    """When the context begins, it adds 1 to all parameters. When it ends, it subtracts 1."""
+def test_trainer_computes_the_gradient_inside_a_given_context_and_takes_the_step_outside() -> None:
+    """The context, given as `around`, adds 1 to all parameters at its beginning and subtracts 1 at its end."""
 
     @contextlib.contextmanager
     def shifted() -> Iterator[None]:
@@ -170,6 +170,7 @@ def test_trainer_refuses_an_optimizer_whose_parameters_have_no_names() -> None:
 
 @pytest.mark.parametrize("loss", [nn.SoftmaxNLL, "nll"])
 def test_trainer_refuses_an_object_that_is_not_a_loss(loss: Any) -> None:
+    """Instances of `nn.SoftmaxNLL` are losses, but the class is not."""
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
     with pytest.raises(TypeError, match=r"Trainer: loss must be a Loss, such as nn.SoftmaxNLL\(\); got .*(NLL|nll)"):
         nn.Trainer(model, loss, fs.SGD(model.params))
@@ -215,9 +216,10 @@ def test_fit_validates_with_averaged_parameters_and_gives_the_validation_loss_to
 
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_ends_at_a_loss_that_is_not_finite_or_when_stop_returns_true(epochs: int) -> None:
-    """The first training diverges. In the second training, `stop` returns True at step 6, inside the second epoch.
+    """The first training diverges in its first epoch. In the second training, `stop` returns True at step 6.
 
-    If `epochs` is 1, the second training ends before this step. Incomplete epochs are not validated.
+    An epoch has 4 steps. So this training ends in the middle of epoch 2, or after epoch 1 if `epochs` is 1. Incomplete
+    epochs are not validated.
     """
 
     def validate(loss: float) -> float:

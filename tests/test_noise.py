@@ -39,9 +39,10 @@ def test_gaussian_noise_agrees_with_the_box_muller_formula() -> None:
 
 @pytest.mark.parametrize("words", [(0, 0), (2**32 - 1, 2**32 - 1), (2**31, 2**29), (1, 2**29 - 1), (2**24, 7 << 29)])
 def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None:
-    """Two random 32-bit numbers (words) give two numbers of noise: a radius times a cosine, and times a sine.
+    """Two random words (32-bit numbers) give a radius, a cosine and a sine.
 
-    The test calls the NumPy reference, whose bits the kernels have.
+    The two numbers of noise are radius * cosine and radius * sine. The test calls functions of the NumPy
+    reference. Another test shows that the kernels have its bits.
     """
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):
@@ -75,7 +76,7 @@ def test_dropout_moments_equal_mean_and_variance_of_the_draws() -> None:
 
 
 def test_dropout_moments_are_accurate_for_a_large_mean_and_a_reused_output_array() -> None:
-    """The function returns the same array for each draw. The variance of a single draw is 0."""
+    """`f` writes each draw into the same array. If there is only one draw, the variance is 0."""
     buffer = np.zeros(1)
 
     def f(key: fs.Key) -> Array:

@@ -30,7 +30,7 @@ def test_lamb_and_lars_have_the_bits_of_their_numpy_references(
 ) -> None:
     """Parameters, states and averages are compared after three steps.
 
-    `stages` is the name of a set of options, for example of weight decay, clipping or scaling.
+    `stages` is the name of a set of options. For example, the set "clip_value" has only the option `clip_value`.
     """
     around, of_step = STAGES[stages]
     known = {k: v for k, v in of_step.items() if k in ("clip_value", "decay_scale")}
@@ -107,7 +107,7 @@ def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.rando
 def test_lamb_and_lars_steps_of_tensors_have_the_bits_of_steps_of_arrays(
     cls: Any, torch: Any, rng: np.random.Generator
 ) -> None:
-    """Each of three steps clips the gradients by the norm of all gradients."""
+    """Three steps with clipping are compared."""
     import fusedstep.torch
 
     arrays = [rng.standard_normal(s).astype(np.float32) for s in ((70, 90), (3,))]

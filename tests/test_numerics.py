@@ -38,7 +38,7 @@ def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page(cls: Any, dt
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=1, size=1000)
     assert found.step <= make_numerics.bound(promised.step)
     assert found.state <= make_numerics.bound(promised.state)
-    assert max(found) > 0.1, "an error of 0 means that nothing was measured"
+    assert max(found) > 0.1, "errors of at most 0.1 ULP mean that nothing was measured"
 
 
 @long_double
@@ -53,7 +53,7 @@ def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page_for_3_millio
 
 @every_class
 def test_error_of_a_momentum_is_at_most_10_ulps_of_the_largest_gradient(cls: Any, rng: np.random.Generator) -> None:
-    """The momentum in float32 is compared with the momentum in float64. Its terms have both signs and can cancel."""
+    """Momentums in float32 and in float64 are compared. The terms of a momentum have both signs and can cancel."""
     grads = [rng.standard_normal(5000).astype(np.float32) for _ in range(5)]
     unit = np.spacing(np.max(np.abs(grads)))
     for options in variants(cls):
@@ -103,8 +103,8 @@ def test_new_16_bit_parameters_are_rounded_to_nearest_even(
     """The parameters are all 65,536 numbers of the dtype.
 
     A step subtracts half of the gradient. The first gradients are also all numbers of the dtype, in random order. The
-    other gradients are multiples of the parameter's unit in the last place. So many exact results are ties: they lie in
-    the middle between two numbers of the dtype.
+    other gradients are multiples of the parameter's unit in the last place. They give many ties: exact results that lie
+    in the middle between two numbers of the dtype.
     """
     import fusedstep.torch as ft
 

@@ -48,7 +48,7 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_arrays(case: str) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    The bits of parameters and states are also equal, except in the cases of `other_bits`.
+    The bits of parameters and states are also equal, except if `other_bits` returns True for the case.
     """
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
@@ -71,7 +71,7 @@ def tensors(torch: Any) -> Any:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(case: str, tensors: Any) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    The bits of parameters and states are also equal, except in the cases of `other_bits`.
+    The bits of parameters and states are also equal, except if `other_bits` returns True for the case.
     """
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])

@@ -154,7 +154,9 @@ def test_files_generated_by_make_catalogue_are_up_to_date() -> None:
     "command", [[sys.executable, "-m", "mypy"], [sys.executable, "-m", "basedpyright"]], ids=["mypy", "basedpyright"]
 )
 def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: list[str]) -> None:
-    """The script `user.py` marks its mistakes with "ignore" comments. A checker also reports a mark without a mistake.
+    """Each mistake in the script `user.py` has an "ignore" comment.
+
+    The checkers also report an "ignore" comment if its line has no mistake. So they must find every mistake.
 
     If a type checker is not installed, the test is skipped. The nox session "types" runs the same check.
     """
@@ -167,7 +169,7 @@ def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: lis
 
 
 def test_declared_option_is_not_an_attribute() -> None:
-    """It is an item of each group, and an item of the dict `options` of the class."""
+    """The value of an option is an item of each group. The dict `options` of the class has the declaration."""
     opt: Any = Halved([np.ones(3)])
     with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
         _ = opt.momentum

@@ -36,7 +36,7 @@ def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_model_penalty_is_the_sum_over_layers_and_its_gradient_agrees_with_finite_differences(
+def test_model_penalty_is_the_sum_over_layers_and_gradients_agree_with_finite_differences(
     kind: type[nn.ActivityPenalty],
 ) -> None:
     """The model has a penalty after each of two hidden layers. The gradients are those of loss + penalties."""
@@ -105,7 +105,7 @@ def test_kl_penalty_brings_the_mean_activation_of_every_unit_close_to_rho() -> N
 
 
 def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
-    """Its gradient is finite too. A step of gradient descent moves these activations towards rho, which is 0.1."""
+    """The gradient of the penalty is also finite. A step of gradient descent moves each mean towards rho, here 0.1."""
     model = nn.Sequential(nn.KLActivity(1.0, 0.1), dtype=np.float32)
     model.forward(np.array([[0, 1], [0, 1]], np.float32), training=True)
     slope = model.backward(np.zeros((2, 2), np.float32), need_dx=True)
@@ -120,8 +120,8 @@ def test_kl_penalty_is_finite_if_mean_activations_are_0_or_1() -> None:
     ("call", "message"),
     [
         (lambda: nn.L1Activity(-1), r"L1Activity: weight must be at least 0; got -1"),
-        (lambda: nn.KLActivity(1.0, rho=1.0), r"KLActivity: rho must be at least 0 and below 1; got 1\.0"),
-        (lambda: nn.KLActivity(1.0, rho=0.0), r"KLActivity: rho must be above 0; got 0\.0"),
+        (lambda: nn.KLActivity(1.0, rho=1.0), r"KLActivity: rho must be above 0 and below 1; got 1\.0"),
+        (lambda: nn.KLActivity(1.0, rho=0.0), r"KLActivity: rho must be above 0 and below 1; got 0\.0"),
         (
             lambda: nn.Sequential(nn.KLActivity(1.0)).forward(np.full((2, 3), -0.5, np.float32), training=True),
             r"KLActivity: mean activations must be from 0 to 1, as after a Sigmoid; got -0\.5",

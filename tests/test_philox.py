@@ -55,7 +55,10 @@ def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
 
 
 def test_philox_returns_distinct_keys_and_continues_after_its_state_is_loaded() -> None:
-    """A generator that is a copy of another one, or loads its state, returns the same next key. Keys can be pickled."""
+    """A generator that loads a saved state returns the key that was next when the state was saved.
+
+    A copy of a generator returns the same next key as the original. Keys can be pickled.
+    """
     rng = fs.Philox(2**64 - 1)
     first = [rng.key() for _ in range(3)]
     assert len(set(first)) == 3 and first[0] == fs.Key(2**64 - 1, 0)
@@ -80,7 +83,7 @@ def test_threads_draw_distinct_keys() -> None:
 
 
 def test_philox_raises_overflow_error_after_the_last_stream() -> None:
-    """A generator that then loads the state of this generator raises the same error."""
+    """Another generator that loads a state saved after the last stream raises the same error."""
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -151,7 +154,7 @@ def kept_probability(p: float) -> float:
 def test_fraction_of_kept_elements_is_1_minus_p(key: fs.Key, p: float) -> None:
     kept, q = fs.dropout_mask(N, p, key), kept_probability(p)
     assert abs(z_of(kept, q)) < BOUND
-    for position in range(8):  # in each block of random numbers, which gives 8 elements of the mask
+    for position in range(8):  # among the 8 elements that come from one block of random numbers
         assert abs(z_of(kept[position::8], q)) < BOUND
 
 
@@ -195,7 +198,8 @@ def test_masks_of_different_streams_and_seeds_are_uncorrelated() -> None:
 def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
     """The test takes the first four words of 20,000 consecutive seeds, and then of 20,000 consecutive streams.
 
-    The highest bit of a word is 0 or 1 with equal probability, and is independent of this bit in the neighbour.
+    The highest bit of a word is 0 or 1 with equal probability. It is independent of the highest bit of the same word
+    of the next seed or stream.
     """
     for seed, stream in ((1, 0), (0, 1)):
         words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)

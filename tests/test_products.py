@@ -163,7 +163,7 @@ def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_m
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """For example, a network with a single `Linear` may get its last output as input. NumPy copies such an input."""
+    """For example, a network with a single `Linear` may get its previous output as input. NumPy then multiplies."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -341,9 +341,9 @@ assert (columns == columns[:1]).all() and len(np.unique(columns)) == 2
 @compiles
 @pytest.mark.skipif("openmp" not in BACKENDS, reason="needs OpenMP, in which each thread computes only its own tiles")
 def test_each_thread_computes_its_own_rows_or_columns_of_a_product(tmp_path: Path) -> None:
-    """A tile is a part of the product. Each of two threads computes the tiles of its own rows or of its own columns.
+    """A tile is a part of the product. With a limit of one thread, the calling thread computes all tiles.
 
-    With a limit of one thread, the calling thread computes all tiles.
+    Each of two threads computes the tiles of its own rows if `by_rows` is True, and otherwise of its own columns.
     """
     environment = os.environ | {"FUSEDSTEP_BACKEND": "openmp"}
     subprocess.run([sys.executable, "-c", LOOK, build(tmp_path, WHO_MULTIPLIES)], check=True, env=environment)
@@ -393,7 +393,7 @@ def test_networks_work_if_the_blas_of_numpy_is_not_found(file: str | None) -> No
 
 
 @where_shared
-def test_product_uses_no_more_threads_than_openblas_may() -> None:
+def test_product_uses_no_more_threads_than_openblas_may_use() -> None:
     """OPENBLAS_NUM_THREADS limits the threads of OpenBLAS, and also the threads of fusedstep that compute products."""
     script = (
         "import numpy as np, os; from fusedstep import _core, nn\n"

@@ -51,7 +51,7 @@ class Arena:
 def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_without_changes(
     torch: ModuleType,
 ) -> None:
-    """The reference is the step on arrays. test_properties.py compares that step with the NumPy reference."""
+    """The expected bits are those of a step of arrays, which test_properties.py compares with the NumPy reference."""
     fused = pytest.importorskip("fusedstep.torch")
     classes = [cls for cls in CLASSES if hasattr(fused, cls.__name__) and cls in TORCHS]
     if not classes:

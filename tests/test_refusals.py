@@ -133,7 +133,7 @@ def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> Non
 
 
 @every_class
-def test_optimizer_refuses_wrong_values_of_ema_decay_and_num_threads_and_a_misspelled_option(cls: Any) -> None:
+def test_optimizer_refuses_a_misspelled_option_and_wrong_values_of_ema_decay_and_num_threads(cls: Any) -> None:
     for value in (-0.1, 1.1, np.nan):
         with assert_refused(ValueError, f"{cls.__name__}: ema_decay must be", repr(value)):
             cls([ones(3)], ema_decay=value)

@@ -80,7 +80,7 @@ def test_sgd_subtracts_any_number_of_rows_in_any_order(rng: np.random.Generator)
 def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """The gradient of `table` has rows, that of `w` is an array, and that of `alone` is None. `alone` is unchanged."""
+    """The gradients of `table`, `w` and `alone` are an `fs.Rows`, an array and None. `alone` is unchanged."""
     table, w, alone = rng.standard_normal((40, 5)), rng.standard_normal(6), rng.standard_normal((40, 5))
     opt = cls({"table": table, "w": w, "alone": alone}, lr=0.1)
     rows, g, before = rows_of(rng, np.float64, 30, (40, 5)), rng.standard_normal(6), alone.copy()
@@ -92,7 +92,7 @@ def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
     assert (alone == before).all()
     assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
     assert len(touched) < 40
-    # Row 1 has no gradient, so its state stays zero.
+    # Only rows with even indices have gradients, so the state of row 1 stays zero. Only SparseAdam has "exp_avg".
     assert not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
 
 
@@ -153,8 +153,8 @@ def test_rows_are_refused_if_wrong_or_if_the_optimizer_cannot_use_rows(make: Any
         make()
 
 
-def test_step_with_wrong_rows_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
-    """In two steps, the second gradient is wrong. In another step, the rows share memory with the parameter."""
+def test_step_with_a_wrong_gradient_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
+    """The wrong gradient is an array of a wrong length, rows with a wrong index, or rows in memory of the parameter."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -268,7 +268,7 @@ def bits(*arrays: Any) -> list[bytes]:
     ],
 )
 def test_step_with_refused_rows_changes_no_parameter_and_no_state(cls: Any, rows: Any, message: str) -> None:
-    """The numbers of steps also do not change."""
+    """The numbers of steps of the optimizer and of each parameter also do not change."""
     w, table, state = np.ones(3), np.ones((4, 2)), []
     opt = cls([w, table])
     opt.step([np.ones(3), fs.Rows([1], np.ones((1, 2)))])
@@ -410,7 +410,7 @@ def test_step_with_a_valid_sparse_and_a_refused_dense_gradient_changes_no_parame
 
 @pytest.mark.torch
 def test_sparse_values_with_the_negative_bit_of_torch_are_read_as_negated(torch: Any) -> None:
-    """The negative bit of a tensor means that the tensor's numbers are those in memory with the opposite sign."""
+    """If the negative bit of a tensor is set, the tensor's numbers are the numbers in its memory times -1."""
     table = torch.nn.Parameter(torch.zeros(4, 2))
     table.grad = coo(torch, [1, 3], torch._neg_view(torch.ones(2, 2)))
     ours("SGD")([table], lr=1.0).step()

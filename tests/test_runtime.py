@@ -82,7 +82,7 @@ def test_openmp_backend_is_used_if_another_package_has_loaded_libgomp() -> None:
 
 @pytest.mark.thread_unsafe
 def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> None:
-    """`set_num_threads` refuses numbers that are not positive, too large, or not integers."""
+    """`set_num_threads` refuses 0, negative numbers, numbers that are too large, and values that are not integers."""
     limit = fs.num_threads()
     fs.set_num_threads(1)
     assert fs.num_threads() == 1
@@ -101,7 +101,7 @@ def test_number_of_threads_is_limited_by_set_num_threads_and_the_machine() -> No
 def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
     quotas: list[float], openmp: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process may run on 8 CPUs. The first number in OMP_NUM_THREADS is another limit. A word there is ignored."""
+    """The process may run on 8 CPUs. The first number in OMP_NUM_THREADS is another limit. "x" is ignored."""
     monkeypatch.setattr(_threads, "quotas", lambda: quotas)
     monkeypatch.setattr(_threads, "affinity", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", openmp)
@@ -109,7 +109,7 @@ def test_cpu_quota_of_a_container_is_rounded_up_to_whole_threads(
 
 
 def test_import_loads_few_packages_and_changes_nothing() -> None:
-    """Only NumPy and the standard library are also loaded. No thread starts, and denormals are not turned off."""
+    """Apart from fusedstep, only NumPy and the standard library are loaded. No thread starts. Denormals still work."""
     code = """
 import sys, threading, numpy
 before = set(sys.modules)
@@ -191,7 +191,7 @@ def elsewhere(act: Callable[[], Any]) -> str:
 def test_two_threads_cannot_step_one_optimizer_at_once(cls: Any) -> None:
     """While a step reads its gradient, another thread tries to step, to change a group, and to load a state.
 
-    All attempts are refused. They do not change the parameters: `twin` gets the same steps without such attempts.
+    All attempts are refused. Afterwards, the parameters are those of `twin`, which takes the same steps undisturbed.
     """
     g, said = [np.ones(3)], []
     opt, twin = (cls([np.ones(3)], lr=0.1) for _ in range(2))

@@ -102,7 +102,10 @@ def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
 
 
 def test_measure_batch_norm_inside_averaged_uses_the_averaged_weights() -> None:
-    """The running mean and variance are the means of those of two batches. The layer's `momentum` does not change."""
+    """The running mean is the mean of the two batches' means. The running variance is the mean of their variances.
+
+    The layer's `momentum` does not change.
+    """
     model, x = model_of_batch_norm()
     opt = fs.SGDScheduleFree(model.params, lr=0.5)
     for _ in range(5):

@@ -27,7 +27,7 @@ def test_scope_page_equals_the_output_of_make_scope() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.technique)
 def test_files_of_a_table_row_exist_and_use_the_names_of_the_row(row: make_scope.Row) -> None:
-    """For a name with arguments, the files must use these arguments."""
+    """For a name with arguments, such as fs.SGD(momentum), the test looks for the arguments, not for the name."""
     assert row.files and all((ROOT / path).is_file() for path in row.files), row.files
     texts = [(ROOT / path).read_text("utf-8") for path in row.files]
     for name in row.names:

@@ -110,6 +110,7 @@ def test_multi_resolution_sampler_halves_the_spacing_around_the_best_point() -> 
 
 
 def test_multi_resolution_sampler_halves_the_spacing_of_logarithms_for_a_logarithmic_range() -> None:
+    """The first grid is 1e-4, 1e-2, 1. Its best point is 1e-4, so the finer grid adds only 1e-3."""
     study = optuna.create_study(sampler=MultiResolutionGridSampler({"lr": SPACE["lr"]}, points=3, levels=2))
     study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1.0, log=True), n_trials=100)
     assert sorted(lr for (lr,) in points(study)) == pytest.approx([1e-4, 1e-3, 1e-2, 1.0])
@@ -191,9 +192,9 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
-    """`first` has trials that its sampler suggested. The user enqueues five of them, and one other point, in `study`.
+    """The sampler of `first` suggests six points. The test enqueues five of them and another point in `study`.
 
-    The sampler of `study` uses the values of these trials: its first suggestion is the sixth point of `first`.
+    The sampler of `study` uses the values at the enqueued points: it first suggests the sixth point of `first`.
     """
     make, f, _ = SAMPLERS[name]
     first = optuna.create_study(sampler=make())

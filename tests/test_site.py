@@ -16,7 +16,7 @@ PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md
 VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
 KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Modules that docs/api/index.md does not list. Their names are listed with their package, or are on another page.
+# Modules that docs/api/index.md does not list. The names in them are listed with their package, or are on another page.
 NOT_LISTED = {
     "fusedstep",
     "fusedstep.cli",
@@ -42,7 +42,7 @@ def test_api_reference_lists_every_public_module() -> None:
 
 
 def test_api_reference_lists_every_class_and_function_of_fusedstep() -> None:
-    """A class or function of `fusedstep` that is in none of its modules needs its own line."""
+    """Names of `fusedstep` that are neither modules nor in a module's `__all__` need a line in docs/api/index.md."""
     text = (DOCS / "api" / "index.md").read_text("utf-8")
     modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]
     owned = {name for module in modules for name in module.__all__} | {
@@ -78,7 +78,7 @@ def test_changelog_has_only_headings_of_the_expected_forms() -> None:
 
 
 def test_decisions_are_numbered_without_gaps_and_have_a_status() -> None:
-    """Each decision about the design is a file in docs/adr. Its name begins with its number."""
+    """Each decision about the design is a file in docs/adr. The file name begins with the number of the decision."""
     files = sorted((DOCS / "adr").glob("0*.md"))
     assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
     for file in files:

@@ -108,7 +108,7 @@ def test_batch_norm_of_more_than_2_to_the_31_elements_is_correct(values: Array) 
 def test_step_counts_beyond_2_to_the_31_are_exact(
     cls: type[fs.optim.Optimizer], count: int, rng: np.random.Generator
 ) -> None:
-    """The optimizer has loaded a state in which `count` is the number of steps. Two steps have the bits of NumPy."""
+    """After a state with step number `count` is loaded, two steps give the results of NumPy, bit for bit."""
     p, options = rng.standard_normal(50), Options(lr=lambda t: 0.1 * (t - count))
     grads = [rng.standard_normal(50) for _ in range(2)]
 
@@ -125,7 +125,7 @@ def test_step_counts_beyond_2_to_the_31_are_exact(
 @pytest.mark.nightly
 @every_class
 def test_a_million_tensors_have_the_bits_of_one_tensor(cls: type[fs.optim.Optimizer], rng: np.random.Generator) -> None:
-    """Each of the tensors has one element. They are compared after one step that clips by the norm."""
+    """After one step with `clip_norm`, tensors of one element are compared with one tensor of a million elements."""
     p, g = rng.standard_normal((2, 1_000_000))
     want = p.copy()
     cls([want]).step([g], clip_norm=1.0)

@@ -59,7 +59,7 @@ def test_classifiers_work_inside_pipelines_searches_and_ensembles(name: str) -> 
     assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
-def test_regressor_works_inside_bagging_and_classifier_inside_multi_output_and_cross_validation() -> None:
+def test_regressor_works_inside_bagging_and_classifier_works_inside_multi_output_and_cross_validation() -> None:
     data, target = load_diabetes(return_X_y=True)
     regressor = MLPRegressor(**{**SMALL, "hidden_layer_sizes": (16,), "max_iter": 30})
     assert (
@@ -274,7 +274,7 @@ def test_import_error_without_scikit_learn_gives_the_pip_command() -> None:
     ],
 )
 def test_a_refused_fit_leaves_the_previous_fit_unchanged(options: dict[str, Any], rows: dict[str, Any]) -> None:
-    """If the first fit of an estimator is refused, the estimator has no fitted attributes."""
+    """An estimator without a previous fit has no fitted attributes after a refused fit."""
     model = small().fit(X, y)
     before = model.predict(X)
     with pytest.raises((TypeError, ValueError)):

@@ -74,7 +74,7 @@ def plain() -> Any:
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_option_changes_the_fit_but_repeating_or_pickling_the_fit_changes_nothing(name: str, plain: Any) -> None:
-    """`plain` is a fit without the option. With "float32", the fit may differ from `plain` by rounding only.
+    """`plain` is a fit without the option. The fits differ by more than rounding, except with "float32".
 
     After `partial_fit`, the fitted estimator and its pickled copy still give equal results.
     """
@@ -102,7 +102,7 @@ def test_options_work_with_two_classes_and_with_two_labels_per_row(name: str, ta
 
 @pytest.mark.parametrize("name", sorted(set(EXTRAS) - {"label smoothing", "class weight", "kl sparsity"}))
 def test_options_work_for_a_regression(name: str) -> None:
-    """The score is good, and the option changes the predictions. "float32" may change them by rounding only."""
+    """The score is good, and each option, except "float32", changes the predictions by more than rounding."""
     data, target = load_diabetes(return_X_y=True)
     model, plain = (MLPRegressor(**{**LEARNING, **more}).fit(data * 20, target / 100) for more in (EXTRAS[name], {}))
     assert model.score(data * 20, target / 100) > 0.4
@@ -119,7 +119,7 @@ def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
 
 @pytest.mark.parametrize("name", schedules.NAMES)
 def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
-    """The callback gets the rate after each epoch of 10 steps. The rate of "plateau" also depends on the losses."""
+    """The callback gets the rate after each epoch of 10 steps. For "plateau", only the range of rates is checked."""
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -157,7 +157,7 @@ def test_predicted_probabilities_are_the_mean_over_the_snapshots() -> None:
 
 
 def test_predictions_with_several_dropout_masks_are_reproducible_and_have_a_standard_deviation() -> None:
-    """The 100 rows with the smallest probabilities of the predicted class have a lower accuracy than the other rows."""
+    """The 100 rows with the least certain predictions have a lower accuracy than the other 100 rows."""
     model = fitted(dropout=0.3, max_iter=15, learning_rate_init=0.01)
     p, std = model.predict_proba(V, mc_samples=30, return_std=True)
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30))
@@ -173,7 +173,7 @@ def test_predictions_with_several_dropout_masks_are_reproducible_and_have_a_stan
 
 
 def test_class_weights_give_the_same_fit_as_sample_weights_with_the_same_values() -> None:
-    """With "balanced", the weight of a class is (number of rows) / (2 classes * number of rows of this class)."""
+    """With "balanced" and two classes, the weight of a class is (all rows) / (2 * rows of this class)."""
     weights = np.where(y == 3, 5.0, 1.0)
     assert same(fitted(class_weight={3: 5.0}), MLPClassifier(**BASE).fit(X, y, weights))
     few = y < 2

@@ -64,7 +64,9 @@ def test_dropout_is_correct_in_every_layout(torch: Any, ft: Any, layout: str) ->
     y = ft.Dropout(0.5)(x)
     assert y.stride() == torch.empty_like(x).stride()
     kept = y != 0
-    assert torch.equal(y, torch.where(kept, 2 * x, 0)) and (x.numel() < 50 or not kept.all())
+    assert torch.equal(y, torch.where(kept, 2 * x, 0))
+    if x.numel() >= 50:  # at least one of so many elements is dropped
+        assert not kept.all()
     # the mask is the same for gradients of every layout
     for order in itertools.islice(itertools.permutations(range(x.dim())), 3):
         dy = torch.randn(x.permute(order).shape).permute(np.argsort(order).tolist())
@@ -81,7 +83,9 @@ def test_dropout_in_place_is_correct_in_every_layout(torch: Any, ft: Any, layout
         return
     before = x.clone()
     assert layer(x) is x
-    assert torch.equal(x, torch.where(x != 0, 2 * before, 0)) and (x.numel() < 50 or not x.all())
+    assert torch.equal(x, torch.where(x != 0, 2 * before, 0))
+    if x.numel() >= 50:  # at least one of so many elements is dropped
+        assert not x.all()
 
 
 def test_seed_determines_masks_and_each_call_has_another_mask(torch: Any, ft: Any) -> None:

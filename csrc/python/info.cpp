@@ -42,7 +42,7 @@ void free_info(PyObject* self) {
 
 PyTypeObject* make_info_type() {
   static PyGetSetDef fields[] = {
-      {"step", step_of, nullptr, "Number of steps taken so far, including this step.", nullptr},
+      {"step", step_of, nullptr, "Number of steps taken so far. A skipped step is not counted.", nullptr},
       {"grad_norm", grad_norm_of, nullptr,
        "Norm of the gradients after division by grad_scale. It is None if the step had none of the "
        "arguments grad_norm, clip_norm and skip_nonfinite.",

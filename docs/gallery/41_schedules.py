@@ -38,7 +38,10 @@ SCHEDULES = {
 
 
 def learn(make, seed):
-    """Return two lists: the learning rate at the end of each epoch, and how far the loss is above its minimum then."""
+    """Return two lists with one number per epoch: the learning rate, and the training loss minus its minimum.
+
+    Both are those at the end of the epoch.
+    """
     data, loss, schedule = load("diabetes", seed=seed, dtype=np.float64), nn.MeanSquaredError(), make()
     lowest = loss(data.x @ np.linalg.lstsq(data.x, data.y)[0], data.y)
     model = nn.Sequential(nn.Linear(10, 1, weight_init=init.zeros()), dtype=np.float64)

@@ -75,7 +75,10 @@ def fraction(what: str, value: Any) -> float:
 
 def open_fraction(what: str, value: Any) -> float:
     """Return a number above 0 and below 1."""
-    return positive(what, fraction(what, value))
+    result = number(what, value)
+    if not 0 < result < 1:
+        raise ValueError(f"{what} must be above 0 and below 1; got {value!r}")
+    return result
 
 
 def up_to_one(what: str, value: Any) -> float:

@@ -141,9 +141,10 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if fusedstep could not be timed in a case that ran, for example after a wrong result.
+        """Run all cases. Return 1 if fusedstep has no time in a case that was started, else 0.
 
-        Otherwise return 0. A package that is not installed does not count as a failure.
+        The time is missing if fusedstep's result was wrong, for example. A time that is missing because a package is
+        not installed does not count.
         """
         if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")

@@ -55,3 +55,8 @@ def count(ratios: Iterable[Ratio]) -> dict[str, int]:
     """Return the number of ratios for each verdict."""
     words = [verdict(ratio) for ratio in ratios]
     return {each: words.count(each) for each in (FASTER, EQUAL, SLOWER)}
+
+
+def comparisons(number: int) -> str:
+    """Return a number of comparisons in words, for example "1 comparison"."""
+    return f"{number} comparison" + "s" * (number != 1)

@@ -46,7 +46,7 @@ def dropout(
         The input, of any shape. It does not change, except if `out` is x. If x is not in C order, it is copied first.
     p : float
         Probability of dropping an element, from 0 to 1. It is rounded to a multiple of 1/65536: 1/2 is exact, and 0.1
-        becomes 6554/65536. The factors above use the rounded p, with which the elements are really dropped.
+        becomes 6554/65536. The rounded p is the real probability of a drop, and the factors above use it.
     key : Key
         The key of the random numbers. Use a new key for every call: create ``rng = Philox(seed)`` once, and pass
         ``rng.key()``. `dropout_backward` needs the same key, offset and shape.
@@ -54,9 +54,9 @@ def dropout(
         "inverted" scales the elements in training, as usual. "vanilla" scales them in prediction, as in the paper by
         Srivastava et al. (2014).
     offset : int
-        Index i of the first element of x, at least 0 and below 2**63. Elements are counted in C order of the mask's
-        shape, for any layout in memory. With `offset`, you can process a long array in parts: if x is flat, a call with
-        ``x[k:]`` and ``offset=k`` drops the same elements of this part as a call with x.
+        Index i of the mask's first element, at least 0 and below 2**63. Elements are counted in C order of the mask's
+        shape, whatever the layout of x in memory. With `offset`, you can process a long array in parts: if x has one
+        axis, ``dropout(x[k:], p, key, offset=k)`` is equal to ``dropout(x, p, key)[k:]``.
     out : array, optional
         The array for the result, with x's shape and dtype. It must be x itself (in place), or share no memory with x.
         By default, the result is a new array in C order.
@@ -87,8 +87,8 @@ def dropout(
     float32, and the products are rounded to nearest even. bfloat16 is the dtype of the package ml_dtypes.
 
     This function differs from ``torch.nn.functional.dropout``. It has a key instead of a global generator. p is rounded
-    to a multiple of 1/65536. A dropped element is +0 for every x, and p = 1 gives zeros. torch multiplies x by 0. The
-    product is nan if x is infinite or nan, and -0 if x is negative.
+    to a multiple of 1/65536. A dropped element is +0 for every x. In torch, it is the product
+    of x and 0, which is nan if x is infinite or nan, and -0 if x is negative.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def philox4x32(counter: Array, key: Array) -> Array:
 
 
 def words(seed: int, stream: int, first: int, n: int) -> Array:
-    """Return words first ... first + n - 1 of a stream. Word i of the stream is word i mod 4 of block i // 4."""
+    """Return n words of a stream, beginning with word `first`. Word i of the stream is word i mod 4 of block i // 4."""
     blocks = np.arange(first // 4, (first + n + 3) // 4, dtype=U64)
     halves = [blocks, blocks >> U64(32), np.full_like(blocks, stream), np.full_like(blocks, stream >> 32)]
     counter = np.stack(halves, axis=-1) & U64(0xFFFFFFFF)
@@ -37,7 +37,7 @@ def words(seed: int, stream: int, first: int, n: int) -> Array:
 
 
 def mask(seed: int, stream: int, first: int, n: int, p: float) -> Array:
-    """Return the dropout mask of elements first ... first + n - 1. True means that the element is kept.
+    """Return the dropout mask of n elements, beginning with element `first`. True means that the element is kept.
 
     The random number of element i is a half of word i // 2: the low half if i is even, the high half if i is odd.
     """
@@ -66,8 +66,8 @@ def normals(seed: int, stream: int, first: int, n: int, dtype: Any) -> Array:
 def logarithm(u: Array) -> Array:
     """Return ln u for 0 < u <= 1.
 
-    Let u = m 2^-e with m in [sqrt(1/2), sqrt(2)). Then ln u = ln m - e ln 2. ln m = 2 artanh((m - 1) / (m + 1)) is
-    computed as a series.
+    Let u = m 2^-e with an integer e and with m in [sqrt(1/2), sqrt(2)). Then ln u = ln m - e ln 2, where
+    ln m = 2 artanh((m - 1) / (m + 1)) is computed as a series.
     """
     t, terms, root_half = u.dtype.type, {4: 5, 8: 11}[u.itemsize], np.sqrt(u.dtype.type(0.5))
     m, exponent = np.frexp(u)  # here m is in [1/2, 1)

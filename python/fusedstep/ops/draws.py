@@ -156,8 +156,8 @@ def _log_gamma_variates(shape: Array, key: Key, first: int) -> NDArray[np.float6
     """Return ln G_s for each s in `shape`. G_s is a random number with the gamma distribution of shape s.
 
     For s >= 1, G_s = d v with d = s - 1/3 and v = (1 + z / sqrt(9 d))^3, where z is a normal random number. If a test
-    with a uniform random number rejects z, the next round draws both again. For s < 1, G_s = G_(s+1) U^(1/s), where U
-    is uniform.
+    with a uniform random number rejects z, both numbers are drawn again. For s < 1, G_s = G_(s+1) U^(1/s), where U is
+    uniform.
     """
     n, small = len(shape), shape < 1.0
     d = shape + small - 1.0 / 3.0

@@ -34,10 +34,10 @@ def collect(opt: Any) -> dict[str, Any]:
 
 
 def _copy(a: Any) -> Any:
-    """Return a copy of a state. Most copies are in C order, because safetensors misreads other orders.
+    """Return a copy of a state, in C order if possible, because safetensors misreads other orders.
 
-    8-bit states have a scale for each block of 256 elements in memory order. The low bits of bfloat16 parameters
-    (see `_narrow.kept_bits`) come with a checksum for each such block. So both keep their memory order.
+    Two kinds of states must keep their order in memory. 8-bit states have a scale for each block of 256 elements in
+    this order. The low bits of bfloat16 parameters (see `_narrow.kept_bits`) have a checksum for each such block.
     """
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
@@ -81,7 +81,7 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of learning rate schedules. If this or the ``with`` block raises an error, restore the old ones.
+    """Load the states of learning rate schedules. Restore the old states if this or the ``with`` block fails.
 
     The block puts an item into the dict `restored` when it has loaded the rest of the optimizer's state. If the block
     is interrupted after that, the schedules keep their new states.

@@ -61,7 +61,7 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
     """Take a step: call the method `fused` with directions in place of gradients.
 
     `fused` multiplies its gradients by a factor (for `grad_scale` and `clip_norm`). A direction is computed from the
-    gradient times this factor. Then it is divided by the factor, because `fused` multiplies it again.
+    gradient times this factor. Then the direction is divided by the factor, because `fused` will multiply it.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -130,7 +130,8 @@ def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Arr
 def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Array]:
     """Return the next `total`, and the direction ``rate * g / (sqrt(total) + eps)`` with this next `total`.
 
-    `total` contains a number for each row of the parameter: the sum of the row's mean squares in all steps.
+    `total` contains a number for each row of the parameter: the mean squares of the row's gradients, added up over all
+    steps.
     """
     if g.size == 0:
         return total, g

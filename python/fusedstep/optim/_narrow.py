@@ -34,10 +34,10 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 
 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
-    """Add `array` with the initial values to the states of a parameter, and scales if it is an 8-bit state.
+    """Fill `array` with `initial` and add it to the states of a parameter. If it is an 8-bit state, add its scales too.
 
-    `array` contains zeros. So nothing is written here if `initial` is 0. Then the first step is the first to write the
-    array, and the operating system places each page of memory near the core that writes it.
+    Before the call, `array` contains zeros. So nothing is written to it if `initial` is 0. Then the first step is the
+    first to write it, and the operating system places each page of memory near the core that writes it.
     """
     state[name] = array
     if array.dtype == np.uint8:
@@ -68,11 +68,11 @@ def kept_bits(p: Array) -> dict[str, Array]:
 
 
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
-    """Return the states `saved`, converted to the dtypes of `own`, which are the optimizer's states of the parameter p.
+    """Return the saved states of the parameter p with the dtypes of `own`, the states that the optimizer has for p.
 
     Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
-    If `own` has the states of `kept_bits` and `saved` has none of them, they begin as before the first step. Unsuitable
-    states are not converted, and later checks refuse them.
+    If `own` has the states of `kept_bits` and `saved` has none of them, the result has their values before the first
+    step. Unsuitable states are not converted, and later checks refuse them.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

@@ -310,8 +310,8 @@ class Optimizer:
     def ema(self) -> Sequence[Array] | Mapping[str, Array] | None:
         """The averages of the parameters, as a dict or a tuple like `params`. None if `ema_decay` was not given.
 
-        Inside a ``with`` block of `averaged`, the parameters contain the averages. So inside the block, `ema` contains
-        the arrays of the parameters. Only for 16-bit parameters, it still contains separate float32 arrays.
+        Inside a ``with`` block of `averaged`, the parameters contain the averages. So inside the block, `ema` returns
+        the parameters themselves. But for a 16-bit parameter, it always returns a separate float32 array.
         """
         if self._ema is None:
             return None
@@ -388,19 +388,20 @@ class Optimizer:
         zero_grads : bool
             If this argument is True, the step also sets the gradients to zero, in the same pass over memory.
         decay_scale : float
-            Factor of `weight_decay` and `l1` in this step. For example, if every step uses B / T for a batch of B
-            examples from a data set of T examples, the factors of one epoch add up to 1.
+            Factor of `weight_decay` and `l1` in this step. For example, if every step has ``decay_scale=B / T`` for a
+            batch of B examples from a data set of T examples, the factors of one epoch add up to 1.
         grad_norm : float, optional
             The Euclidean norm of all gradients after their division by `grad_scale`, if you have already computed it,
             for example over the gradients of all processes. The step uses this number for `clip_norm`, and does not
-            compute a norm. If `grad_norm` is given and `skip_nonfinite` is True, the step checks only `grad_norm`, and
-            not the gradients. If `grad_norm` is inf or nan, the step is skipped.
+            compute a norm. If `grad_norm` is given and `skip_nonfinite` is True, the step does not check the gradients.
+            Then it is skipped only if `grad_norm` is inf or nan.
 
         Returns
         -------
         StepInfo
-            ``step`` is the number of steps so far. ``grad_norm`` is the norm if it was given or computed, else None.
-            ``clip_coef`` is the factor that `clip_norm` describes. ``skipped`` is True if the step was skipped.
+            ``step`` is the number of steps so far, without skipped steps. ``grad_norm`` is the norm if it was given or
+            computed, else None. ``clip_coef`` is the factor that `clip_norm` describes. ``skipped`` is True if the step
+            was skipped.
 
         Raises
         ------

@@ -65,9 +65,10 @@ def as_number(name: str, group: Group) -> dict[str, Any]:
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return a function for `Option.in_kernel`, which gives the C++ kernel the option's value as one argument.
+    """Return a function for `Option.in_kernel`. The C++ kernel gets the option's value as one argument.
 
-    The name of this argument is the first name in `flags` whose option is True, or `otherwise` if all are False.
+    `flags` are names of other options. The argument is named after the first of these options that is True. If all are
+    False, its name is `otherwise`.
     """
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 

@@ -15,7 +15,7 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
     """Return an approximation of U V^T for a matrix with the singular value decomposition x = U S V^T.
 
     First, x is divided by max(norm(x), eps). Then `steps` Newton-Schulz iterations follow: x = a x + (b A + c A^2) x,
-    where A = x x^T, and (a, b, c) are the coefficients. They are computed in the dtype of x.
+    where A = x x^T, and (a, b, c) are the coefficients. All numbers have the dtype of x.
     """
     a, b, c = (x.dtype.type(value) for value in coefficients)
     tall = x.shape[0] > x.shape[1]
@@ -53,7 +53,7 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
 
 
 def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]], adamw: bool) -> list[Entry]:
-    """Return the parameters with the numbers of their groups, so that AdamW updates all vectors.
+    """Choose groups for the parameters so that AdamW updates all vectors. Return the parameters with their groups.
 
     Here a vector is a parameter with fewer than two axes. `adamw` is the value for groups without the option ``adamw``.
     If it is False, the vectors of each of these groups are moved to a new group with ``adamw=True``, which is added to

@@ -99,7 +99,8 @@ class CoordinateDescentSampler(ReplaySampler):
     def _descend(self, here: Point, results: Results, running: set[Point]) -> Point | None:
         """Repeat the descent that starts at the point `here`, with the recorded results.
 
-        Return its first point that has neither a result nor a running trial, or None if there is no such point.
+        Return the first point of the descent that has neither a result nor a running trial. Return None if there is no
+        such point.
         """
         unmoved = 0
         for d in itertools.cycle(range(len(self._axes))):

@@ -52,7 +52,7 @@ def soft_labels(labels: Array, eps: float, mixed: bool, classes: int, dtype: Any
 
         t' = (1 - eps) t + eps / k
 
-    k is the number of classes. For multilabel data, k is 2.
+    k is 2 for multilabel data. Otherwise, k is the number of classes.
     """
     if labels.ndim == 1:
         return augment.label_smoothing(labels, eps, classes, dtype) if eps or mixed else labels

@@ -61,7 +61,8 @@ class BaseMLP(Fitted):
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
         """Return the targets in the form that the loss takes.
 
-        `first` is True if a new network will be made. Then also set the attributes that depend on the targets.
+        `incremental` is True in `partial_fit`. If a new network will be made, `first` is True, and `fit` also sets the
+        attributes that depend on the targets.
         """
         raise NotImplementedError
 

@@ -36,7 +36,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int
-        Number of units of each hidden layer. (): no hidden layer.
+        Number of units of each hidden layer. () means no hidden layers.
     activation : {"relu", "tanh", "logistic", "identity", "hard_tanh"}
         The activation of the hidden layers.
     solver : str, class or function
@@ -54,8 +54,8 @@ class MLPClassifier(ClassifierMixin, Labels):
     learning_rate : str or function of the step
         "constant", "invscaling" and "adaptive" mean the same as in scikit-learn. The last two change the rate only if
         the solver is SGD. Any other name is a schedule of `fusedstep.schedules.named`, which covers `max_iter` epochs.
-        A function computes the rate from the number of the step. With a schedule or a function, the training lasts
-        `max_iter` epochs. Only `early_stopping` or a callback can then end it earlier.
+        A function computes the rate from the number of the step. With a schedule or a function, only `early_stopping`
+        or a callback can end the training before `max_iter` epochs.
     learning_rate_init : float or "auto"
         The first learning rate. "auto" is the optimizer's default for small networks.
     power_t : float
@@ -114,8 +114,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         Initialisers of the weights and biases, such as ``fusedstep.init.he()``. None: the same initial values as in
         scikit-learn.
     class_weight : dict, "balanced" or None
-        Weights of the classes, also for held-out rows. "balanced" gives class c the weight n / (k * n_c), where n is
-        the number of rows, k the number of classes, and n_c the number of rows of class c.
+        Weights of the classes. They are also used in the score of held-out rows. "balanced" gives class c the weight
+        n / (k * n_c), where n is the number of rows, k the number of classes, and n_c the number of rows of class c.
     label_smoothing : float
         A number eps, >= 0 and < 1. The target t of each class, 0 or 1, becomes ``(1 - eps) t + eps / k`` for k classes.
         If rows have several labels, k is 2.
@@ -171,6 +171,8 @@ class MLPClassifier(ClassifierMixin, Labels):
     ------
     ValueError, TypeError
         If parameters or data are not as described, if parameters contradict each other, or if the loss is not finite.
+        With ``early_stopping=True``, a loss that is not finite causes a warning instead, if a validation score was
+        finite before.
 
     Notes
     -----
@@ -209,7 +211,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         sample_weight : array-like, shape (n,), optional
             Weight of each row in the loss, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows. They replace held-out rows.
+            Validation rows. If they are given, `early_stopping` holds out no rows of X.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 

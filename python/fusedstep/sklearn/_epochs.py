@@ -125,9 +125,9 @@ class Epochs:
         return score
 
     def _set_rate(self, rate: float) -> None:
-        """Change the learning rate of SGD, and rescale the momentum so that momentum times rate stays the same.
+        """Change the learning rate of SGD, and rescale its state so that state times rate stays the same.
 
-        scikit-learn stores this product, so a new rate does not change it.
+        In scikit-learn, the state of SGD is this product, and a new rate does not change it.
         """
         before = present_rate(self._optimizer)
         for arrays in self._optimizer.state.values():

@@ -15,8 +15,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over all rows and columns of the outputs y and the targets t.
 
-    The gradient is ``(y - t) / n`` for n rows. For k columns, this is k times the gradient of the value. scikit-learn
-    does the same: it reports the mean over the columns, and minimises the sum.
+    The gradient is ``(y - t) / n`` for n rows. For k columns, this is k times the gradient of the mean above.
+    scikit-learn does the same: it reports the mean over the columns, and minimises the sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:

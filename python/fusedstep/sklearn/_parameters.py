@@ -28,7 +28,7 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a dataclass field for a parameter that scikit-learn lacks, or for which it allows other values.
+    """Return a dataclass field for a parameter that scikit-learn lacks, or whose allowed values differ there.
 
     scikit-learn checks that the value fulfils one of the constraints.
     """

@@ -27,10 +27,11 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
 
     ::
 
-        loss            of one row                               prediction
+        name            loss of one row                          prediction
         squared_error   1/2 (f(x) - y)^2                         f(x)
         poisson         y log(y / exp(f(x))) - y + exp(f(x))     exp(f(x))
-        f(x)            outputs of the network before the last activation
+
+    f(x) is the output of the network before the last activation.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
     ------
     ValueError, TypeError
         If parameters or data are not as described, if parameters contradict each other, or if the loss is not finite.
+        With ``early_stopping=True``, a loss that is not finite causes a warning instead, if a validation score was
+        finite before.
 
     Notes
     -----
@@ -77,7 +80,7 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         sample_weight : array-like, shape (n,), optional
             Weight of each row in the loss, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows. They replace held-out rows.
+            Validation rows. If they are given, `early_stopping` holds out no rows of X.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 

@@ -185,8 +185,8 @@ def _may_be_named_so(name: str) -> bool:
 def _named_as_identifier(name: str, column: Series) -> bool:
     """Return True if a column has the name and the values of an identifier.
 
-    An identifier has strings or whole numbers, of which more than FEW are different. If its name matches only
-    NEVER_REPEATED, all its values must differ.
+    An identifier is a column of strings or whole numbers with more than FEW different values. If the name matches
+    NEVER_REPEATED, but neither OFTEN_REPEATED nor CAMEL, all values must differ.
     """
     if not _may_be_named_so(name):
         return False

@@ -71,9 +71,9 @@ def as_texts(column: Series) -> Series:
 
 
 def date_format(column: Series) -> str | None:
-    """Return the date format that at least 90% of the different cells have, or None if there is no such format.
+    """Return the date format that at least 90% of the cells have, or None if there is no such format.
 
-    If pandas stores the cells as dates, return "".
+    Equal cells count once. If pandas stores the cells as dates, return "".
     """
     if column.dtype.kind == "M" or str(column.dtype).startswith("datetime64"):
         return ""

@@ -231,9 +231,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         For example, parameters or states may have been replaced since the last step, or each rank may have only a part
         of the gradients.
 
-        `rows` contains the sparse gradients. But if `directed` is True, it contains directions that replace gradients;
-        see `DirectedSteps`. In this case, the caller computes the norm over all ranks and applies `clip_value` before
-        the call. After the call, the caller applies `zero_grads`.
+        If `directed` is False, `rows` contains the sparse gradients. If `directed` is True, `rows` contains directions
+        that replace gradients; see `DirectedSteps`. In this case, the caller computes the norm over all ranks and
+        applies `clip_value` before the call. After the call, the caller applies `zero_grads`.
         """
         self._require_own("step")
         found_inf = self._found_inf()
@@ -451,7 +451,9 @@ _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:
-    """Exclude functions, and all functions that they call, from torch's compiler. Each call breaks the graph once.
+    """Exclude functions, and all functions that they call, from torch's compiler.
+
+    Compiled code that calls one of these functions has one graph break at this call.
 
     `torch.compiler.disable` would wrap the functions, so each step would call one more Python function.
     """

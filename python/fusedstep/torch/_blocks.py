@@ -24,7 +24,7 @@ _APART = 1 << 40
 def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor with a zero for each block of a parameter.
 
-    For a DTensor, the result is a DTensor that is divided among the ranks in the same way.
+    For a DTensor, the result is a DTensor that is divided among the ranks in the same way as the parameter.
     """
     count = block_count(local_of(p).numel())
     if not is_shard(p):
@@ -149,8 +149,9 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 def _shape(p: Any) -> tuple[int, ...]:
     """Return the shape of a DTensor that has one number for each block of `p`.
 
-    If all groups of rows have equally many blocks (see `_is_regular`), the shape is (groups, blocks of a group). Then
-    the groups are divided among any number of ranks in the same way as the rows of `p`.
+    If a contiguous `p` is divided, and all groups of rows have equally many blocks (see `_is_regular`), the shape is
+    (groups, blocks of a group). Then the groups are divided among any number of ranks in the same way as the rows of
+    `p`. Otherwise the shape is (blocks of `p`,).
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

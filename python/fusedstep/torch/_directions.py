@@ -141,7 +141,7 @@ class DirectedSteps(FusedOptimizer):
         gradients. So they are divided by `factor` before the kernel gets them.
 
         `fused` takes the step with the kernel. It returns True if the step was taken, False if it was skipped, and None
-        if the gradients were not used.
+        if a GradScaler has found an inf or nan. If the result is None, the gradients are not zeroed.
         """
         self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []

@@ -30,8 +30,8 @@ class Hosts:
     dtype : torch.dtype
         The dtype of the hosts.
     keeps_bits : bool
-        True if hosts of 16-bit parameters have the dtype of their parameters instead. The state of the optimizer then
-        has the bits that a float32 host would have in addition.
+        True if the host of a 16-bit parameter has the dtype of the parameter, not `dtype`. The state of the optimizer
+        then has the bits that only a float32 host would have.
     reads_any : bool
         True if the optimizer can read gradients whose dtype is not the host's dtype.
     """
@@ -147,7 +147,9 @@ class Hosts:
             self._stream.synchronize()
 
     def give_gradients(self) -> None:
-        """For each host that is a copy, set `grad` to the gradient of the parameter, without a copy of the memory.
+        """For each host that is a copy of a parameter, set `grad` to the gradient of the parameter.
+
+        If the parameter is on a device, `grad` becomes the copy of the gradient that `_fetch` has made on the CPU.
 
         If the parameter is in the CPU's memory, its gradient and the host's gradient then share their memory. So a
         change of one gradient, for example by ``GradScaler.unscale_``, also changes the other gradient.
@@ -177,7 +179,7 @@ class Hosts:
 
     @torch.no_grad()
     def prepare(self, host: Tensor) -> None:
-        """Prepare a host that is a copy for its step.
+        """Prepare a host for its step, if the host is a copy of a parameter.
 
         If other code has changed the parameter since the last step, the host gets the new values. If the optimizer
         cannot read the dtype of the gradient, a converted copy of the gradient becomes the host's `grad`. After the

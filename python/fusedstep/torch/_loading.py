@@ -47,9 +47,10 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """If checksums "low_sum" in the optimizer's state do not come from the state dict, remove them.
+    """Remove checksums "low_sum" from the optimizer's state if they do not come from the state dict.
 
-    The next step computes them again, because the user may load the parameters of the model before this step.
+    Such checksums were computed from the current parameters, but the user may load other parameters before the next
+    step. The next step computes the checksums again.
     """
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
@@ -89,7 +90,7 @@ def _check_options(opt: Any) -> None:
 
 
 def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Restore the saved dtype of states that do not have the parameter's dtype.
+    """Restore the saved dtype of states that were saved in a dtype other than the parameter's dtype.
 
     torch converts all loaded states to the parameter's dtype. But the averages of 16-bit parameters are float32, for
     example, and scalar states are float32 or float64.

@@ -72,7 +72,7 @@ def array_of(t: Tensor) -> Array:
 
 
 def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
-    """Return an uninitialized tensor for an output. If `strides` is None, it is in C order.
+    """Return an uninitialized tensor for an output. If `strides` is None, the tensor is in C order.
 
     If the tensor is large, huge pages are requested, as in NumPy.
     """

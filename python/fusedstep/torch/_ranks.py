@@ -124,9 +124,9 @@ class Ranks:
         return [self._class_of[p] for p in params]
 
     def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
-        """Return True if any rank has found an inf or NaN, and the norm of the gradients of all ranks.
+        """Return a bool, and the norm of the gradients of all ranks. Both are the same on all ranks.
 
-        Both results are the same on all ranks.
+        The bool is True if any rank has found an inf or NaN.
 
         Parameters
         ----------
@@ -231,9 +231,9 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the square root of the total of all sums. Each row is a `Squares`.
+    """Return the square root of the total sum of squares. Each row is a `Squares`.
 
-    If the total is too large or too small for a float64, the scaled sums are used.
+    If the total is too large or too small for a float64, the scaled sums in the rows are used instead.
     """
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:

@@ -93,7 +93,8 @@ class Binding:
     def _catch_up(self) -> bool:
         """Give changed options to the plan, and create missing states. Return False if a new binding is needed.
 
-        OneCycleLR, for example, changes the momentum before every step. A new binding would take longer than the step.
+        OneCycleLR, for example, changes the momentum before every step. This method is faster than a new binding,
+        which would take longer than the step.
         """
         if not self.plan.follow_options():
             return False
@@ -168,8 +169,8 @@ class Binding:
     def _complete(self, k: int, m: Member, entry: dict[str, Any]) -> int:
         """Create the missing entries of a parameter's state. Return 0 if the next step is the first step, else 1.
 
-        The new entries are made in a copy of the state, so an error leaves the state unchanged. Another thread may
-        change the state during this call.
+        The new entries are made in a copy of the state, so an error leaves the state unchanged. If another thread adds
+        other entries to the state during this call, they are kept.
         """
         before = dict(entry)
         after = dict(before)

@@ -21,7 +21,8 @@ SECONDS, LEAST = 0.3, 7  # a comparison of times takes at least SECONDS, and use
 class Trial(NamedTuple):
     """The result of a trial: the time with our class, the time with torch's class, and a reason to keep torch's class.
 
-    The times are in seconds. Both are 0 if the results differ. The reason is empty if our class should be used.
+    The times are in seconds. Both are 0 if the two classes compute different gradients or steps. The reason is empty if
+    our class should be used.
     """
 
     ours: float
@@ -93,7 +94,8 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
     """Return max|ours - theirs| / max|theirs|, or 0 if rounding can explain the difference.
 
-    Rounding can explain differences up to ``rounding + sqrt(eps) * max|theirs|``, where eps is the dtype's ``eps``.
+    Rounding can explain it if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here, eps is the largest
+    machine epsilon of the dtypes.
     """
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):

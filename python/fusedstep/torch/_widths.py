@@ -114,7 +114,7 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
 
     For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the upper 16 bits of
     the weight (rounded), and the state ``"low"`` has the lower 16 bits. The state ``"low_sum"`` has a checksum of each
-    block of a bfloat16 parameter, which is 256 elements. The checksums show whether other code has changed the
+    block of 256 elements of a bfloat16 parameter. The checksums show whether other code has changed the
     parameter. If they are missing, as in a checkpoint of several ranks, they are computed from the present parameter.
 
     Raises

@@ -18,8 +18,8 @@ Tensor = torch.Tensor
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """Raise an error if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    FSDP1 reduces gradients (averages them over all processes) after the hooks of the parameters have run, or it does
-    not run the hooks at all.
+    Under FSDP1, the hooks of the parameters run before the gradients are averaged over all processes, or they do not
+    run at all.
 
     Raises
     ------

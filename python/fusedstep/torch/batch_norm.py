@@ -35,10 +35,10 @@ class _Kept(NamedTuple):
 
 
 class _Unconvertible:
-    """A descriptor that raises AttributeError, because torch's layers do not have the attribute ``qconfig``.
+    """The attribute ``qconfig`` of our layers. It raises AttributeError, as if the layer did not have this attribute.
 
-    torch's `convert_sync_batchnorm` looks for ``qconfig``. If `convert_sync_batchnorm` converts a layer with a ReLU,
-    this class raises a TypeError instead, because torch's new layer would lack the ReLU.
+    torch's `convert_sync_batchnorm` looks for ``qconfig`` in each layer that it converts. If the layer has a ReLU, the
+    attribute raises a TypeError instead, because torch's new layer would lack the ReLU.
     """
 
     def __get__(self, layer: Any, owner: Any) -> Any:
