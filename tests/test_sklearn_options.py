@@ -208,7 +208,7 @@ def test_early_stopping_with_scoring_does_not_warn_about_feature_names() -> None
     assert list(model.feature_names_in_) == list(frame.columns)
 
 
-def test_partial_fit_stops_early_and_warns_if_it_is_called_again() -> None:
+def test_partial_fit_stops_early_and_warns_if_it_is_called_after_the_stop() -> None:
     """After the stop, the weights with the best validation score are restored, and another call changes nothing.
 
     Without validation rows, early stopping is refused.
@@ -315,10 +315,11 @@ def test_new_value_of_input_noise_takes_effect_in_a_fit_with_warm_start() -> Non
 def test_validation_scores_during_a_second_fit_with_warm_start_use_the_current_weights() -> None:
     """After the first fit, the estimator predicts with averaged weights. The scores must not use these old averages.
 
-    After `partial_fit`, the score is that of the estimator.
+    In the second fit, a callback also calls `score`.
+
+    After `partial_fit` with validation rows, `score` of these rows returns the recorded validation score.
     """
-    model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: heard.append(m.score(V, v))])
-    heard: list[float] = []
+    model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: m.score(V, v)])
     model.fit(X, y, X_val=V, y_val=v)
     assert len(set(model.validation_scores_)) > 1, "the scores must not be those of the averages of the first fit"
     model = MLPClassifier(**BASE).partial_fit(X, y, classes=np.arange(10))
@@ -338,7 +339,8 @@ def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
 def test_early_stopping_can_be_turned_on_or_off_between_fit_and_partial_fit(early: bool) -> None:
     """If `early` is True, early stopping is used in `fit` only, else in `partial_fit` only.
 
-    The best loss (without early stopping) or the best score (with it) is the best of the calls of `partial_fit`.
+    After two calls of `partial_fit`, `best_loss_` (without early stopping) or `best_validation_score_` (with early
+    stopping) is the best value of these two calls. The other attribute is None.
     """
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)

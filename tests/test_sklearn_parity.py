@@ -167,7 +167,7 @@ def test_training_that_has_not_converged_warns() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_batch_larger_than_the_rows_warns() -> None:
+def test_batch_size_larger_than_the_number_of_rows_warns() -> None:
     X, y = digits(50)
     with pytest.warns(UserWarning, match="batch_size 64 is larger than the 50 rows") as caught:
         MLPClassifier(**BASE, learning_rate="cosine").fit(X, y)

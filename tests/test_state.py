@@ -91,7 +91,7 @@ def test_save_and_load_keep_group_options_and_the_states_of_unnamed_parameters(c
             np.testing.assert_array_equal(new.state[key][name], a)
 
 
-def test_state_dict_has_copies_of_the_states_in_c_order() -> None:
+def test_arrays_in_a_state_dict_are_copies_in_c_order() -> None:
     """The next step does not change the copies."""
     world = World(fs.Adam)
     world.run(0, 2)
@@ -115,9 +115,9 @@ def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
 
 @needs_safetensors
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing, flushing or renaming the file fails. No temporary file is left.
+    """The new file cannot be renamed, flushed or written. `save` raises the error and removes its temporary file.
 
-    If the folder is missing, or the path is a folder, `save` also raises an error and leaves no file.
+    If the folder is missing, or the path is a folder, `save` raises an error and creates no file.
     """
     import safetensors.numpy
 

@@ -103,7 +103,7 @@ def test_step_refuses_gradients_that_share_memory_with_arrays_that_it_writes(cls
         for pick in (lambda a: a, lambda a: a.T, lambda a: a[..., ::-1], lambda a: a[..., 1:2]):
             world = World(cls)
             shared = pick(arrays(world)[what])
-            k = shared.ndim % 2  # the index of the parameter with as many axes
+            k = shared.ndim % 2  # index of the parameter that has as many axes as `shared`
             shape = (4, 3) if k == 0 else (3,)
             if shared.shape != shape:
                 shared = np.broadcast_to(shared[:1, :1] if k == 0 else shared[:1], shape)
@@ -251,7 +251,7 @@ def test_step_refuses_a_gradient_array_that_changed_since_the_last_step() -> Non
 def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(cls: Any) -> None:
     """Arithmetic with zero-dimensional arrays has NumPy scalars as results.
 
-    A step refuses scalars of another type, and refuses all scalars if `zero_grads` is True.
+    A step refuses NumPy scalars of a wrong dtype, and Python floats. If `zero_grads` is True, it refuses all scalars.
     """
     for dtype in (np.float32, np.float64):
         w, same = np.array(2.0, dtype), np.array(2.0, dtype)

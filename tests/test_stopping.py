@@ -38,7 +38,7 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([3, 2, 2, 2, 1], {"patience": 3}, (0, 5)),
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
-        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # improvements below tol, but 2.8 is the best
+        ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),  # 2.9 and 2.8 are better, but by less than tol
         ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # without a best metric, the initial weights are restored
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),
         ([math.inf, math.inf, 1], {"patience": 5}, (0, 3)),
@@ -54,7 +54,7 @@ def test_early_stopping_stops_after_patience_and_restores_the_best_weights(
 
 
 def test_early_stopping_restores_weights_and_running_statistics_of_a_model() -> None:
-    """After a better and a worse metric, `restore` gives the predictions at the better metric."""
+    """After `restore`, the model predicts as it did at the best metric."""
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm(), rng=0)
     stopping = EarlyStopping(model)
     x = np.random.default_rng(0).random((8, 3)).astype(np.float32)
@@ -114,8 +114,8 @@ def test_early_stopping_refuses_wrong_arguments(make: Any, error: type[Exception
 
 
 @pytest.mark.parametrize("make", [lambda: EarlyStopping([np.ones(1)]), lambda: ReduceOnPlateau(0.1)])
-def test_metric_that_is_not_a_number_is_refused(make: Any) -> None:
-    """A refused metric changes no attribute. NumPy scalars, zero-dimensional arrays and NaN are accepted."""
+def test_observe_refuses_objects_that_are_not_numbers_and_accepts_nan(make: Any) -> None:
+    """A refused object changes no attribute. NumPy scalars and zero-dimensional arrays are also accepted."""
     watcher = make()
     state = dict(vars(watcher))
     for metric in ("a", None, [1.0, 2.0], np.ones(2), 1j):

@@ -51,7 +51,7 @@ def loss_of(batch: Any) -> Any:
 def test_optimizer_whose_class_is_replaced_keeps_state_schedule_and_hooks(
     name: str, torch: Any, ft: Any, clock: Any
 ) -> None:
-    """The later losses agree with those of a copy whose optimizer keeps torch's class."""
+    """After the replacement, the losses agree with those of a copy that keeps torch's optimizer class."""
     model = network()
     opt = theirs(name)(model.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -98,7 +98,7 @@ def test_schedule_detects_the_steps_of_an_optimizer_whose_class_is_replaced(torc
 def test_accelerate_with_a_loss_replaces_layers_and_optimizer_and_keeps_the_weights(
     torch: Any, ft: Any, clock: Any
 ) -> None:
-    """Copies are compared, so the model gets no gradients, and the state of the random generator is unchanged."""
+    """`accelerate` compares copies, so the model gets no gradients. It restores the state of the random generator."""
     model = model_with_layers(torch)
     before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     report = ft.accelerate(model, torch.optim.AdamW(model.parameters()), loss_of(batches(1)[0]))
@@ -128,7 +128,7 @@ def test_accelerate_keeps_torch_layers_and_optimizer_if_fusedstep_is_not_faster(
 def test_accelerate_keeps_torch_layers_and_optimizer_if_the_results_of_fusedstep_differ(
     torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test makes the gradients of fusedstep's batch norm wrong by 1%."""
+    """The test makes the gradients of fusedstep's batch norm wrong by 1%. For the optimizer, torch's step is wrong."""
     from fusedstep.torch import batch_norm
 
     gradients = batch_norm.gradients
@@ -173,7 +173,7 @@ def test_times_are_written_without_exponents(ft: Any) -> None:
 def test_accelerate_refuses_wrong_arguments_and_passes_on_an_error_in_the_loss_function(
     torch: Any, ft: Any, clock: Any
 ) -> None:
-    """After the error, the model still has torch's layers."""
+    """After an error in the loss function, the model still has torch's layers."""
     model = model_with_layers(torch)
     for arguments in ((torch.ones(3),), (model, "adam"), (model, None, 3)):
         with pytest.raises(TypeError, match=r"accelerate: \w+ must be a "):
@@ -188,7 +188,10 @@ def test_accelerate_refuses_wrong_arguments_and_passes_on_an_error_in_the_loss_f
 
 
 def test_each_round_of_a_trial_measures_both_functions(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The times come from a false clock: the first measurement in a round takes 1 second, and the second 3 seconds."""
+    """In each round, a false clock gives 1 second for the first call and 3 seconds for the second call.
+
+    So if each round measures both functions, one function has the median 1, and the other has the median 3.
+    """
     from fusedstep.torch import _trial
 
     now = iter(np.cumsum([0, *[0.0, 1, 0, 3] * 100]).tolist())

@@ -30,7 +30,7 @@ def test_step_in_backward_gives_the_same_bits_as_steps_after_the_backward_pass(n
         reference.zero_grad()
         assert torch.equal(backward(model, batch), backward(other, batch))
         assert all(p.grad is None for p in model.parameters())
-        opt.step(), reference.step()
+        opt.step(), reference.step()  # opt.step finds no gradients, but the schedule expects the call
         for schedule in schedules:
             schedule.step()
         assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
@@ -47,7 +47,7 @@ def test_step_in_backward_frees_every_gradient_during_the_pass(torch: Any) -> No
     from fusedstep.torch import step_in_backward
 
     def most(in_backward: bool) -> int:
-        """Return the largest number of gradients at the same time."""
+        """Return the largest number of gradients that exist at the same time."""
         torch.manual_seed(0)
         model = torch.nn.Sequential(*(torch.nn.Linear(20, 20, bias=False) for _ in range(8)))
         opt, seen = ours("SGD")(model.parameters(), lr=0.1), []
@@ -108,7 +108,7 @@ def test_offloading_float32_models_on_the_cpu_does_not_change_the_losses(name: s
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_master_weights_keep_updates_that_bfloat16_cannot_hold(torch: Any) -> None:
+def test_master_weights_keep_updates_that_bfloat16_weights_would_lose(torch: Any) -> None:
     """The offloaded optimizer has float32 master weights, so small updates add up.
 
     Each update is 1e-4. The distance between bfloat16 numbers just below 1 is 2^-8 = 0.0039.

@@ -64,9 +64,9 @@ def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
 def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, torch: Any) -> None:
     """A tensor gets torch's negative bit. Its values are then the numbers in memory, multiplied by -1.
 
-    A parameter or a gradient gets the bit before the first step. A state is replaced by a tensor with the bit after the
-    first step. If a tensor gets the bit between two steps but keeps its address and strides, the step does not detect
-    the bit. This is not tested.
+    A parameter or a gradient gets the bit before the first step. After the first step, a state is replaced by a tensor
+    with the bit. If a tensor gets the bit between two steps but keeps its address and strides, the second step does not
+    detect the bit. This is not tested.
     """
 
     def case(before: bool, assign: bool) -> None:
@@ -96,9 +96,9 @@ def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, t
 
 
 def test_imaginary_parts_of_conjugates_are_used_correctly_or_refused(torch: Any) -> None:
-    """Torch reads such a tensor as the numbers in memory, multiplied by -1.
+    """The values of the imaginary part of a conjugate are the numbers in memory, multiplied by -1.
 
-    As a gradient, it is used correctly or refused. As a parameter, it is refused.
+    As a gradient, the imaginary part is used correctly or refused. As a parameter, it is refused.
     """
 
     def case(size: int) -> None:
@@ -274,7 +274,7 @@ ACCEPTED = ("option names that are not text", "a parameter twice")
 
 
 @pytest.mark.parametrize("change", GROUPS)
-def test_groups_and_states_of_other_types_are_stepped_or_refused(change: str, torch: Any) -> None:
+def test_unusual_groups_and_states_are_accepted_or_refused(change: str, torch: Any) -> None:
     def case(taken: int) -> None:
         w = World()
         for _ in range(taken):
@@ -290,8 +290,8 @@ def test_groups_and_states_of_other_types_are_stepped_or_refused(change: str, to
 def test_steps_are_refused_if_memory_is_replaced_inside_averaged(torch: Any) -> None:
     """Inside the context `averaged`, the parameters have the values of their averages.
 
-    At its end, the context cannot restore a parameter whose memory was replaced. It raises an error, and later steps
-    are refused.
+    The context cannot restore a parameter whose memory was replaced. It ends with an error, and later steps are
+    refused.
     """
 
     def case(change: Change) -> None:

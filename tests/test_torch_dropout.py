@@ -148,7 +148,7 @@ def test_autograd_detects_dropout_in_place(torch: Any, ft: Any) -> None:
         product.backward()
 
 
-def test_dropout_in_place_of_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
+def test_inplace_dropout_of_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = torch.ones(50, requires_grad=True)
     for leaf in (x, x[3:]):
         with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
@@ -156,7 +156,7 @@ def test_dropout_in_place_of_leaves_is_refused_as_in_torch(torch: Any, ft: Any) 
     assert torch.equal(x, torch.ones(50))
 
 
-def test_dropout_in_place_of_a_view_changes_its_base(torch: Any, ft: Any) -> None:
+def test_inplace_dropout_of_a_view_changes_the_base(torch: Any, ft: Any) -> None:
     x = torch.ones(4, 50, requires_grad=True)
     hidden = x * 1
     ft.Dropout(P, inplace=True)(hidden[1:3])
@@ -164,7 +164,7 @@ def test_dropout_in_place_of_a_view_changes_its_base(torch: Any, ft: Any) -> Non
     assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
 
 
-def test_dropout_in_place_of_a_strided_view_does_not_change_other_elements(torch: Any, ft: Any) -> None:
+def test_inplace_dropout_of_a_strided_view_does_not_change_other_elements(torch: Any, ft: Any) -> None:
     x = torch.ones(100)
     y = ft.Dropout(0.5, inplace=True)(x[::2])
     assert (x[1::2] == 1).all() and torch.equal(x[::2], y) and (y == 0).any() and (y == 2).any()

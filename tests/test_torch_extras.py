@@ -32,8 +32,8 @@ def test_clip_norm_agrees_with_torchs_clipping(name: str, torch: Any) -> None:
 def test_average_is_the_exponential_moving_average_of_the_parameters(name: str, torch: Any) -> None:
     """The first average is a copy of the parameter p. After each update of p, average = 0.9 * average + 0.1 * p.
 
-    Inside the context `averaged`, the parameters have the values of their averages, and steps are refused. At its end,
-    the context restores the parameters, even after an error.
+    Inside the context `averaged`, the parameters have the values of their averages, and steps are refused. When the
+    context ends, it restores the parameters, even after an error.
     """
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9)
@@ -175,7 +175,7 @@ def test_docstring_examples_run(module: str, torch: Any) -> None:
 
 
 @every_optimizer
-def test_docstring_examples_of_every_optimizer_run(name: str, torch: Any) -> None:
+def test_every_optimizer_has_correct_docstring_examples(name: str, torch: Any) -> None:
     (test,) = doctest.DocTestFinder(recurse=False).find(ours(name), name, globs={})
     result = doctest.DocTestRunner().run(test)
     assert result.attempted and not result.failed

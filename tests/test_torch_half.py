@@ -57,14 +57,14 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 @every_half
 @every_optimizer
 def test_step_equals_a_float32_step_whose_results_are_rounded_once(name: str, half: str, torch: Any) -> None:
-    """The float32 step is from the reference in NumPy. The averages of the parameters are float32, without rounding."""
+    """The reference in NumPy takes the float32 step. The averages of the parameters are float32, without rounding."""
     cls, dtype = fs.optim.registry[name], getattr(torch, half)
 
     def rounded(x: Any) -> Any:
         return torch.from_numpy(np.asarray(x, np.float32)).to(dtype)
 
     def kept(a: Any) -> Any:
-        return rounded(a) if a.ndim else torch.from_numpy(np.array(a))  # scalars do not have the parameter's dtype
+        return rounded(a) if a.ndim else torch.from_numpy(np.array(a))  # scalars keep their dtype
 
     for k, options in enumerate(variants(cls)):
         options = {"lr": 0.1, **options, **AROUND[k % len(AROUND)]}
@@ -95,7 +95,7 @@ def test_step_equals_a_float32_step_whose_results_are_rounded_once(name: str, ha
 
 
 @every_half
-def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str, torch: Any) -> None:
+def test_zero_gradients_change_no_number_and_ties_are_rounded_to_even(half: str, torch: Any) -> None:
     """All 65,536 numbers of the dtype are tested. In the first step, the gradients are zero.
 
     In the second step, the result before rounding is usually halfway between two neighbouring numbers of the dtype.
@@ -119,12 +119,12 @@ def test_zero_gradients_keep_every_number_and_ties_are_rounded_to_even(half: str
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
     """A model is trained three times: by our optimizer in 16 bits, by torch's in 16 bits, and by torch's in float32.
 
-    The losses of torch's two trainings differ by rounding errors. On average over the steps, our losses may differ from
-    those of each training of torch by at most the same amount plus `unit`. The largest difference from the losses in
-    float32 also has a bound.
+    `rounding` is the difference between the losses of torch's two trainings. Our mean difference from the losses of
+    either of these trainings may be at most the mean of `rounding` plus `unit`. Our largest difference from torch's
+    losses in float32 may be at most the maximum of `rounding` plus 4 times `unit`.
     """
     dtype = getattr(torch, half)
-    unit = torch.finfo(dtype).eps / 2  # the distance between neighbours, for losses from 0.5 to 1
+    unit = torch.finfo(dtype).eps / 2  # the distance from a loss between 0.5 and 1 to the next number of the dtype
     data = batches(200, dtype)
     for options in shared_options(name):
         if "eps" in fs.optim.registry[name].options:
@@ -173,7 +173,7 @@ def test_torchs_fused_sgd_leaves_elements_of_16_bit_tensors_unchanged(half: str,
 def test_one_optimizer_can_have_parameters_of_several_dtypes(torch: Any) -> None:
     """The norm for clipping is over the gradients of all parameters.
 
-    The momentum has the dtype of its parameter. The average of a parameter is always float32.
+    The momentum has the dtype of its parameter. The moving average of a parameter is always float32.
     """
     dtypes = (torch.float32, torch.bfloat16, torch.float16)
     params = [torch.ones(1000, dtype=d, requires_grad=True) for d in dtypes]

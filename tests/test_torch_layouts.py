@@ -237,7 +237,7 @@ def test_parameters_that_are_views_of_one_buffer_are_stepped_correctly(name: str
 
 
 def test_parameters_and_gradients_that_overlap_are_refused(torch: Any) -> None:
-    """First two parameters overlap. Then a parameter and its gradient overlap."""
+    """In the first case, two parameters overlap. In the second case, a parameter and its gradient overlap."""
     memory = torch.ones(100)
     a, b = memory[:60].requires_grad_(), memory[40:].detach().requires_grad_()
     opt = ours("Adam")([a, b], lr=0.1)
@@ -253,7 +253,7 @@ def test_parameters_and_gradients_that_overlap_are_refused(torch: Any) -> None:
 
 @every_optimizer
 def test_tied_weights_take_one_step(name: str, torch: Any) -> None:
-    """An embedding and the last layer share one parameter. Its gradient is the sum of both gradients."""
+    """An embedding and the last layer share one parameter. Its gradient is the sum of the two layers' gradients."""
     embed, out = torch.nn.Embedding(7, 5), torch.nn.Linear(5, 7, bias=False)
     out.weight = embed.weight
     model = torch.nn.ModuleList([embed, out])
@@ -289,7 +289,7 @@ def test_constructor_refuses_parameters_that_the_kernels_do_not_support(name: st
 
 @every_optimizer
 def test_sparse_gradients_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
-    """Some optimizers support sparse gradients, but not together with `weight_decay`. They refuse the combination."""
+    """Some optimizers support sparse gradients if `weight_decay` is 0. For them, this test sets it to 0.1."""
     params = [torch.ones(3, requires_grad=True) for _ in range(2)]
     opt = ours(name)(params, lr=0.1)
     params[0].grad, params[1].grad = torch.ones(3), torch.ones(3).to_sparse()

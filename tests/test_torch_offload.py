@@ -38,11 +38,11 @@ def backward(model: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 @every_optimizer
-def test_states_and_master_weights_equal_those_of_training_a_float32_copy(name: str, half: str) -> None:
+def test_states_and_master_weights_equal_those_of_an_optimizer_of_float32_copies(name: str, half: str) -> None:
     """Master weights of a 16-bit model are float32. For float16, the state "master" contains them.
 
-    For bfloat16, the parameter is the upper half of the weight (rounded), and the state "low" is the lower half. If a
-    weight lies in the middle between two bfloat16 numbers, fusedstep and torch may round it differently.
+    For bfloat16, the parameter is the rounded master weight, and the state "low" has the remaining 16 bits.
+    If a master weight lies in the middle between two bfloat16 numbers, fusedstep and torch may round it differently.
     """
     model = network(half)
     optimizer = offloaded(name, model)
@@ -113,7 +113,7 @@ def test_step_uses_the_gradients_that_clip_grad_norm_has_clipped(side: Any) -> N
 
 
 def test_states_of_a_16_bit_model_stay_at_their_addresses_and_its_parameters_are_not_copied() -> None:
-    """The optimizer steps the parameters of the model themselves."""
+    """The optimizer steps the model's own parameters, not copies of them."""
     model = network("bfloat16")
     optimizer = offloaded("AdamW", model, state_dtype="uint8")
     addresses = []
@@ -146,7 +146,7 @@ def test_a_state_that_was_saved_before_the_first_step_can_be_loaded(dtype: str, 
 def test_float32_master_weights_of_older_checkpoints_can_be_loaded() -> None:
     """Older checkpoints have the float32 weight as the state "master".
 
-    Now a bfloat16 parameter is its upper half, and the state "low" is its lower half.
+    Now the bfloat16 parameter is the rounded float32 weight, and the state "low" has the remaining 16 bits.
     """
     model = network("bfloat16")
     masters = [torch.nn.Parameter(p.detach().float() * 1.001) for p in model.parameters()]
@@ -251,9 +251,9 @@ def test_averaged_and_lookahead_change_the_model_and_restore_it(name: str, metho
 
 @pytest.mark.parametrize("side", [ours, theirs])
 def test_step_hooks_run_once_before_and_once_after_the_step(side: Any) -> None:
-    """Before the step, `param_groups` has gradients. After the step, it has none, and the model has its new values.
+    """Before a step, parameters in `param_groups` have gradients. After it, they have none, and the model is changed.
 
-    The hook "any" is registered for all optimizers.
+    The hook "any" is registered for all optimizers. It also runs before the step.
     """
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -340,7 +340,7 @@ def test_parameters_of_a_refused_group_get_no_hook_and_are_not_stepped() -> None
 
 @pytest.mark.parametrize("side", [ours, theirs])
 def test_a_frozen_parameter_is_stepped_after_it_was_unfrozen(side: Any) -> None:
-    """A parameter is frozen if its `requires_grad` is False. Its three gradients are added in float32."""
+    """Frozen means: `requires_grad` is False. The three gradients after the unfreezing are added in float32."""
     from fusedstep.torch import OffloadedOptimizer
 
     p, frozen = (torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16)) for _ in range(2))

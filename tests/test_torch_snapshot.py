@@ -236,9 +236,10 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
 @pytest.mark.parametrize("place", ["lr", "grad"])
 @pytest.mark.parametrize("act", DURING, ids=name_of)
 def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
-    """The function `act` runs when the step reads the learning rate or a gradient.
+    """The step calls the function `act` when it reads a learning rate or a gradient, as `place` says.
 
-    Actions that free memory also run with a large parameter, because its memory is returned to the system.
+    Functions that free memory are also tested with a large parameter. The system takes back the memory of a large
+    parameter, so that a wrong access crashes the process.
     """
     for taken in (0, 1, 2):
         assert survives(lambda t=taken: acts_during_a_step(act, place, t, (4, 3)))  # type: ignore[misc]
@@ -286,7 +287,8 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
 ) -> None:
     """The states `exp_avg` are bfloat16, so that the step converts them to float32.
 
-    For the conversion, the step calls the function with the name `function`, which here calls `act`.
+    For the conversion, the step calls `convert` and `dtype_of_states`. One of the two, which `function` names, here
+    calls `act`.
     """
 
     def case() -> None:
@@ -302,13 +304,13 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
 
 
 def test_if_one_state_is_refused_the_other_states_are_not_converted(torch: Any) -> None:
-    """The state `exp_avg_sq` has a wrong shape. The states `step` and `exp_avg` would be converted."""
+    """The state `exp_avg_sq` has a wrong shape. With its right shape, `step` and `exp_avg` would be converted."""
     w = World()
     w.opt.step()
     entry = w.state
     entry |= {"step": 1, "exp_avg": entry["exp_avg"].to(torch.bfloat16), "exp_avg_sq": torch.ones(2)}
     before = dict(entry)
-    assert not w.step("exp_avg_sq", "(4, 3)", "(2,)")
+    assert not w.step("exp_avg_sq", "(4, 3)", "(2,)")  # refused, and the error message contains these words
     assert entry == before
 
 
@@ -331,7 +333,7 @@ def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> Non
             return given.pop() if given else made(*args, **kwargs)
 
         torch.full_like = full_like
-        assert not w.step("memory")
+        assert not w.step("memory")  # refused, and the error message contains this word
 
     assert survives(case)
 
@@ -342,12 +344,13 @@ def test_short_stress_test_finds_no_fault(torch: Any) -> None:
 
 
 @pytest.mark.parametrize("same_thread", [False, True])
-def test_averaged_ends_or_is_refused_while_a_step_makes_states(same_thread: bool, torch: Any) -> None:
-    """During a step, the context `averaged` begins when the first state is made.
+def test_end_of_averaged_during_a_step_waits_or_is_refused(same_thread: bool, torch: Any) -> None:
+    """The context `averaged` begins when a step makes its first state. Then this step calls `detach` of its states.
 
-    The states are of a subclass of Tensor, so that the step calls its `detach`, which ends `averaged`. If another
-    thread ends it, that thread waits without the interpreter's lock, because `detach` needs this lock. If the thread of
-    the step ends it, an error is raised, because this thread would wait for itself.
+    Here the states are of a subclass of Tensor with another `detach`. If this `detach` lets another thread end the
+    context, the other thread waits for the step. Meanwhile the other thread does not hold the interpreter's lock,
+    because the step needs this lock to run `detach`. If `detach` itself ends the context, an error is raised, because
+    the thread of the step would wait for itself.
     """
 
     def case() -> None:

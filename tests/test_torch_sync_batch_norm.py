@@ -35,7 +35,7 @@ def ranks(torch: ModuleType) -> Any:
 def test_batches_of_two_ranks_are_normalised_as_one_batch(
     ranks: Any, shape: str, first: int, options: str, with_residual: bool, dtype: str
 ) -> None:
-    """Rank 0 has the first `first` of 12 examples, and rank 1 has the others. Both get the same running statistics."""
+    """Rank 0 has `first` of the 12 examples, and rank 1 has the others. Both get the same running statistics."""
     running = world_of(2).run(ranks.as_one_batch, shape, first, dtype, OPTIONS[options], with_residual)
     assert running[0] == running[1]
 
@@ -52,7 +52,7 @@ def test_unsuitable_inputs_are_refused_on_all_ranks(ranks: Any) -> None:
     world_of(2).run(ranks.refusals)
 
 
-def test_layer_without_torch_distributed_has_the_bits_of_batch_norm(torch: ModuleType) -> None:
+def test_sync_batch_norm_without_torch_distributed_gives_the_same_bits_as_batch_norm(torch: ModuleType) -> None:
     import fusedstep.torch as ft
 
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))

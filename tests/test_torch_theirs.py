@@ -173,7 +173,7 @@ def test_losses_fall_with_every_schedule_and_rise_if_maximize_is_true(case: Case
     def closure() -> Any:
         opt.zero_grad()
         loss = loss_of()
-        (sign * loss).backward() if sign > 0 else loss.backward()
+        loss.backward()
         return loss
 
     first = float(closure().detach())
@@ -189,7 +189,7 @@ def test_losses_fall_with_every_schedule_and_rise_if_maximize_is_true(case: Case
 
 
 @over((True, False), names=("case", "to_theirs"))
-def test_torch_loads_our_states_and_fusedstep_loads_torchs(case: Case, to_theirs: bool) -> None:
+def test_torch_loads_states_of_fusedstep_and_fusedstep_loads_states_of_torch(case: Case, to_theirs: bool) -> None:
     classes = (case.ours, case.theirs) if to_theirs else (case.theirs, case.ours)
     params = parameters("plain", case.dtype)
     first = classes[0](params, **own(case.options))

@@ -139,7 +139,7 @@ def test_a_step_of_a_deep_copy_gives_the_same_bits_as_a_step_of_the_original(wid
 def test_loading_states_into_other_dtypes_causes_only_small_rounding_errors(of: str | None, to: str) -> None:
     """`of` is the `state_dtype` of the saved states, and `to` is that of the optimizer that loads them.
 
-    For the comparison, both are converted to float32.
+    For the comparison, the saved and the loaded states are converted to float32.
     """
     params = parameters("float32")
     first = ours("AdamW")(params, state_dtype=of)
@@ -160,7 +160,7 @@ def test_loading_states_into_other_dtypes_causes_only_small_rounding_errors(of: 
 
 
 def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
-    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks. A state contains them."""
+    """Low bits are the lower 16 bits of a float32 weight. The bfloat16 parameter lacks them. A state contains them."""
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True)
     step(optimizer, params, 1)
@@ -175,7 +175,7 @@ def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
 
 
 def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> None:
-    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks.
+    """Low bits are the lower 16 bits of a float32 weight, which the bfloat16 parameter lacks.
 
     The next step equals the first step of a new optimizer.
     """
@@ -193,7 +193,8 @@ def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> No
         assert torch.equal(p, q) and torch.equal(optimizer.state[p]["low"], other.state[q]["low"])
 
 
-def test_step_one_for_each_parameter_gives_the_same_bits_as_step() -> None:
+def test_calling_step_one_for_each_parameter_gives_the_same_bits_as_calling_step() -> None:
+    """The method `step_one` updates one parameter, and `step` updates all."""
     params, others = parameters("bfloat16"), parameters("bfloat16")
     whole = ours("AdamW")(params, lr=0.01, state_dtype="uint8", rounding="stochastic")
     single = ours("AdamW")(others, lr=0.01, state_dtype="uint8", rounding="stochastic")
@@ -222,7 +223,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_state_dtype_seed_master_weights_and_rounding_are_refused(case: str) -> None:
+def test_wrong_values_of_options_are_refused(case: str) -> None:
+    """The options are state_dtype, seed, master_weights and rounding."""
     options, dtype, message = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
         ours("AdamW")([torch.nn.Parameter(torch.zeros(3, dtype=getattr(torch, dtype)))], **options)
@@ -247,7 +249,7 @@ def test_8_bit_states_with_wrong_scales_or_shapes_are_refused(fault: str) -> Non
 
 
 def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
-    """If a checkpoint has them, they are loaded. Only `state_dtype` is always kept."""
+    """Options that the checkpoint contains are loaded, except `state_dtype`, which is always kept."""
     params, plain = parameters("float32"), parameters("float32")
     own = {"state_dtype": "uint8", "rounding": "nearest", "l1": 0.25}
     optimizer = ours("AdamW")([{"params": params[:2]}, {"params": params[2:], **own}], l1=0.5)
@@ -266,9 +268,9 @@ def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
 
 
 def test_loaded_states_without_a_step_count_get_the_count_1() -> None:
-    """Plain SGD has no step count, but stochastic rounding needs one. After the next step, the count is 2.
+    """SGD has a step count only with stochastic rounding. After the step that follows the load, the count is 2.
 
-    float32 numbers are not rounded, so both kinds of SGD give equal parameters.
+    float32 numbers are not rounded, so SGD gives equal parameters with and without stochastic rounding.
     """
     options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     params, others = parameters("float32"), parameters("float32")
@@ -317,7 +319,7 @@ BAD_STATES: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize("case", BAD_STATES)
 def test_unsuitable_states_are_refused_by_load_state_dict_and_step(case: str) -> None:
-    """Both change neither the parameters nor the other states."""
+    """A refused call changes neither the parameters nor the valid states."""
     name, spoil, message = BAD_STATES[case]
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")

@@ -151,7 +151,7 @@ def test_step_with_narrow_states_or_master_weights_has_the_bits_of_the_numpy_ref
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_step_with_a_beta_of_0_has_the_bits_of_the_numpy_reference(parameter: str, width: str) -> None:
-    """If one of `betas` is 0, the step does not use the kernels that are written for these formats."""
+    """If one of `betas` is 0, the step does not use the fused kernels, which decode, update and encode in one loop."""
     assert_three_steps_equal_to_numpy_reference(fs.Adam, {"betas": (0.0, 0.9)}, WIDTHS[width], PARAMETERS[parameter])
 
 
@@ -175,7 +175,7 @@ def test_step_with_8_bit_states_has_the_bits_of_the_numpy_reference_for_many_len
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_step_with_narrow_states_has_the_same_bits_for_1_2_and_3_threads(width: str) -> None:
-    """Four parameters of different lengths take two clipped steps."""
+    """Four parameters of different lengths take two steps with clipped gradients."""
     sizes = [5, 70_001, 300, 50_000]
     results = []
     for threads in (1, 2, 3):
@@ -228,7 +228,7 @@ def test_master_weights_and_states_have_the_bits_of_float32_training(cls: Any, h
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_the_parameter(half: str) -> None:
-    """The stored low bits or master weights of the old values must not be used."""
+    """The low bits (bfloat16) or master weights (float16) that belong to the old values must not be used."""
     dtype = PARAMETERS[half]
     p = draw(1000, 3, dtype)
     opt = fs.SGD([p], lr=0.01, master_weights=True)
@@ -243,7 +243,7 @@ def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_th
 
 
 def test_nan_in_a_gradient_makes_one_element_of_a_parameter_with_master_weights_nan() -> None:
-    """The master weights are float32 and belong to a 16-bit parameter. The other elements stay finite."""
+    """The element with the nan gradient becomes nan. All other elements of the 16-bit parameter stay finite."""
     for half in (bfloat16, np.float16):
         p = draw(300, 1, half)
         g = draw(300, 2, half)
@@ -256,7 +256,7 @@ def test_nan_in_a_gradient_makes_one_element_of_a_parameter_with_master_weights_
 
 
 def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
-    """The inf is in the second of three blocks of 256 elements, each with its own scale."""
+    """The inf is in the second of three blocks. A block has at most 256 elements, which have a common scale."""
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
     opt = fs.AdamW([p], state_dtype="uint8")
@@ -273,7 +273,7 @@ def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
 def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
     """Each of 256 numbers is rounded 4,000 times. The mean of the results must be near the number.
 
-    States that are never negative have a format of their own, "uint8-positive".
+    The case "uint8-positive" tests the 8-bit format of states that are never negative.
     """
     n = 256
     rng = np.random.default_rng(0)
@@ -289,7 +289,7 @@ def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None
         else:
             positive = stochastic == "uint8-positive"
             total += formats.decode_u8(*formats.encode_u8(x, positive, bits), positive)
-    # The error of one draw is at most 1/128 (bfloat16), 1/1024 (float16) or 1/8 (8 bits) of the number.
+    # The error of one rounding is at most 1/128 (bfloat16), 1/1024 (float16) or 1/8 (8 bits) of the number.
     unit = {"bfloat16": 2**-7, "float16": 2**-10}.get(stochastic, 2**-3)
     z = (total / draws - x) / (x * unit) * np.sqrt(draws)
     assert np.abs(z).max() < 5 and abs(z.mean()) < 5 / np.sqrt(n)
@@ -362,9 +362,9 @@ def test_resumed_training_with_narrow_states_has_the_bits_of_uninterrupted_train
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
 def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
-    """`of` is the `state_dtype` of the optimizer that saves its states, and `to` of the optimizer that loads them.
+    """The optimizer that saves its states has the `state_dtype` `of`. The optimizer that loads them has `to`.
 
-    The saved and the loaded states are converted to float32, and agree within the rounding errors of these dtypes.
+    The saved and the loaded states are converted to float32, and agree within the rounding errors of `of` and `to`.
     """
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
@@ -412,7 +412,7 @@ def test_state_dtype_of_a_group_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("fault", ["int8", "no scales", "too few scales"])
 def test_load_state_dict_refuses_8_bit_states_with_wrong_dtype_or_scales(fault: str) -> None:
-    """An 8-bit state must be uint8, with one scale for each block of 256 elements. The optimizer does not change."""
+    """An 8-bit state must be uint8, with one scale for each block of 256 elements. A refused load changes no state."""
     opt = fs.AdamW([draw(600, 1, np.float32)], state_dtype="uint8")
     opt.step([draw(600, 2, np.float32)])
     saved = opt.state_dict()
@@ -438,7 +438,7 @@ def test_groups_can_have_different_state_dtypes() -> None:
 
 
 def test_float16_parameter_is_its_master_weight_rounded_to_nearest() -> None:
-    """The option `rounding="stochastic"` does not change this.
+    """With the option `rounding="stochastic"`, the parameter is still rounded to nearest.
 
     The master weight stays near a float32 parameter that takes the same steps.
     """
