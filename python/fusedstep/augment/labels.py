@@ -31,7 +31,7 @@ def one_hot(labels: npt.ArrayLike, num_classes: int, dtype: npt.DTypeLike = np.f
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If an argument is not as described.
 
     Examples

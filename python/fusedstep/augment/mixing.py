@@ -51,8 +51,8 @@ def mixup(x: Array, targets: Array, key: Key, alpha: float = 0.2, *, per_row: bo
     targets : ndarray (float32 or float64), shape (n, ...)
         Numbers, or distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam, and the partners as a permutation of the examples. So an example may be its own partner. Use a new
-        key for every batch.
+        Draws lam and the partners. The partners are a permutation of the examples. So an example may be its own
+        partner. Use a new key for every batch.
     alpha : float
         A number above 0. If alpha is small, one of the two examples has nearly all the weight. If alpha is 1, lam is
         uniform from 0 to 1.
@@ -106,8 +106,8 @@ def cutmix(images: Array, targets: Array, key: Key, alpha: float = 1.0, *, per_r
     targets : ndarray (float32 or float64), shape (n, ...)
         Distributions over the classes. Convert labels with `one_hot` or `label_smoothing` first.
     key : Key
-        Draws lam, the box, and the partners as a permutation of the images. So an image may be its own partner. Use a
-        new key for every batch.
+        Draws lam, the box and the partners. The partners are a permutation of the images. So an image may be its own
+        partner. Use a new key for every batch.
     alpha : float
         A number above 0. If alpha is 1, as in the paper, lam is uniform from 0 to 1.
     per_row : bool

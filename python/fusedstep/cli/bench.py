@@ -24,9 +24,9 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print and draw. Return 0, or 1 if a case has no time of fusedstep.
+    """Measure, print and draw. Return 1 if fusedstep has no time in a case that was started, else 0.
 
-    A time that is missing because a package is not installed does not count.
+    Cases that fusedstep cannot run because a package is not installed are ignored.
     """
     folder = open_folder(args.out, FILES)
     for name, value in VARIABLES.items():
