@@ -35,8 +35,8 @@ says otherwise (**v3**, **@1** and **numpy**).
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
-- **copy** is a copy of as many bytes as the layer reads and writes. Several ways to copy are timed. The fastest one is
-  the yardstick.
+- **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest one
+  is the yardstick.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
   The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with
@@ -56,8 +56,8 @@ says otherwise (**v3**, **@1** and **numpy**).
 - **compiled/** in the name of a case means that the case also measures torch.compile and DeepSpeed, which compile
   their steps.
 - **digits** and **breast_cancer** are data sets of scikit-learn.
-- **accuracy/** in the name of a case means that a whole cross-validation is timed. This page does not show the
-  accuracies.
+- **accuracy/** in the name of a case means that a whole cross-validation is timed. It runs once, so its row has no
+  ratios. This page does not show the accuracies.
 - **ready after** is the time from the creation of the optimizer to the end of its first step, including compilation. It
   is given for libraries that compile while the program runs."""
 

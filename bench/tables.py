@@ -88,9 +88,11 @@ def page_block(document: Mapping[str, Any]) -> str:
     text = (
         "The column `fusedstep / yardstick` shows the time of fusedstep divided by the time of a yardstick. A "
         "yardstick is simple code that does comparable work. For optimizers, the yardstick is a compiled loop that "
-        "reads and writes as many bytes as the step, and only adds numbers. For layers, the yardstick is a copy of "
-        "as many bytes as the layer reads and writes. For training steps, the yardstick is the same formulas in "
-        "plain NumPy."
+        "reads and writes as many bytes as the step, and only adds numbers. For layers, the yardstick is a copy that "
+        "reads and writes as many bytes as the layer. For training steps, the yardstick is the same formulas in plain "
+        "NumPy. A dash in this column means that the task has no yardstick.\n\n"
+        '"Into given memory" means that the caller allocates the memory for the result. "Into new memory" means that '
+        "the call allocates it."
     )
     head = header(columns, "fusedstep / yardstick")
     return "\n".join([where(document), "", text, "", *table(head, rows), "", *outcome(everything)])
@@ -150,7 +152,7 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
         f"{busy}{' ' * bool(busy)}The CPU of the measurements was {machine['cpu']}. Every library used "
         f"{machine['threads']} threads. fusedstep used the instruction set {NAMES.get(level, level)}. "
         f"The versions were {versions}. "
-        "A ratio is the time of the other library divided by the time of fusedstep. If the ratio is 2, the other "
+        "A ratio is the time of another library divided by the time of fusedstep. If the ratio is 2, the other "
         "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. After the "
         'brackets, "faster" means that fusedstep is faster, and "slower" means that fusedstep is slower. If the '
         "interval contains 1, the two libraries are equal within the interval. If a library has several variants, for "

@@ -37,7 +37,7 @@ class EarlyStopping:
     Attributes
     ----------
     best : float or None
-        The best metric so far, or None before the first metric. nan is never the best.
+        The best metric so far, or None before the first metric that is not nan.
     best_at : int
         Number of the call of `observe` with the best metric, counted from 1. It is 0 if there is no best metric.
     observations : int

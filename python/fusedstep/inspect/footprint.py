@@ -26,7 +26,8 @@ class Bytes:
     Attributes
     ----------
     name : str
-        The group, such as "groups[0]", or the setting, such as 'state_dtype="uint8"'.
+        The group, such as "groups[0]", or the setting, such as 'state_dtype="uint8", master_weights=True'.
+        ``master_weights=False`` is left out.
     parameters : int
         Number of parameters: the sum of the sizes of the parameter arrays.
     weights, gradients, states, averages : float
@@ -110,8 +111,9 @@ def memory(optimizer: Any) -> Memory:
     Parameters
     ----------
     optimizer : optimizer of fusedstep or of fusedstep.torch
-        An `OffloadedOptimizer` is also possible, if its `optimizer_class` is of fusedstep.torch. Its tensors in the
-        CPU's memory are counted as weights. The weights of a model on another device are not counted.
+        An `OffloadedOptimizer` is also possible, if its `optimizer_class` is of fusedstep.torch. Then the weights
+        in the CPU's memory are counted, including the optimizer's copies of the model's weights. Weights on another
+        device are not counted.
 
     Returns
     -------

@@ -31,9 +31,9 @@ class GradientCheck:
     tol : float
         The tolerance of the relative errors.
     worst : str
-        A text about one element of the parameter with the largest relative error: the element whose gradient and
-        central difference differ most. The text contains the name of the parameter, the index of the element, and these
-        two numbers.
+        A text with the name of the parameter that has the largest relative error. In this parameter, one element has
+        the largest difference between gradient and central difference. The text also contains the index, the gradient
+        and the central difference of this element.
     """
 
     errors: dict[str, float]
@@ -65,9 +65,9 @@ def check_gradient(
 ) -> GradientCheck:
     r"""Compare the gradient of f with central differences of the values of f.
 
-    The parameters are those of the network of an `Objective`. For another function f, all of theta is one parameter. In
-    the formulas, g is the gradient of f, e_i is the unit vector of element i, max_i is the maximum over the checked
-    elements of one parameter, and max_j is the maximum over all elements of theta.
+    An error is computed for each parameter. If f is an `Objective`, the parameters are those of its network. If not,
+    all of theta is one parameter. In the formulas, g is the gradient of f, e_i is the unit vector of element i, max_i
+    is the maximum over the checked elements of one parameter, and max_j is the maximum over all elements of theta.
 
     ::
 

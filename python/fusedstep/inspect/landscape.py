@@ -50,7 +50,8 @@ class Line(NamedTuple):
     def plot(self, ax: Any = None, **style: Any) -> Any:
         """Draw `values` against `at`. Return the axes.
 
-        `ax` contains the axes to draw in. If it is None, a new figure is made. `style` has options of ``ax.plot``.
+        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `style` has options of
+        ``ax.plot``.
         """
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
@@ -75,8 +76,8 @@ class Plane(NamedTuple):
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
         """Draw contours of `values`, or of their decimal logarithms if `log` is True. Return the axes.
 
-        `ax` contains the axes to draw in. If it is None, a new figure is made. `levels` and `style` are arguments of
-        ``contourf``.
+        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `levels` and `style` are
+        arguments of ``contourf``.
         """
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values
@@ -237,8 +238,8 @@ def plane(
     Returns
     -------
     Plane
-        A named tuple (at, values): the values of a, which are also those of b, and the values of f. It has the method
-        ``plot(ax=None)``.
+        A named tuple (at, values). `at` contains the values of a, which are also the values of b. `values` contains the
+        values of f. The method ``plot(ax=None)`` draws them.
 
     Raises
     ------

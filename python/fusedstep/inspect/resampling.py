@@ -69,8 +69,8 @@ def bias_variance(
     Parameters
     ----------
     fit : function of (X, y)
-        It trains a model on these rows. It returns the model: an object with the method ``predict(X)``, or a function
-        of X that returns the predictions.
+        It trains a model on the rows X with the targets y. It returns the model: an object with the method
+        ``predict(X)``, or a function of X that returns the predictions.
     X, y : array_like, n rows
         Each training set has n of these rows, drawn with replacement.
     X_test, y_test : array_like

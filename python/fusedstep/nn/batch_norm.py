@@ -170,8 +170,9 @@ class BatchNorm(Layer):
     def gradients(self, dy: Array) -> BatchNormGrads:
         """Return the gradients of the loss, and copy those with respect to gamma and beta to ``self.grads``.
 
-        dy, dx and dresidual are the gradients with respect to y, x and the residual of the last `normalize`. Without a
-        residual, dresidual is None. With a residual and without a ReLU, dresidual is dy itself.
+        dy is the gradient with respect to y, the output of the last `normalize`. The result is
+        (dx, dgamma, dbeta, dresidual), where dx and dresidual are the gradients with respect to x and the
+        residual. Without a residual, dresidual is None. With a residual and without a ReLU, dresidual is dy itself.
         """
         keeps_dy = self._has_residual and not self.relu
         dx = dy if self.over_dy and not keeps_dy else self._dx[dy.shape]
@@ -187,8 +188,8 @@ def measure_batch_norm(model: Sequential, batches: Iterable[Array]) -> None:
 
     Running statistics are valid only for the weights with which they were measured. So if the model now has other
     weights, call this function before you evaluate the model. The model has other weights inside a block
-    ``with optimizer.averaged():``, for example, or after you have copied averaged weights into it. The old statistics
-    are overwritten.
+    ``with optimizer.averaged():``, for example, or after you have copied averaged weights into the model. The old
+    statistics are overwritten.
 
     Parameters
     ----------

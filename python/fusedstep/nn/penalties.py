@@ -25,9 +25,9 @@ class ActivityPenalty(Layer):
     The output y is h itself. dy and dx are the gradients of the loss with respect to the output y and the input h. In
     training::
 
-        dx = dy + weight * d penalty / dh
+        dx = dy + weight * d penalty(h) / dh
 
-    A subclass defines `_evaluate`, which computes the penalty and its gradient.
+    A subclass defines `_evaluate`, which computes penalty(h) and its gradient with respect to h.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class L1Activity(ActivityPenalty):
     >>> from fusedstep import nn
     >>> model = nn.Sequential(nn.L1Activity(0.5), dtype=np.float64)
     >>> _ = model.forward(np.array([[1.0, -2.0], [0.0, 3.0]]), training=True)
-    >>> model.penalty
+    >>> model.penalty  # weight * penalty = 0.5 * 3.0
     1.5
     >>> model.backward(np.zeros((2, 2)), need_dx=True)
     array([[ 0.25, -0.25],

@@ -100,8 +100,8 @@ def pretrain(
         layer l minimises  mean((h_{l-1} - r_l)^2) + weighted penalty of h_l
         error of a stack   mean((x - r)^2),  r = decoder_1(... decoder_{l-1}(decoder_l(h_l)))
 
-    With the setting ``noise``, random noise is added to the encoder's input while layer l is trained, but not later.
-    The decoder must still reconstruct h_{l-1} without noise.
+    Without the setting ``penalty``, the penalty is 0. With the setting ``noise``, random noise is added to the
+    encoder's input while layer l is trained, but not later. The decoder must still reconstruct h_{l-1} without noise.
 
     A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
     with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.

@@ -41,13 +41,13 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     rows : int
         Number of rows of the largest batch.
     largest : int
-        Number of elements of the largest weight.
+        Number of elements of the largest weight matrix.
 
     Notes
     -----
     The limit needs threadpoolctl, which is installed with scikit-learn. Without threadpoolctl, the block changes
-    nothing. The block also changes nothing if the products run on several threads of this package. Unlike the threads
-    of BLAS, these threads do not wait for each other.
+    nothing. The block also changes nothing if several threads of this package compute the products, because these
+    threads, unlike the threads of BLAS, do not wait for each other.
 
     Examples
     --------

@@ -90,8 +90,8 @@ class TrainedModel:
         Parameters
         ----------
         X : pandas.DataFrame or array_like
-            The columns of a table are found by name, in any order. An array must have the columns in the order of
-            ``feature_names``.
+            The columns of a table are found by name, in any order; by position if ``feature_names`` is empty. An array
+            must have one column per feature, in the order of ``feature_names``.
 
         Raises
         ------

@@ -246,9 +246,9 @@ class Trainer:
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch. Returns a number for which smaller is better. If the learning rate is a
-            `ReduceOnPlateau` schedule, the schedule observes this number. If the optimizer keeps averages of the
-            parameters, the parameters have the values of these averages during the call.
+            Called after every complete epoch, unless `stop` ended it. Returns a number for which smaller is better. If
+            the learning rate is a `ReduceOnPlateau` schedule, the schedule observes this number. If the optimizer keeps
+            averages of the parameters, the parameters have the values of these averages while `validate` runs.
 
         Yields
         ------

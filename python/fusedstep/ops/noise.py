@@ -31,8 +31,8 @@ def gaussian_noise(
     ::
 
         y_i = x_i + std * z_i
-        z_2j = sqrt(-2 ln u) cos v,    z_2j+1 = sqrt(-2 ln u) sin v
-        u = (w_2j + 1/2) / 2^32,       v = 2 pi w_2j+1 / 2^32,       w_i = word (i mod 4) of Philox block i // 4
+        z_(2j) = sqrt(-2 ln u) cos v,    z_(2j+1) = sqrt(-2 ln u) sin v
+        u = (w_(2j) + 1/2) / 2^32,       v = 2 pi w_(2j+1) / 2^32,       w_i = word (i mod 4) of Philox block i // 4
 
     The index j is 0, 1, 2 and so on. If x is a shape, y_i is std * z_i.
 
@@ -68,7 +68,7 @@ def gaussian_noise(
     -----
     Box and Muller (1958). This package computes the logarithm, sine and cosine by its own series, so that the bits are
     the same on every machine. u has 32 random bits for both dtypes. So the largest absolute value of z is 6.8, and a
-    key gives the same noise in float64 as in float32, with more digits. Each number is a function of the key and the
+    key gives the same noise in both dtypes, with more digits in float64. Each number is a function of the key and the
     index. So you can draw a part of a longer array. ``torch.randn`` cannot do this.
 
     Examples

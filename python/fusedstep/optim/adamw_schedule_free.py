@@ -20,7 +20,7 @@ class AdamWScheduleFree(ScheduleFree):
     ::
 
         lr_t = lr * min(t / warmup_steps, 1)                         (lr if warmup_steps is 0)
-        w_t  = t^r * max(lr_1 ... lr_t)^weight_lr_power
+        w_t  = t^r * max(lr_1, ..., lr_t)^weight_lr_power
         v = beta2 * v + (1 - beta2) * g^2
         z = z - lr_t * (g / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * y)
         x = x + w_t / (w_1 + ... + w_t) * (z - x)                    (before the first step, x, y and z are equal)
@@ -34,7 +34,7 @@ class AdamWScheduleFree(ScheduleFree):
     -----
     Defazio et al., "The road less scheduled" (2024). Same as the authors' ``AdamWScheduleFree``. Decoupled L1 and the
     proximal form of `decay` change y, but not z. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq``
-    (v), ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1 ... lr_t). x is not stored, but computed
+    (v), ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored, but computed
     from y and z.
 
     Examples
@@ -64,7 +64,7 @@ class AdamWScheduleFree(ScheduleFree):
     weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
     warmup_steps = Option(0.0, checks.non_negative, "Number of steps at the start in which the rate grows to lr.")
     r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
-    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")
+    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of max(lr_1, ..., lr_t) in the weight w_t.")
     decay = Option("decoupled", checks.decay_form, "Form of weight decay and L1; see `Optimizer`.", by_name=True)
 
     @staticmethod

@@ -29,9 +29,10 @@ class ASGD(Optimizer):
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The method `averaged` uses the averages of `ema_decay`, not
-    ax. States: ``ax``, ``eta``, and ``mu``, which is the factor 1 / max(1, t - 1 - t0). After each step, ``eta`` and
-    ``mu`` already have the values for the next step, rounded to float32 as in torch.
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax, but
+    the averages that the option `ema_decay` adds. States: ``ax``, ``eta``, and ``mu``, which is the factor
+    1 / max(1, t - 1 - t0). After each step, ``eta`` and ``mu`` already have the values for the next step, rounded to
+    float32 as in torch.
 
     Examples
     --------

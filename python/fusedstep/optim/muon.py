@@ -68,7 +68,7 @@ class Muon(Directed):
     nesterov = Option(True, checks.flag, "True uses Nesterov's momentum.")
     ns_coefficients = Option((3.4445, -4.775, 2.0315), checks.three_numbers, "a, b and c in the formulas above.")
     eps = Option(1e-07, checks.non_negative, "Lower limit of the norm by which x is divided.")
-    ns_steps = Option(5, checks.iterations, "Number of iterations of the formula with a, b and c, below 100.")
+    ns_steps = Option(5, checks.iterations, "Number of iterations, below 100, of the formula with a, b and c.")
     adjust_lr_fn = Option(None, checks.rate_adjustment, "How the rate depends on the shape; see the formulas above.")
     adamw = Option(False, checks.flag, "True updates the parameters with AdamW.", by_name=True)
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2 of AdamW.", by_name=True)

@@ -58,7 +58,7 @@ class SGDScheduleFree(ScheduleFree):
     weight_decay = Option(0.0, checks.non_negative, "Strength of the weight decay, which is computed from y.")
     warmup_steps = Option(0.0, checks.non_negative, "Number of steps in which the rate grows to lr.")
     r = Option(0.0, checks.non_negative, "Exponent of the step number t in the weight w_t.")
-    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of the largest rate so far in the weight w_t.")
+    weight_lr_power = Option(2.0, checks.non_negative, "Exponent of max(lr_1, ..., lr_t) in the weight w_t.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

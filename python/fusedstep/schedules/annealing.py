@@ -79,7 +79,7 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Return the number of step t's cycle, the position of step t in this cycle, and the length of the cycle.
+        """Return the number of the cycle that contains step t, the position of step t in this cycle, and its length.
 
         All three are exact, even for very large t.
         """

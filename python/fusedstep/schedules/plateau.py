@@ -31,14 +31,14 @@ class ReduceOnPlateau:
     factor : float
         The rate is multiplied by this number, in (0, 1].
     patience : int
-        Number of metrics in a row without improvement that do not yet change the rate, >= 0. The next metric without
-        improvement lowers the rate.
+        Number of metrics in a row without improvement after which the rate is still the same, >= 0. One more metric
+        without improvement lowers the rate.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     threshold : float
         The relative change that an improvement must exceed, >= 0.
     cooldown : int
-        Number of metrics after a change of the rate that are not counted for ``patience``, >= 0.
+        After a change of the rate, the next ``cooldown`` metrics are not counted for ``patience``. At least 0.
     min_lr : float
         Lower limit of the rate, in [0, lr].
 

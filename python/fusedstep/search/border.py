@@ -30,8 +30,8 @@ class Border(NamedTuple):
     side : {"low", "high"}
         The border on which the value lies.
     low, high : float
-        The ends of the range. If the tried values form a grid, and ``best`` lies on the border of this grid only, then
-        ``low`` and ``high`` are the smallest and the largest tried value.
+        The ends of the range. If the tried values form a grid, and ``best`` lies on the border of this grid but not of
+        the range, then ``low`` and ``high`` are the smallest and the largest tried value.
     """
 
     name: str
@@ -77,8 +77,8 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
     -----
     Source: Bengio (2012), section 3.3.1. The tried values of a parameter are treated as a grid if at least three
     different values were tried, with an average of two or more trials per value. A grid may be narrower than the range.
-    So its smallest and its largest value are borders in addition to the ends of the range. A categorical parameter has
-    borders if it has at least three choices and all choices are numbers.
+    So the smallest and the largest value of the grid are borders in addition to the ends of the range. A categorical
+    parameter has borders if it has at least three choices and all choices are numbers.
 
     Examples
     --------

@@ -31,8 +31,8 @@ class MultiResolutionGridSampler(ReplaySampler):
     of the level before.
 
     The position of a parameter is a number u: 0 at the lower end of the parameter's range, and 1 at the upper end. With
-    ``log=True``, u is linear in the logarithm of the parameter. A grid has the positions u_k. u_best is the position of
-    the best point so far::
+    ``log=True``, u is linear in the logarithm of the parameter. u_best is the position of the parameter in the best
+    point so far. For each parameter, a grid has the positions u_k::
 
         level 0    u_k = k / (points - 1),                       k = 0 ... points - 1
         level l    u_k = u_best + k / ((points - 1) 2^l),        k = -h ... h,    h = floor(points / 2)

@@ -58,7 +58,7 @@ class Columns:
     >>> columns = Columns.fit(frame, drop=["id"])
     >>> columns.outputs
     ['rooms', 'rooms is missing', 'plan=b', 'plan=a', 'plan is missing']
-    >>> columns.transform(frame.iloc[1:2, ::-1])
+    >>> columns.transform(frame.iloc[1:2, ::-1])  # the order of the columns does not matter
     array([[3., 1., 1., 0., 0.]])
     """
 
@@ -115,7 +115,7 @@ class Columns:
         ------
         TableError
             If the table lacks a column that has outputs, or has a column that the table given to `fit` did not have.
-            The message has the names of all such columns.
+            The message has the names of such columns.
         """
         self.check_names(frame)
         X = np.empty((len(frame), len(self.outputs)))

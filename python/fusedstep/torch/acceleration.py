@@ -34,7 +34,7 @@ class Acceleration:
     layers : tuple of str
         Names of the replaced layers.
     optimizer : str
-        The class name of the optimizer if it was replaced, else empty.
+        The name of the optimizer's class if this class was replaced, else empty.
     seconds : dict of str to (float, float)
         The measured times. The key "layers" is for a forward and backward pass of the model, and the key "optimizer"
         is for a step. Each value has two median times in seconds: first with fusedstep's classes, then with torch's.

@@ -141,8 +141,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
         y = act(weight * (x - mean) / sqrt(var + eps) + bias + residual),   act(z) = max(0, z) if relu, else z
         running = (1 - momentum) * running + momentum * (mean, var n / (n - 1))   (in training)
 
-    x is the input, and y is the output. running is the pair (running_mean, running_var). n is the number of values per
-    channel.
+    x is the input, and y is the output of ``layer(x)`` or ``layer(x, residual)``. running is the pair (running_mean,
+    running_var). n is the number of values per channel.
 
     In training, mean and var are the mean and the variance of the batch. For y, the variance is biased: its divisor is
     n. For running_var, the variance is unbiased: its divisor is n - 1. In evaluation, mean is running_mean, and var is
@@ -166,7 +166,7 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
         If `relu` is not a bool.
     ValueError
         In ``layer(x)`` and ``layer(x, residual)``, if x has a wrong number of axes, or if the residual does not have
-        x's shape. In training, also if there is only one value per channel, or if eps <= 0.
+        x's shape. In training, also if eps <= 0 or if there is only one value per channel.
 
     Notes
     -----

@@ -95,9 +95,9 @@ def dense_strides(x: Tensor) -> tuple[int, ...]:
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
     """Return x with dropout: some elements are set to zero, and the others are scaled.
 
-    `strides` must be the strides of a dense tensor. In the memory order of such a tensor, each element gets its random
-    number. If `out` is None, the result is a new tensor with these strides. Otherwise `out` must be x, and the result
-    overwrites x.
+    `strides` must be the strides of a dense tensor. The k-th random number is for the k-th element in the memory of
+    such a tensor. If `out` is None, the result is a new tensor with these strides. Otherwise `out` must be x, and the
+    result overwrites x.
     """
     require_memory(x)
     dense = x.stride() == strides

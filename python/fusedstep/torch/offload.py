@@ -20,9 +20,9 @@ from ._wrapped import refuse_wrapped
 class OffloadedOptimizer(torch.optim.Optimizer):
     r"""Keep the optimizer's state and the master weights in the CPU's memory, and the model on its device.
 
-    For each parameter of the model, the optimizer steps a tensor in the CPU's memory, which is called the *host* of the
-    parameter. Usually the host is a copy of the parameter. But if the parameter is in the CPU's memory and already has
-    the dtype that hosts must have (see `master_dtype`), the host is the parameter itself.
+    For each parameter of the model, the optimizer updates a tensor in the CPU's memory: the *host* of the parameter.
+    Usually the host is a copy of the parameter. But if the parameter is in the CPU's memory and already has the dtype
+    that hosts must have (see `master_dtype`), the host is the parameter itself.
 
     When the backward pass has computed a gradient on a CUDA device, a separate CUDA stream copies the gradient to
     pinned memory of the CPU. The backward pass continues during the copy. After the copy, the gradient on the device is
@@ -79,6 +79,9 @@ class OffloadedOptimizer(torch.optim.Optimizer):
 
     Examples
     --------
+    In this example, the parameters of the model are their own hosts. In the state of each host, ``"low"`` has the lower
+    16 bits of the master weights, and ``"low_sum"`` has checksums of the host.
+
     >>> import torch
     >>> from fusedstep.torch import AdamW, OffloadedOptimizer
     >>> model = torch.nn.Linear(3, 1, dtype=torch.bfloat16)

@@ -91,7 +91,7 @@ class SyncBatchNorm(_Normalization):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
-        """Replace all batch normalisation layers of torch and of this package in a model by layers of this class.
+        """Replace all batch normalisation layers in a model, torch's and this package's, by layers of this class.
 
         The new layers keep the parameters, buffers, mode (training or evaluation) and ReLU of the old layers.
 

@@ -15,7 +15,7 @@ from .runner import Call, Job, Runner
 class NumPy(Runner):
     def __init__(self, job: Job, out: bool = False) -> None:
         if job.case.is_half:
-            raise Unavailable("NumPy's sums of 16-bit numbers are too inexact")
+            raise Unavailable("the benchmark's NumPy code is for float32 only")
         super().__init__(job, out)
 
     def dropout(self) -> Call:
