@@ -80,11 +80,11 @@ def test_float32_step_differs_from_float64_step_only_by_roundings(
     single.step([g])
     double.step([g.astype(np.float64)])
     exact = double.params[0]
-    longest = np.max(np.abs(exact - before))
+    largest = np.max(np.abs(exact - before))
     sums = 1 + bool(single.groups[0]["weight_decay"])
-    bound = 0.5 * sums * np.spacing(np.abs(exact).astype(np.float32)) + 5 * np.spacing(np.float32(longest))
+    bound = 0.5 * sums * np.spacing(np.abs(exact).astype(np.float32)) + 5 * np.spacing(np.float32(largest))
     assert (np.abs(single.params[0] - exact) <= bound).all()
-    assert longest > 1e-3, "the step must change the parameters, otherwise the test shows nothing"
+    assert largest > 1e-3, "the step must change the parameters, otherwise the test shows nothing"
 
 
 @every_variant

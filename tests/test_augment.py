@@ -81,6 +81,7 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
         assert set(np.unique(image)) <= {i, partner} and (image == image[0]).all()
         pasted = image[0] == partner
         rows, cols = np.flatnonzero(pasted.any(axis=1)), np.flatnonzero(pasted.any(axis=0))
+        # The same columns are pasted in every pasted row. There are no gaps between the pasted rows.
         assert pasted.sum() == len(rows) * len(cols) == (np.ptp(rows) + 1 if len(rows) else 0) * len(cols)
         assert 1 - m.weight[i] == pytest.approx(pasted.mean(), abs=1e-12)
         assert m.targets[i, 0] == pytest.approx(m.weight[i] * i + (1 - m.weight[i]) * partner)
@@ -91,8 +92,9 @@ def test_cutmix_pastes_one_rectangle_and_mixes_targets_by_its_area(shape: tuple[
 def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
-    # The weight is 1 minus the area of the rectangle, as a fraction of the image. Rectangles are cut off at the edges
-    # of the image, so their mean area is less than half of the image.
+    # The weight is the fraction of the image outside the rectangle. With alpha = 1 (the default), the area of the
+    # rectangle is uniform from 0 to the whole image. Rectangles are then cut off at the edges of the image, so their
+    # mean area is less than half of the image.
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 

@@ -19,8 +19,8 @@ from support.norms import Case
 every_machine = pytest.mark.parametrize("machine", MACHINES, ids=str)
 TOLERANCE = dict(zip(DTYPES, (1e-6, 1e-13), strict=True))
 # Pairs (shape, axis of the channels). The code takes different paths if an axis is shorter or longer than these sizes:
-# the width of a SIMD register, a group of 32 values, a block of 1,024 values, and the channels that are processed
-# together. Most axes here are just below, at or just above these sizes.
+# the width of a SIMD register, a group of 32 values, a block of 1,024 values, and the number of channels that are
+# processed together. Most axes here are just below, at or just above these sizes.
 SHAPES = [
     *[((2, c), 1) for c in (1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130)],
     *[((n, 5), 1) for n in (3, 31, 32, 33, 127, 128, 129, 1023, 1024, 1025)],

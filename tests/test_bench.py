@@ -115,9 +115,9 @@ def test_bytes_per_element_depend_on_the_number_of_states(
 
 
 def test_every_optimizer_has_cases_of_three_sizes() -> None:
-    """The exceptions are optimizers that are not element-wise. Their only case is ResNet-18.
+    """The sizes are 250k, 300x1000, and 10M or 50M. Optimizers that are not element-wise have only the size resnet18.
 
-    The names of all cases are different, and every target has a case.
+    The names of all cases are different. Every case that is named in TARGETS exists.
     """
     table = cases.optim_cases(fs.optim.registry)
     for rule in fs.optim.registry:
@@ -152,7 +152,7 @@ def test_every_number_of_threads_has_its_own_line_of_output() -> None:
     assert [line.as_dict()["mine"] for line in lines] == [True, False, True, False]
     assert all(line.over_yardstick is not None and line.ratio is not None for line in lines)
     assert lines[1].over_yardstick == lines[3].over_yardstick == (1.0, 1.0, 1.0)
-    assert fs.num_threads() <= 2  # the limit for the last two lines; a machine with one CPU has one thread
+    assert fs.num_threads() <= 2  # the run leaves a limit of 1 or 2 threads
 
 
 def test_cases_are_selected_by_a_pattern() -> None:
@@ -189,7 +189,7 @@ def test_results_with_states_of_8_bits_are_checked_by_their_root_mean_square_err
     assert (ours.status, numpy.status) == ("timed", "timed")
     assert ours.error is not None and 0.01 < ours.error < 1  # more than 0.01, because the states are rounded
     start, want = np.zeros(4), np.ones(4)
-    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)  # 5% of the change, allowed 10%
+    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)  # an error of 5%; 10% is allowed
     assert reference.narrow_error_of(want * 1.2, want, start) > 1
     assert reference.narrow_error_of(np.array([1, 1, 1, np.nan]), want, start) == np.inf
 

@@ -100,7 +100,7 @@ def test_results_without_the_state_of_the_machine_are_refused(pages: Path, capsy
     assert "got: a file without the state of the machine" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_option_disturbed_publishes_results_of_a_disturbed_machine_with_a_note(pages: Path) -> None:
+def test_results_of_a_disturbed_machine_can_be_published_with_a_note(pages: Path) -> None:
     assert command.main(["report", "--disturbed", *files(pages, disturbed("other processes took 1.30 CPUs"))]) == 0
     for name in ("README", "PAGE"):
         assert "The machine was disturbed: other processes took 1.30 CPUs." in (pages / name).read_text()

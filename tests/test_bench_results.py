@@ -179,7 +179,7 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    # a first 0.0, then the seconds by which each case exceeded the sum of its budget and its reserved time
+    # the first 0.0 belongs to no case; neither case took longer than its budget and its reserved time together
     assert pace.spent == [0.0, 0.0, 0.0]
     # cases with reserved time run last
     reserved = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}

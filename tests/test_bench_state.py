@@ -33,7 +33,7 @@ def test_verdict_depends_on_whether_the_interval_contains_1(ratio: verdicts.Rati
 
 
 def test_output_line_without_a_ratio_and_output_line_of_fusedstep_have_no_verdict() -> None:
-    """In the other output lines, a remark follows the verdict."""
+    """In the other output lines, a remark (if there is one) follows the verdict."""
     assert verdicts.said(None) == "-"
     assert verdicts.cells(None, mine=False) == ("-", "")
     assert verdicts.cells((1.0, 1.0, 1.0), mine=True) == ("1.00 [1.00, 1.00]", "")
@@ -55,7 +55,7 @@ def test_a_target_of_2_is_compared_with_the_whole_interval(ratio: verdicts.Ratio
     assert verdicts.word(verdicts.held(ratio, 2.0, at_most)) == word
 
 
-def test_a_target_without_a_figure_is_reported_as_not_measured() -> None:
+def test_a_target_without_a_measurement_is_reported_as_not_measured() -> None:
     assert verdicts.word({"met": None}) == "not measured"
 
 

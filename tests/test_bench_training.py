@@ -74,7 +74,7 @@ def test_library_is_listed_with_the_reason_if_it_learns_wrong_weights_or_nothing
     assert absent.status == "not installed: nobody_has_this"
 
 
-def test_quick_run_without_scikit_learn_uses_random_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_digits_are_random_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "missing", lambda modules: list(modules))
     x, y = data.digits()
     assert x.shape == (data.ROWS, cases.FEATURES) and x.dtype == np.float32

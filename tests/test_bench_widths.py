@@ -138,7 +138,7 @@ def test_width_that_does_not_fit_in_memory_or_fails_is_listed_with_the_reason() 
 
 
 def test_verdict_on_a_width_uses_the_bound_for_the_instruction_set() -> None:
-    """A target without `like` compares our time for a width (a choice of number formats) with our float32 step.
+    """A target without `like` compares our time for a width (a choice of number formats) with our float32 time.
 
     A target with `like` compares our time with the time of another library. The line of that library contains the
     ratio (time of the library) / (our time). The verdict uses the inverse ratio.

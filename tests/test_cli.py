@@ -162,7 +162,7 @@ def test_train_reads_a_csv_file_whose_classes_are_strings(delimiter: str, capsys
 def test_task_is_determined_by_the_option_task_or_by_the_values_of_the_target(
     target: Any, options: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the option, the values decide. `target` computes a value from the number and the first cell of a row."""
+    """Without the option, the values decide. `target` computes them from the row number and the first cell of a row."""
     file = write_csv([[*row[:2], target(i, row[0])] for i, row in enumerate(points())])
     assert main(["train", "--data", file, "--target", "side", "--epochs", "1", *options]) == 0
     assert expected in capsys.readouterr().out.splitlines()[0]
@@ -193,6 +193,7 @@ def test_scaling_of_the_columns_uses_only_the_training_rows() -> None:
     assert len(plain.test) == 12 and len(plain.validation) == 6
     unseen = problem(1e6, int(plain.test[0])), problem(1e6, int(plain.validation[0]))
     seen = problem(1e6, int(plain.train[0]))
+    # the table without an outlier
     reference = problem(points()[int(plain.test[0])][0], int(plain.test[0]))
     for other in unseen:
         assert np.array_equal(other.input_mean, reference.input_mean)

@@ -78,7 +78,7 @@ def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
 
 
 def test_medians_and_categories_are_those_of_the_training_rows() -> None:
-    """Ages and categories of test and validation rows have no effect. A new category in a training row is noticed."""
+    """Test and validation rows have no effect. A new category in a training row sets the flag `other`."""
     from fusedstep.cli._data import load_table, prepare
 
     def problem(row: int | None, age: float = 50.0) -> Any:
@@ -102,7 +102,7 @@ def test_medians_and_categories_are_those_of_the_training_rows() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_the_order_of_columns_does_not_matter() -> None:
-    """`predict` and the loaded model find columns by name. The model names missing and extra columns in errors."""
+    """`predict` and the loaded model find columns by name. If columns are missing or extra, an error says which."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "3"]) == 0
@@ -162,7 +162,7 @@ def test_rows_without_a_target_are_ignored_and_reported(out: Out) -> None:
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "1"]) == 0
     assert "rows without a value of 'left' are left out: 2" in out()
     assert main(["evaluate", MODEL, "t.csv"]) == 0
-    assert "accuracy: 0" in out()
+    assert "accuracy: 0" in out()  # decimals follow the 0
 
 
 @pytest.mark.usefixtures("no_picture")

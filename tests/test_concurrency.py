@@ -191,7 +191,7 @@ def test_workers_of_a_data_loader_draw_the_same_dropout(torch: ModuleType) -> No
 
 
 def test_steps_are_right_while_torch_threads_run(torch: ModuleType) -> None:
-    """Two threads multiply matrices with torch. The parameters have the same bits as before these threads start."""
+    """While two threads multiply matrices with torch, a training has the same bits as without these threads."""
     want, product = trained(5), torch.ones(600, 600)
     stop = threading.Event()
 
@@ -269,7 +269,7 @@ print(p)
 def test_subinterpreters_are_refused(isolated: bool, main_first: bool) -> None:
     """A subinterpreter cannot import the package. In the main interpreter, the package works.
 
-    If `main_first` is true, the main interpreter imports it before the subinterpreter tries to import it, else after.
+    If `main_first` is true, the main interpreter imports the package first, else the subinterpreter tries first.
     """
     done = python(IMPORT_ELSEWHERE.format(isolated=isolated, main_first=main_first))
     refused = r"(<class ')?ImportError('>)?: (module )?fusedstep.* subinterpreters?\n"

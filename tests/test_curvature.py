@@ -53,7 +53,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
 
 
 def test_eigenvalues_of_a_semidefinite_hessian_converge_if_many_are_zero() -> None:
-    """The function and its negative are tested, so the Hessian is positive and then negative semidefinite."""
+    """The Hessian is positive semidefinite. For the negative of the function, it is negative semidefinite."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
@@ -124,7 +124,7 @@ def test_narrow_minimum_is_sharper_than_a_wide_minimum() -> None:
 
 
 def test_newton_step_solves_a_quadratic_and_large_damping_gives_the_gradient_direction() -> None:
-    """The steps agree with the formula theta - rate * (A + damping * I)^-1 g, where g is the gradient."""
+    """The steps agree with theta - rate * (A + damping * I)^-1 g, where A is the Hessian and g is the gradient."""
     f, theta = Quadratic([1, 100, 3, 1e3]), np.ones(4)
     np.testing.assert_allclose(f(inspect.newton_step(f, theta))[1], 0, atol=1e-4)
     damped = inspect.newton_step(f, theta, damping=1e9)

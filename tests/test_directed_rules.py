@@ -358,7 +358,7 @@ def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> 
     """After three steps, a step with nan in a gradient is skipped, and changes no state.
 
     Then torch's Adafactor loads the state of fusedstep's Adafactor, and a new Adafactor of fusedstep loads it back.
-    Three more steps of torch's and of this new optimizer give parameters that are equal up to rounding.
+    Three more steps of torch's Adafactor and of the new Adafactor give parameters that are equal up to rounding.
     """
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
     opt, reference = ours("Adafactor")(mine, skip_nonfinite=True), theirs("Adafactor")(other)

@@ -93,7 +93,10 @@ def test_gradient_norm_on_a_mesh_with_two_axes_contains_each_shard_once(shards: 
 
 @pytest.mark.parametrize("how", ["gradient", "option", "state", "rate"])
 def test_an_error_on_one_rank_is_raised_on_all_and_nothing_is_written(shards: Any, how: str) -> None:
-    """`how` says what is wrong on rank 1. "rate" is the learning rate."""
+    """`how` says what is wrong on rank 1. "rate" is the learning rate.
+
+    The error on rank 0 must quote the error on rank 1.
+    """
     first, second = world_of(2).run(shards.one_rank_is_wrong, how)
     assert first.startswith("RuntimeError: AdamW.step: no rank has stepped, because there was an error on rank 1: ")
     assert second in first
@@ -104,7 +107,7 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(sh
 
 
 def test_gradient_norm_over_process_group_contains_the_gradients_of_all_ranks(shards: Any) -> None:
-    """The ranks must have different gradients. If they are equal, a step without `grad_norm` is refused."""
+    """If all ranks have the same gradients, a step is refused, unless it gets the argument `grad_norm`."""
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second
 
@@ -125,7 +128,7 @@ def test_muon_and_others_clip_gradients_and_skip_steps_by_the_norm_over_all_rank
 @pytest.mark.parametrize("how", ["gradient", "state"])
 @pytest.mark.parametrize("rule", ["Muon", "Adafactor"])
 def test_an_error_of_muon_or_adafactor_on_one_rank_is_raised_on_all_ranks(shards: Any, rule: str, how: str) -> None:
-    """`how` says what is wrong on rank 1."""
+    """`how` says what is wrong on rank 1. The error on rank 0 must quote the error on rank 1."""
     first, second = world_of(2).run(shards.one_rank_has_no_direction, rule, how)
     assert first.startswith(f"RuntimeError: {rule}.step: no rank has stepped, because there was an error on rank 1: ")
     assert second in first

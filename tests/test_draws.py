@@ -72,7 +72,7 @@ def test_beta_variates_pass_a_kolmogorov_smirnov_test_against_scipy() -> None:
     ("call", "error", "message"),
     [
         (lambda: fs.ops.uniform(-1, KEY), ValueError, r"uniform: shape\[0\] must be at least 0"),
-        (lambda: fs.ops.uniform((2**20, 2**20), KEY), ValueError, r"uniform: the product of shape must be at least 0"),
+        (lambda: fs.ops.uniform((2**20, 2**20), KEY), ValueError, r"uniform: the product of shape .* below 2\*\*31"),
         (lambda: fs.ops.uniform(3, 7), TypeError, r"uniform: key must be a Key"),
         (lambda: fs.ops.permutation(2.5, KEY), TypeError, r"permutation: n must be a whole number; got 2\.5"),
         (lambda: fs.ops.beta(3, 0.0, 1.0, KEY), ValueError, r"beta: a must be above 0; got 0\.0"),

@@ -26,8 +26,8 @@ py::array Call::per_channel(py::handle object, const char* argument, const py::a
   const bool dense = a.flags() & py::array::c_style, known = dtype_of(a) == type || dtype_of(a) == number;
   if (a.ndim() != 1 || a.shape(0) != channels || !known || !dense)
     refuse_value(where(argument),
-                 "None or a C-contiguous " + dtype_name(model) + (number == type ? "" : " or float32") + " (" +
-                     std::to_string(channels) + ",)",
+                 "None, or a C-contiguous array of dtype " + dtype_name(model) + (number == type ? "" : " or float32") +
+                     " and shape (" + std::to_string(channels) + ",)",
                  describe(a) + (dense ? "" : " with gaps"));
   return a;
 }

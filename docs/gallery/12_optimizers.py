@@ -82,8 +82,8 @@ for name in names:
     print(f"          log(L / L_Adam) {ratios[name]:+.2f}")
 
 # %%
-# NAG and Adadelta, among others, reach a lower training loss than Adam. Several rules are at least as accurate as Adam,
-# within the 95% interval. Plain SGD (without momentum) has a higher loss and a lower accuracy than Adam.
+# NAG and Adadelta, among others, reach a lower training loss than Adam. Several rules are not measurably less accurate
+# than Adam. Plain SGD (without momentum) has a higher loss and a lower accuracy than Adam.
 # AdamW's training loss is higher than Adam's, because AdamW's weight decay keeps the weights small.
 
 assert all(RATES[0] < rate < RATES[-1] for rate in rates.values())

@@ -38,7 +38,7 @@ def run(seed):
     while not newton or newton[-1] > 1e-6:
         newton.append(np.linalg.norm(f(theta)[1]))
         theta = inspect.newton_step(f, theta)
-    # A Hessian-vector product calls f twice. The other two calls of f in each step are counted as one more product.
+    # A Hessian-vector product calls f twice. Each step calls f two more times, which are counted as one more product.
     products = len(calls) / 2 / len(newton)
     w = data_loss.theta.copy()
     opt, descent = fs.SGD([w], lr=1 / inspect.extreme_eigenvalues(f, w).largest[0]), []
@@ -67,7 +67,7 @@ _ = axes.legend()
 
 # %%
 # Newton's method needs few steps, with some dozens of Hessian-vector products in each step. The norm of the gradient
-# falls below 1e-6. With gradient descent, the norm is still above 1e-4 after 300 steps. The learning rate of gradient
+# falls below 1e-6. With gradient descent, the norm is still above 1e-4 after 299 steps. The learning rate of gradient
 # descent is one divided by the largest eigenvalue of the Hessian at the initial weights.
 
 steps = interval([len(newton) - 1 for newton, _, _ in runs])
@@ -76,7 +76,7 @@ print(
     f"Newton: norm of the gradient below 1e-6 after {steps:.1f} steps, "
     f"with about {interval([products for *_, products in runs]):.0f} Hessian-vector products per step"
 )
-print(f"gradient descent: norm of the gradient {interval(left_over):.4f} after {STEPS} steps")
+print(f"gradient descent: norm of the gradient {interval(left_over):.4f} after {STEPS - 1} steps")
 
 assert steps.high < 12
 assert min(left_over) > 1e-4

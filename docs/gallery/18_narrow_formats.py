@@ -80,9 +80,9 @@ for model in ("digits", "text"):
 #   losses are more than 1% higher than with float32.
 # - In bfloat16 states, v cannot decay: a step lowers v by at most 0.001 v, which is less than half the distance to the
 #   next bfloat16 number. The loss is less than 1% higher than with float32, but the difference breaks condition 2.
-# - In 8-bit states, v stops growing early, so the steps are longer than with float32. In these trainings, the learning rate is below
-#   the best learning rate, so longer steps lower the loss by more than 1%. This breaks condition 1, which also
-#   limits lower losses.
+# - In 8-bit states, v stops growing early, so the steps are longer than with float32. In these trainings, the
+#   learning rate is below the best learning rate, so longer steps lower the loss by more than 1%. This breaks
+#   condition 1, which also limits lower losses.
 #
 # States that are rounded stochastically are within the margin, in bfloat16 and in 8 bits. bfloat16 parameters with low
 # bits are within the margin too, with float32 states and with 8-bit states. bfloat16 parameters that are rounded

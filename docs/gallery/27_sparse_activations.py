@@ -6,9 +6,9 @@ Sparse activations
 
     L1: sum |h| / n      Student-t: sum log(1 + h^2) / n      KL: sum over units of KL(rho, mean activation of the unit)
 
-h are the outputs of the 64 hidden units of a network that learns the digits, for the n rows of a batch. A penalty on h
-is added to the loss. In the third penalty, the mean activation of a unit is the mean of its outputs over the rows of
-the batch, and rho = 0.05 is the target for this mean. KL(rho, a) is the Kullback-Leibler divergence between two
+A network with 64 hidden units learns the digits. h are the outputs of these units for the n rows of a batch. A penalty
+on h is added to the loss. In the third penalty, the mean activation of a unit is the mean of its outputs over the rows
+of the batch, and rho = 0.05 is the target for this mean. KL(rho, a) is the Kullback-Leibler divergence between two
 Bernoulli distributions with the means rho and a.
 
 On this page, a unit is called active if its output is above 0.1.

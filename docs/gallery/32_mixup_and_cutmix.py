@@ -5,9 +5,10 @@ Mixup and CutMix
 .. code-block:: text
 
     x_i, x_j: two images of a batch, paired at random      t_i, t_j: their targets      lam ~ Beta(alpha, alpha)
-    mixup:     x' = lam x_i + (1 - lam) x_j
-    CutMix:    x' = x_j in a box that covers a share 1 - lam of the image, x' = x_i outside the box
-    targets:   t' = lam t_i + (1 - lam) t_j. For CutMix, 1 - lam is here the share of the box that lies in the image
+    mixup:     x' = lam x_i + (1 - lam) x_j                       t' = lam t_i + (1 - lam) t_j
+    CutMix:    x' = x_j inside a box, x' = x_i outside the box    t' = lam' t_i + (1 - lam') t_j
+    box: its area is (1 - lam) times the area of the image; any part outside the image is cut off
+    lam': the share of the pixels of x' that come from x_i
 
 Networks learn 400 images of digits with mixup, with CutMix and without mixing. The page compares the three methods in
 two settings. In the first setting, a fifth of the training labels are replaced by random digits. In the second setting,

@@ -8,8 +8,8 @@ Noise on inputs and on weights
     noise on inputs:     the network learns x' = x + std z instead of x
     noise on weights:    Adam changes theta with the gradient of the loss at theta + std z
 
-A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to its inputs or to
-its weights, the network memorises less. In the picture, "0.5 on inputs" means noise on the inputs with std = 0.5.
+A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to the inputs or to
+the weights, the network memorises less. In the picture, "0.5 on inputs" means noise on the inputs with std = 0.5.
 """
 
 import numpy as np

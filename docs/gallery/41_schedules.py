@@ -4,7 +4,7 @@ Learning-rate schedules
 
 .. code-block:: text
 
-    eta0: the first learning rate without warm-up      gamma, s, c, tau, w: constants
+    eta0: the first learning rate (if there is no warm-up)      gamma, s, c, tau, w: constants
     T: steps until the cosine schedule is at 0
     the learning rate of each schedule in step t = 1, 2, ..., with k = t - 1:
     step: eta0 gamma^floor(k / s)      exponential: eta0 gamma^k      inverse time: eta0 / (1 + c k)
@@ -38,9 +38,10 @@ SCHEDULES = {
 
 
 def learn(make, seed):
-    """Return two lists with one number per epoch: the learning rate, and the training loss minus its minimum.
+    """Return two lists with one number per epoch.
 
-    Both are those at the end of the epoch.
+    The first list has the learning rate at the end of the epoch. The second list has the training loss at the end of
+    the epoch, minus the minimum of the training loss.
     """
     data, loss, schedule = load("diabetes", seed=seed, dtype=np.float64), nn.MeanSquaredError(), make()
     lowest = loss(data.x @ np.linalg.lstsq(data.x, data.y)[0], data.y)
@@ -65,8 +66,8 @@ _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
 # Let d be the difference of the training loss from its minimum (mean over the last five epochs). The output shows d of
-# each schedule, divided by d of the constant rate. With every other schedule, the loss comes closer to its minimum than
-# with the constant rate.
+# each schedule, divided by d of the constant rate. With each of the other schedules, the loss comes closer to its
+# minimum than with the constant rate.
 
 above = {name: found[:, 1, -5:].mean(axis=1) for name, found in runs.items()}
 for name, values in above.items():

@@ -21,7 +21,7 @@ EPOCHS, BATCH, DECAY, WINDOW = 40, 8, 0.995, 20
 
 
 def learn(seed):
-    """Return two rows with one accuracy per epoch: the first with the weights, the second with their average."""
+    """Return an array with one column per epoch: the accuracy of the weights (row 0) and of their average (row 1)."""
     data, model, shares = load("digits", 600, seed), mlp(64, 16, 10, rng=seed), []
     opt = fs.SGD(model.params, lr=0.05, momentum=0.9, ema_decay=DECAY)
     labels = wrong_labels(data.y, 0.2, seed)

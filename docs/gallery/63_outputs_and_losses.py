@@ -64,8 +64,9 @@ _ = right.legend()
 # %%
 # If z is far below 0 and the target is 1, the sigmoid output p is nearly 0 and thus wrong. With cross-entropy, the
 # negative gradient is 1 - p, which is then nearly 1. With the squared error of the sigmoid, the gradient is nearly 0,
-# so the network hardly learns from this error. Therefore the squared error is the wrong loss for a sigmoid output. With
-# each of the four losses in the right panel, the network learns the digits, and the accuracies are similar.
+# so the network hardly learns from this wrong output. Therefore the squared error is the wrong loss for a sigmoid
+# output. In the right panel, the squared error is used with linear outputs. With each of the four losses in this panel,
+# the network learns the digits, and the accuracies are similar.
 
 print(
     f"negative gradient at z = -6: cross-entropy {pushes['cross-entropy'][0]:.2f}, "

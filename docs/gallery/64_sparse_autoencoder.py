@@ -50,8 +50,8 @@ right.set(xlabel="hidden unit (sorted)", ylabel="mean activation", ylim=(0, 1), 
 _ = right.legend()
 
 # %%
-# The sparse auto-encoder reconstructs an image with few active units. Each unit adds a piece of a stroke. The error is
-# the mean squared error of the reconstruction. The error of the sparse auto-encoder is higher than the error of the
+# The sparse auto-encoder uses few active units to reconstruct an image. Each unit adds a piece of a stroke. The error
+# is the mean squared error of the reconstruction. The error of the sparse auto-encoder is higher than the error of the
 # dense auto-encoder. If the mean of all images is used as the reconstruction of every image, the error is far higher
 # than the errors of the two auto-encoders.
 

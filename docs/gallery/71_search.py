@@ -2,16 +2,16 @@
 Grid, random, coordinate and multi-resolution search
 ====================================================
 
-The page compares four searches for a learning rate and a weight decay. A trial is one training with one value of each.
-Its result is the validation loss, which is computed on rows that are not used for training. Each search has 25 trials
-on each of five splits of the data. In the formula of the random search, low and high are the ends of the range of a
-hyperparameter.
+The page compares four searches for a learning rate and a weight decay. A trial is one training with one learning rate
+and one weight decay. The result of a trial is the validation loss, which is computed on rows that are not used for
+training. Each search has 25 trials on each of five splits of the data. In the formula of the random search, low and
+high are the ends of the range of a hyperparameter.
 
 .. code-block:: text
 
     grid: all pairs of values       random: log(value) ~ U(log low, log high)
     coordinate descent: only one hyperparameter changes at a time
-    multi-resolution: a coarse grid, then finer grids, each with half the spacing, around the best point so far
+    multi-resolution: a coarse grid, then finer grids around the best point so far; each finer grid halves the spacing
 """
 
 import numpy as np

@@ -58,8 +58,8 @@ axes.set(
 _ = axes.legend()
 
 # %%
-# In the narrow range, the best rate is the largest rate on every split, and ``border_report`` warns. In the wide range,
-# the best rate lies inside the range, and its validation loss is far lower.
+# On every split, the best rate in the narrow range is the largest rate of this range, and ``border_report`` warns. The
+# best rate in the wide range lies inside the range, and its validation loss is far lower.
 
 print(runs["narrow"][0][1][0])
 lowest = {name: np.array([study.best_value for study, _ in found]) for name, found in runs.items()}

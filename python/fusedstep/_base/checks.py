@@ -175,8 +175,8 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
     """Refuse a positive eps that becomes 0 in float32, because it could not keep a denominator above 0.
 
-    `dtypes` are the names of the parameters' dtypes. Steps of float64 parameters are computed in float64, and all other
-    steps in float32.
+    `dtypes` are the names of the parameters' dtypes. If all are float64, nothing is refused, because steps of float64
+    parameters are computed in float64.
     """
     for dtype in dtypes if isinstance(value, float) else ():
         if value > 0 and dtype != "float64" and np.float32(value) == 0:

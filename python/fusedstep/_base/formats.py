@@ -33,8 +33,9 @@ def block_count(size: int) -> int:
 def decode_u8(codes: Array, scales: Array, positive: bool) -> Array:
     """Return the float32 numbers of a flat array of 8-bit codes. Each block of codes has one scale.
 
-    A code stands for the number ``scale * (2^(c // 8) * (1 + c % 8 / 8) - 1)``. If `positive` is True, no number is
-    negative, and c is the whole code. Otherwise the highest bit of the code is the sign, and the other bits are c.
+    The absolute value of a number is ``scale * (2^(c // 8) * (1 + (c % 8) / 8) - 1)``. If `positive` is True, c in this
+    formula is the whole code, and no number is negative. Otherwise c is the lower 7 bits of the code, and the highest
+    bit is the sign of the number.
     """
     c = codes.astype(np.uint32)
     size = (c if positive else c & np.uint32(0x7F)) << np.uint32(_MANTISSA)

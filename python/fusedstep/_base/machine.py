@@ -21,7 +21,7 @@ def available(meminfo: str = "/proc/meminfo", groups: Iterator[str] | None = Non
     """Return how many bytes this process may still allocate, or None if this is unknown.
 
     The result is the smallest of these numbers: the free bytes of the machine, and for each control group of this
-    process, the free bytes below its memory limit. Containers limit memory with control groups.
+    process, the free bytes below the memory limit of the group. Containers limit memory with control groups.
     """
     found = [1024 * n for n in _numbers(meminfo, "MemAvailable:")]
     for group in control_groups("memory") if groups is None else groups:

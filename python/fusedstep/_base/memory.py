@@ -74,8 +74,9 @@ def carve(arena: Array, shapes: Mapping[str, Shape]) -> dict[str, Array]:
 class Buffers(dict[Shape, Array]):
     """Temporary arrays by shape: ``buffers[shape]`` is the same array every time.
 
-    An array is created when it is first used. The arrays of the 8 newest shapes are kept. So a training loop allocates
-    nothing after its first epoch, and many different batch sizes do not fill the memory.
+    An array is created when its shape is first used. If there are already 8 arrays, the oldest one is removed. So a
+    training loop with at most 8 shapes allocates nothing after its first epoch, and many different batch sizes do not
+    fill the memory.
     """
 
     def __init__(self, dtype: npt.DTypeLike, fill: float = 0.0) -> None:

@@ -68,7 +68,7 @@ class Sampling:
     """The time and the limits for the rounds of a case. In a round, every implementation is timed once.
 
     The number of rounds is about `budget_s` / (seconds of a round), but at least `min_rounds` and at most `max_rounds`.
-    After `limit_s` seconds, a case can end with fewer rounds.
+    After `limit_s` seconds, a case can end with fewer than `min_rounds` rounds.
     """
 
     budget_s: float = 4.0  # seconds of all rounds

@@ -76,9 +76,9 @@ class Options:
 def limit_threads(threads: int | None) -> int:
     """Give all implementations the same number of threads. Return this number.
 
-    The CPU affinity (the cores on which the process may run) limits the threads that a library starts from now on. XLA,
-    JAX's compiler, has no other limit. BLAS started its threads when NumPy was imported. If threadpoolctl is installed,
-    it limits the threads of BLAS.
+    The CPU affinity (the cores on which the process may run) limits the threads that a library starts from now on. For
+    XLA, JAX's compiler, this is the only limit. BLAS started its threads earlier, when NumPy was imported. If
+    threadpoolctl is installed, it limits the threads of BLAS.
     """
     threads = fs.num_threads() if threads is None else threads
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -141,10 +141,10 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if fusedstep has no time in a case that was started, else 0.
+        """Run all cases. Return 1 if fusedstep was not timed in a case that was started, else 0.
 
-        The time is missing if fusedstep's result was wrong, for example. A time that is missing because a package is
-        not installed does not count.
+        For example, it is not timed if its result is wrong. If it is not timed because a package is not installed, this
+        does not count.
         """
         if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")

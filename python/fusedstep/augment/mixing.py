@@ -170,7 +170,7 @@ def _blend(a: Array, partner: Array, weight: Array) -> Array:
 
 
 def _interval(centre: Array, side: Array, length: int) -> npt.NDArray[np.bool_]:
-    """Return which of the `length` pixels along one axis are inside each box, with shape (boxes, length).
+    """Return for each box which of the `length` pixels along one axis are inside, as an array (boxes, length).
 
     `centre` and `side` are the centre and the side of each box along this axis, divided by `length`.
     """

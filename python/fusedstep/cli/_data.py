@@ -208,7 +208,7 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
 
 
 def _decide(table: Table, task: str) -> str:
-    """Return the task that is asked for, by the option or by the data set.
+    """Return the task of the option, or if it is "auto", the task of the data set.
 
     If both are "auto", return "classification" if the target has strings or few distinct integers, else "regression".
     """
@@ -292,7 +292,7 @@ def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> 
 
     `strata` has the class of each row, as a number. To choose, order the rows by class, and at random within a class,
     and take one in `every`. So the taken rows have nearly the same proportions of the classes as all rows. `every` is
-    at least 5, and so at most one of three rows of a class is taken.
+    at least 5, and so at most one row of a class with up to five rows is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

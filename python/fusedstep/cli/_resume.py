@@ -52,7 +52,7 @@ def take(trainer: Any) -> Snapshot:
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
     """Write the last snapshot and the words of the command. If no epoch is complete, do nothing.
 
-    To write the optimizer's state, set the trainer's optimizer back to the snapshot.
+    The trainer's optimizer is first set back to the snapshot, and then saved.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:

@@ -31,10 +31,10 @@ class Layer:
         sets ``over_dy`` to True if no other code needs dy. `backward` may then write dx over dy.
     keeps_output : bool
         Class attribute, True by default. True if the next layer must not overwrite y, because `backward` reads y or
-        because y and x may be the same array.
+        because y may be x itself, which other code may need.
     keeps_dx : bool
-        Class attribute, True by default. True if the layer before must not overwrite dx, because dx and dy may be the
-        same array.
+        Class attribute, True by default. True if the layer before must not overwrite dx, because dx may be dy
+        itself, which other code may need.
     is_random : bool
         True if the layer draws random numbers. `sample` sets the key from which they are computed.
     sublayers : tuple of Layer
@@ -153,9 +153,8 @@ class Layer:
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        If `key` is None, the layer again draws its own random numbers, and only in training. If an input is
-        processed in several passes, each with some of its rows, ``first_row`` is the index, in the whole input, of the
-        first row of the next pass.
+        If `key` is None, the layer again draws its own random numbers, and only in training. If each pass
+        processes only a part of the rows of an input, ``first_row`` is the number of rows before the next part.
         """
 
     def forward(self, x: Array, training: bool) -> Array:

@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 
 class BatchNormGrads(NamedTuple):
-    """Gradients of a batch normalisation, which `batch_norm_backward` returns.
+    """The gradients that `batch_norm_backward` returns.
 
     Attributes
     ----------

@@ -81,7 +81,7 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of learning rate schedules. Restore the old states if this or the ``with`` block fails.
+    """Load the states of learning rate schedules. Restore the old states if loading or the ``with`` block fails.
 
     The block puts an item into the dict `restored` when it has loaded the rest of the optimizer's state. If the block
     is interrupted after that, the schedules keep their new states.

@@ -36,8 +36,8 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
     """Fill `array` with `initial` and add it to the states of a parameter. If it is an 8-bit state, add its scales too.
 
-    Before the call, `array` contains zeros. So nothing is written to it if `initial` is 0. Then the first step is the
-    first to write it, and the operating system places each page of memory near the core that writes it.
+    Before the call, `array` contains zeros. So if `initial` is 0, the array is not written before the first step of
+    the optimizer. The operating system then places each page of memory near the core that writes it in this step.
     """
     state[name] = array
     if array.dtype == np.uint8:
@@ -71,8 +71,8 @@ def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Ar
     """Return the saved states of the parameter p with the dtypes of `own`, the states that the optimizer has for p.
 
     Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
-    If `own` has the states of `kept_bits` and `saved` has none of them, the result has their values before the first
-    step. Unsuitable states are not converted, and later checks refuse them.
+    If `own` has the states of `kept_bits` and `saved` has none of them, the result gets new ones from `kept_bits`.
+    Unsuitable states are not converted, and later checks refuse them.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

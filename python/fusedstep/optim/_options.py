@@ -177,7 +177,7 @@ def signature(cls: Any) -> inspect.Signature:
 def _documented(cls: Any, own: dict[str, Option]) -> str:
     """Return the docstring of `cls` with the descriptions of its options.
 
-    They replace the text "{options}". Without this text, they become a section before the notes.
+    The descriptions replace the text "{options}" in it. If it has no such text, they become a section before the notes.
     """
     text = inspect.cleandoc(cls.__doc__)
     if "{options}" in text:

@@ -109,9 +109,9 @@ def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Arr
 
 
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the number that is added inside the root, and the number that is added outside. c is their type.
+    """Return two numbers that are added to a step's denominator: the first inside its square root, the second outside.
 
-    They are (eps, 0) if the option `eps_inside` is True, and (0, eps) otherwise.
+    The numbers are (eps, 0) if the option `eps_inside` is True, and (0, eps) otherwise. Their type is c.
     """
     eps = (c(group["eps"]), c(0))
     return eps if group["eps_inside"] else eps[::-1]

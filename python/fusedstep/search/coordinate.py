@@ -97,7 +97,7 @@ class CoordinateDescentSampler(ReplaySampler):
             yield tuple(axis[int(v * len(axis))] for v, axis in zip(u.tolist(), self._axes, strict=True))
 
     def _descend(self, here: Point, results: Results, running: set[Point]) -> Point | None:
-        """Repeat the descent that starts at the point `here`, with the recorded results.
+        """Replay the coordinate descent from the point `here` with the recorded results.
 
         Return the first point of the descent that has neither a result nor a running trial. Return None if there is no
         such point.

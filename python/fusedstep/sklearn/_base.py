@@ -61,8 +61,9 @@ class BaseMLP(Fitted):
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
         """Return the targets in the form that the loss takes.
 
-        `incremental` is True in `partial_fit`. If a new network will be made, `first` is True, and `fit` also sets the
-        attributes that depend on the targets.
+        If `first` is True, a new network will be made, and this method also sets the attributes that depend on y. The
+        exception is `classes_` in `partial_fit`, which sets it before. `incremental` is True in `partial_fit` and for
+        validation rows. y may then lack some of the classes.
         """
         raise NotImplementedError
 

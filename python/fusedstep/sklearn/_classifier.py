@@ -139,8 +139,10 @@ class MLPClassifier(ClassifierMixin, Labels):
         If given, predict with the exponential moving average of the weights. Each step computes
         ``average = ema_decay * average + (1 - ema_decay) * weights``.
     snapshots : int
-        If above 0, ``learning_rate="cosine_restarts"`` divides the training into this many cycles of equal length, and
-        a copy of the network is kept at the end of each cycle. The prediction is the mean of the copies' predictions.
+        If above 0, a copy of the network is kept at the end of each cycle of the learning rate, and the prediction is
+        the mean of the copies' predictions. `learning_rate` must be "cosine_restarts", which then divides the training
+        into this many cycles of equal length, or a schedule with a method ``ends_cycle(t)``. Only the latest
+        `snapshots` copies are kept.
     scoring : str, function or None
         Scorer for the validation rows. None: the accuracy. If there are no validation rows, `scoring` must be None.
     callbacks : list of functions or None

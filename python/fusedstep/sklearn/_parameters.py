@@ -28,9 +28,10 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a dataclass field for a parameter that scikit-learn lacks, or whose allowed values differ there.
+    """Return a dataclass field that has the default and the constraints of a parameter.
 
-    scikit-learn checks that the value fulfils one of the constraints.
+    In every fit, scikit-learn checks that the value fulfils one of the constraints. A parameter that has the same
+    constraints in scikit-learn's MLPClassifier does not need this function.
     """
     return field(default=default, metadata={"constraints": list(constraints)})
 

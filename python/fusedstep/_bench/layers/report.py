@@ -54,8 +54,8 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
     """Return the ratio for a target, and the name of what fusedstep is compared with, or None if there is no ratio.
 
-    `level` is the instruction set of fusedstep. torch was timed in two ways: it allocates the result ("new"), or writes
-    it into given memory ("out"). fusedstep was timed in the same two ways. The smaller of the two ratios is returned.
+    `level` is the instruction set of fusedstep. A target against torch can have two ratios: one for calls that allocate
+    the result ("new"), and one for calls that write it into given memory ("out"). The smaller ratio is returned.
     """
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:

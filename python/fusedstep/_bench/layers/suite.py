@@ -150,10 +150,10 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Compute three ratios for each implementation in `result`, from times of the same rounds.
+    """Compute the ratios of each implementation in `result`, from times of the same rounds.
 
-    The time of the implementation is divided by the time of the fastest copy, by the time of fusedstep, and by the time
-    of fusedstep's batch norm without residual.
+    There are three kinds of ratios: the time per byte divided by that of the fastest copy, the time per byte divided by
+    that of fusedstep's batch norm without residual, and the time per call divided by that of fusedstep.
     """
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}

@@ -35,8 +35,8 @@ class Roofline(NumPyRunner):
     """A compiled loop that moves as many bytes as a step. Its only arithmetic is to add one array to other arrays.
 
     The array that is added stands for the gradient, and the other arrays for the parameter and the states. The full
-    step also clips the gradients, updates an average of the parameters and zeroes the gradients. For the bytes of this
-    additional work, the loop changes two more arrays.
+    step also clips the gradients, updates an average of the parameters and zeroes the gradients. To move as
+    many bytes as the full step, the loop changes two more arrays.
     """
 
     def prepare(self, job: Job) -> Callable[[], object]:

@@ -184,9 +184,8 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
 def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
     """Return the bytes that a step reads and writes per element of the parameters.
 
-    `states` is the number of state arrays, and `state_size` is the bytes of an element in them. `full` means the full
-    step. For each element, an array of float32 numbers counts 4 bytes if it is only read, and 8 bytes if it is read and
-    written.
+    `states` is the number of state arrays, and `state_size` is the bytes of an element in them. `full` is True for
+    the full step (see `Case`). Each read and each write of a float32 number counts 4 bytes.
     """
     parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)

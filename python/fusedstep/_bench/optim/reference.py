@@ -153,7 +153,7 @@ class Oracle:
 class WholeOracle(Oracle):
     """The right results for an optimizer whose step of an element depends on other elements.
 
-    They are computed by our own optimizer in float64, on whole arrays.
+    Our own optimizer computes the results in float64, on whole arrays.
     """
 
     def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:

@@ -187,8 +187,8 @@ def take(runner: NumPyRunner, scale: float) -> None:
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
     """Do all steps of the check except the first, which is already done.
 
-    Each step uses the gradients times another scale. At the end, the runner has its original gradients again. Return
-    the error divided by the allowed error.
+    Each step uses the original gradients times a different scale. At the end, the runner has its original gradients
+    again. Return the error divided by the allowed error.
     """
     for scale in reference.GRADIENT_SCALES[1:]:
         take(runner, scale)

@@ -50,9 +50,9 @@ class Job:
 
     @cached_property
     def start(self) -> list[Array]:
-        """Return the initial weights of shape (in, out) and biases, alternating.
+        """Return the initial weights and biases of each layer, alternating.
 
-        The standard deviation of the weights is sqrt(2 / in), as He et al. (2015) propose.
+        Weights have the shape (in, out). Their standard deviation is sqrt(2 / in), as He et al. (2015) propose.
         """
         rng = np.random.default_rng(1)
         arrays = []
