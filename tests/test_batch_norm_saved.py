@@ -101,7 +101,7 @@ def test_backward_call_refuses_an_x_that_was_resized_or_retyped() -> None:
         change(x)
         dy = np.ones_like(x)
         dx = dy.copy()
-        words = "must be from a call after which the memory, shape and dtype of x have not changed; got a call whose x is"
+        words = "must be from a call after which the memory, shape and dtype of x have not changed; got a call whose x"
         with pytest.raises(ValueError, match=words):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

@@ -212,7 +212,7 @@ def test_batch_stats_of_16_bit_numbers_equal_those_of_the_same_numbers_in_float3
 def test_batch_norm_refuses_mixtures_of_16_bit_dtypes(rng: np.random.Generator) -> None:
     """Batch norm also refuses 16-bit parameters for a float32 input. The kernel of `nn.ReLU` refuses 16-bit arrays."""
     x, gamma = np.ones((4, 3), np.float16), np.ones(3, bfloat16)
-    need = r"gamma must be None, or a C-contiguous array of dtype float16 or float32 and shape \(3,\); got bfloat16 \(3,\)"
+    need = r"gamma must be None, or a C-contiguous array of dtype float16 or float32 and shape \(3,\); got bfloat16"
     with pytest.raises(ValueError, match=need):
         fs.batch_norm(x, gamma)
     with pytest.raises(TypeError, match=r"gamma must be float32 or float64 in native byte order; got float16 \(3,\)"):

@@ -156,7 +156,7 @@ read_only.flags.writeable = False
         (lambda: _core.relu([1.0], None, y), "relu: x must be a numpy.ndarray of float32 or float64; got list"),
         (lambda: _core.relu(x[:, ::2], None, y), "relu: x must be C-contiguous"),
         (lambda: _core.relu(x, None, y[:2]), r"relu: out must be like x: float64 \(3, 4\); got float64 \(2, 4\)"),
-        (lambda: _core.relu(x, x[0, :3], y), r"relu: bias must be None, or a .* of dtype float64 and shape \(4,\); got"),
+        (lambda: _core.relu(x, x[0, :3], y), r"relu: bias must be None, or a .* dtype float64 and shape \(4,\); got"),
         (lambda: _core.relu(x, y[0], y), "relu: out must be in memory of its own; got memory shared with bias"),
         (lambda: _core.relu(x, None, read_only), "relu: out must be writeable; got a read-only"),
         (lambda: _core.relu(x[:2], None, x[1:]), "relu: out must be in memory of its own; got memory shared with x"),
