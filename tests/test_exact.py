@@ -155,7 +155,10 @@ def assert_steps_are_exact(cls: Any, dtype: Any, seed: int, sets: int, size: int
 @every_class
 @pytest.mark.usefixtures("on_exact_numbers")
 def test_error_of_a_step_is_at_most_the_sum_of_its_rounding_errors(cls: Any, dtype: Any) -> None:
-    """The exact results come from mpmath. If an error is larger than this sum, `ROWS` must contain the reason."""
+    """The exact results come from mpmath.
+
+    If an error is larger than the sum of the rounding errors, `ROWS` must contain the reason.
+    """
     rows = assert_steps_are_exact(cls, dtype, seed=1, sets=5, size=8)
     assert set(", ".join(rows).split(", ")) <= {*ROWS, ""}
 
@@ -298,7 +301,8 @@ def test_errors_of_softmax_and_hinge_losses_are_within_their_bounds_in_ulps(dtyp
 def test_errors_of_batch_norm_are_within_their_bounds_in_ulps(size: float, mean: float, dtype: Any) -> None:
     """The inputs have the mean `size * mean` and the standard deviation `size`. `eps` is 0.
 
-    The bounds are proportional to `max(1, mean)`, because the subtraction of the mean cancels leading bits.
+    All bounds except that of `dbeta` are proportional to `max(1, mean)`, because the subtraction of the mean cancels
+    leading bits.
     """
     rng = np.random.default_rng(3)
     if size * mean > 1e39 and dtype == np.float32:

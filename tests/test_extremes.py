@@ -120,7 +120,7 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
 @pytest.mark.parametrize(
     ("cls", "large"), [(fs.Adam, 6e20), (fs.RMSprop, 2e20), (fs.Adadelta, 6e19), (fs.Adagrad, 2e19)]
 )
-def test_parameter_does_not_change_again_if_its_average_of_squares_is_inf(cls: Any, large: float, torch: Any) -> None:
+def test_parameter_does_not_change_if_its_average_of_squares_is_inf(cls: Any, large: float, torch: Any) -> None:
     """The square of the first gradient, times its weight in the average, is beyond the range of float32."""
     p, state = steps(cls, [large, 1.0, 1.0])
     assert any(np.isinf(a).all() for a in state.values()) and (p == 1).all()

@@ -192,7 +192,7 @@ def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_
     (read_only / "state").write_text("old")
     read_only.chmod(0o500)
     folders = ["/proc"] if sys.platform == "linux" else []  # even root cannot create files in /proc
-    if getattr(os, "geteuid", lambda: 1)():  # root may write into any folder
+    if getattr(os, "geteuid", lambda: 1)():  # the user is not root, who may write into any folder
         folders.append(str(read_only))
     try:
         for folder in folders:

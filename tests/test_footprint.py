@@ -63,7 +63,7 @@ def test_inspect_memory_counts_the_bytes_of_offloaded_torch_optimizers(torch: An
 
 
 def test_inspect_memory_counts_the_copies_that_an_offloaded_optimizer_makes_of_the_parameters(torch: Any) -> None:
-    """For each parameter, there are a float32 number (4 bytes) and its float64 copy in CPU memory (8 bytes)."""
+    """Each float32 weight (4 bytes) has a float64 copy in CPU memory (8 bytes)."""
     from fusedstep.torch import AdamW, OffloadedOptimizer
 
     model = torch.nn.Linear(32, 16, bias=False)

@@ -51,7 +51,10 @@ def test_claims_of_a_quick_page_hold_and_its_picture_has_a_title_and_a_band_or_e
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_has_title_formula_picture_and_claims(page: Path) -> None:
-    """The title is underlined, and the formula is a code block. The code draws with `subplots` and uses `interval`."""
+    """The title is underlined, and the formula is a code block.
+
+    The code draws with `subplots`, and computes 95% intervals with `interval`.
+    """
     tree = ast.parse(page.read_text("utf-8"))
     title, rule, *_ = (ast.get_docstring(tree) or "").splitlines()
     assert set(rule) == {"="} and len(rule) == len(title)

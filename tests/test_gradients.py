@@ -69,7 +69,7 @@ def test_every_layer_that_can_be_saved_is_in_the_gradient_check() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("make", MADE)
 def test_gradient_of_every_layer_agrees_with_finite_differences(make: Callable[[], nn.Layer], training: bool) -> None:
-    """The layer is between two other layers, so that its parameters and its input both need gradients."""
+    """Other layers are before and after the layer, so that its parameters and its input both need gradients."""
     layers = [nn.Linear(WIDTH, WIDTH), nn.Sigmoid(), make(), nn.Tanh(), nn.Linear(WIDTH, OUT)]
     model = nn.Sequential(*layers, dtype=np.float64, rng=3)
     rng = np.random.default_rng(0)

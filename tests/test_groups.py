@@ -133,7 +133,7 @@ def test_learning_rate_passed_to_step_is_used_for_this_step_only(cls: Any) -> No
 
 @every_class
 def test_schedule_is_called_with_the_step_number_which_does_not_count_skipped_steps(cls: Any) -> None:
-    """The first step calls the schedule with 1. The second step is skipped, so the third step calls it with 2 again."""
+    """The first step calls the schedule with 1. The second calls it with 2 and is skipped, so the third also uses 2."""
     asked: list[int] = []
 
     def schedule(t: int) -> float:

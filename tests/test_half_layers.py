@@ -185,7 +185,7 @@ def test_half_layers_have_the_bits_of_rounded_float32_results_if_stores_bypass_t
 
 
 @every_half
-def test_half_batch_norm_in_place_has_the_same_bits_as_into_another_array(rng: np.random.Generator, half: Any) -> None:
+def test_half_batch_norm_has_the_same_bits_in_place_and_in_a_new_array(rng: np.random.Generator, half: Any) -> None:
     """`half` is float16 or bfloat16. The output is written over the input, and the gradient of the input over dy."""
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
@@ -279,7 +279,7 @@ def test_errors_of_half_batch_norm_in_torch_are_at_most_2_percent_above_those_of
     """The errors are mean absolute differences from the results of torch's layer in float64.
 
     The test also allows a rounding error of 2e-7 times the largest result.
-    In evaluation, the outputs of this layer and of torch's layer agree to 0.02.
+    In evaluation, the outputs of fusedstep's layer and of torch's layer agree to 0.02.
     """
     dtype = getattr(torch, name)
     layers = [ft.BatchNorm2d(7, relu=True), torch.nn.BatchNorm2d(7), torch.nn.BatchNorm2d(7).double()]

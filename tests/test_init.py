@@ -60,7 +60,7 @@ def test_zero_output_weights_give_every_class_the_same_probability() -> None:
     assert nn.SoftmaxNLL()(model.forward(x), np.arange(4)) == pytest.approx(math.log(7), rel=1e-6)
 
 
-def test_a_negative_bias_more_than_halves_the_share_of_active_hidden_units() -> None:
+def test_a_bias_of_minus_1_reduces_the_share_of_active_hidden_units_by_more_than_half() -> None:
     def active(bias: float) -> float:
         """Return the share of positive outputs."""
         layer = nn.Linear(50, 400, weight_init=init.he(), bias_init=init.constant(bias))

@@ -33,7 +33,7 @@ def test_every_section_of_the_page_is_tested() -> None:
 
 @pytest.mark.filterwarnings("default")  # warnings of the packages in NEEDS are not errors
 @pytest.mark.parametrize("title", NEEDS)
-def test_code_of_each_section_prints_the_text_below_it(
+def test_each_block_of_code_prints_the_text_below_it(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     for name in NEEDS[title]:

@@ -125,7 +125,7 @@ def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str
     assert any(not torch.equal(after[key], before[key]) for key in after)
     assert all(torch.equal(after[key], again[key]) for key in after)
     if name != "offloaded":
-        assert whole.optimizer.optimizer.grad_norm > 0, "`optimizer` of the Trainer's wrapper must be ours"
+        assert whole.optimizer.optimizer.grad_norm > 0, "the Trainer's wrapper must contain our optimizer"
         with whole.optimizer.optimizer.averaged():
             pass
 
@@ -202,9 +202,7 @@ def test_an_offloaded_optimizer_loads_its_own_state(torch: Any, ft: Any, name: s
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), after, strict=True))
 
 
-def test_training_with_an_offloaded_optimizer_and_the_models_zero_grad_is_equal_to_ordinary_training(
-    torch: Any, ft: Any
-) -> None:
+def test_offloaded_sgd_gives_exactly_the_same_weights_as_plain_sgd(torch: Any, ft: Any) -> None:
     """The training loop calls the model's `zero_grad`, not the optimizer's. Each step follows two backward passes."""
     results = []
     for offloaded in (True, False):

@@ -146,7 +146,7 @@ def test_zero_grads_changes_no_byte_between_the_elements_of_a_strided_gradient()
         g = every_other(np.ones(shape))
         fs.SGD([np.zeros(shape)]).step([g], zero_grads=True)
         assert not g.any()
-        g[...] = np.nan
+        g[...] = np.nan  # now all of `g.base` is NaN if the step did not change the gaps
         assert g.base is not None and np.isnan(g.base).all(), shape
 
 

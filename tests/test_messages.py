@@ -85,7 +85,7 @@ def test_environment_variables_for_threads_accept_only_ascii_digits(wish: str, m
     assert threads.machine_limit() == min([threads.affinity(), *map(math.ceil, threads.quotas())])
 
 
-def test_optimizer_refuses_tables_of_pandas_and_their_columns() -> None:
+def test_optimizer_refuses_pandas_data_frames_and_series() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1.0, 2.0]})
     with assert_refused(TypeError, "SGD: params must be a list or a dict of arrays; got a DataFrame"):

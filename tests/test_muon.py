@@ -188,8 +188,7 @@ def test_steps_that_are_skipped_or_refused_change_nothing(rng: np.random.Generat
     """With `skip_nonfinite`, a step whose gradients contain inf is skipped.
 
     A step is refused if a gradient is missing or has a wrong shape. With `zero_grads`, it is also refused if a gradient
-    is read-only. The last step is correct: it zeroes the gradients and changes the
-    parameters.
+    is read-only. The last step is correct: it zeroes the gradients and changes the parameters.
     """
     w, b = rng.standard_normal((8, 5)), rng.standard_normal(5)
     opt = fs.Muon([w, b], lr=0.1)

@@ -112,7 +112,7 @@ def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: t
 def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any) -> None:
     """The function `exponential`, which has the bits of the kernel, is compared with `np.exp` in long double.
 
-    The results for -inf, -1e30 and 0 are exact.
+    The results for -inf, -1e30 and 0 are 0, 0 and 1.
     """
     lowest = -745.2 if dtype is np.float64 else -104.0
     x = -np.linspace(0, -lowest, 200_001).astype(dtype)
@@ -124,7 +124,7 @@ def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_or_inf_in_a_softmax_row_gives_nan_only_in_this_row(dtype: Any, bad: float) -> None:
-    """In contrast, -inf means that the class has probability 0. Then all results are finite."""
+    """But a logit of -inf gives its class probability 0. If the label is another class, all results are finite."""
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
     z[1, 35] = bad
     losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)

@@ -38,7 +38,7 @@ def batch(shape: tuple[int, int] = (6, 4)) -> Array:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def test_forward_of_a_subclass_of_linear_is_called_in_front_of_a_relu() -> None:
+def test_forward_of_a_subclass_of_linear_is_called_if_a_relu_follows() -> None:
     """One function computes a Linear and the ReLU behind it, but not if a subclass of Linear defines `forward`."""
     x = batch()
     ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
@@ -138,7 +138,7 @@ class Twice(nn.Sequential):
 @pytest.mark.parametrize(
     "renew", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.astype(np.float64)]
 )
-def test_copy_of_a_model_has_its_class_and_attributes(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
+def test_copy_has_the_class_and_attributes_of_the_model(renew: Callable[[nn.Sequential], nn.Sequential]) -> None:
     model = Twice(nn.Linear(4, 3), nn.ReLU(), dtype=np.float64, rng=0)
     model.factor = 2.0
     again = renew(model)

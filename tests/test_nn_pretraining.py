@@ -61,12 +61,12 @@ def test_equal_candidates_get_different_weights_and_the_same_seed_repeats_the_re
 def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them() -> None:
     """The target of the penalty is a mean activation of 0.05."""
 
-    def mean_rate(**settings: Any) -> float:
+    def mean_activation(**settings: Any) -> float:
         layer = nn.pretrain(X, [16], epochs=20, **settings)[0].layers[0]
         return float((1 / (1 + np.exp(-(X @ layer.weight + layer.bias)))).mean())
 
-    assert mean_rate(penalty=nn.KLActivity(0.5, rho=0.05)) < 0.15 < mean_rate()
-    assert mean_rate(noise=0.3) != mean_rate()
+    assert mean_activation(penalty=nn.KLActivity(0.5, rho=0.05)) < 0.15 < mean_activation()
+    assert mean_activation(noise=0.3) != mean_activation()
 
 
 def test_pretrain_ranks_a_diverging_candidate_last() -> None:

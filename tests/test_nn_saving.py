@@ -129,7 +129,7 @@ def model_tensors() -> dict[str, np.ndarray]:
     return {**arrays, "input.mean": np.arange(5.0), "input.scale": np.full(5, 2.0)}
 
 
-# Words of the error message, with a description and arrays for the file. The description or an array is wrong.
+# Key: words of the error message. Value: a description and arrays for the file. The description or an array is wrong.
 WRONG = {
     "its format must be 1 or 2; got True": (description(format=True), {}),
     "its classes must be a list; got 'wxyz'": (description(classes="wxyz"), {}),

@@ -42,7 +42,7 @@ def test_noise_of_extreme_random_words_is_finite(words: tuple[int, int]) -> None
     """Two random words (32-bit numbers) give a radius, a cosine and a sine.
 
     The two numbers of noise are radius * cosine and radius * sine. The test calls functions of the NumPy
-    reference. Another test shows that the kernels have its bits.
+    reference. Another test shows that the kernels have the bits of this reference.
     """
     w = np.array(words, np.uint32)
     for t in (np.float32, np.float64):

@@ -45,7 +45,7 @@ def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page(cls: Any, dt
 @pytest.mark.nightly
 @every_dtype
 @every_class
-def test_errors_of_steps_are_within_the_bounds_of_the_numerics_page_for_3_million_numbers(cls: Any, dtype: Any) -> None:
+def test_errors_of_steps_of_3_million_numbers_are_within_the_bounds_of_the_numerics_page(cls: Any, dtype: Any) -> None:
     promised, found = make_numerics.largest(cls, dtype), make_numerics.largest(cls, dtype, seed=2, size=3_000_000)
     assert found.step <= make_numerics.bound(promised.step)
     assert found.state <= make_numerics.bound(promised.state)

@@ -83,6 +83,7 @@ def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(cas
 
 
 def test_models_saved_by_version_0_1_0_give_the_predictions_of_version_0_1_0() -> None:
+    """The command `fusedstep train` wrote the model in `train.safetensors`."""
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

@@ -36,7 +36,7 @@ def test_activity_penalty_equals_its_formula_in_training_and_is_0_in_prediction(
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
-def test_model_penalty_is_the_sum_over_layers_and_gradients_agree_with_finite_differences(
+def test_gradients_with_penalties_agree_with_finite_differences_and_model_penalty_is_the_sum_over_layers(
     kind: type[nn.ActivityPenalty],
 ) -> None:
     """The model has a penalty after each of two hidden layers. The gradients are those of loss + penalties."""

@@ -192,7 +192,7 @@ def test_masks_of_different_streams_and_seeds_are_uncorrelated() -> None:
     masks = [fs.dropout_mask(1 << 16, 0.5, key) for key in keys]
     for a, b in itertools.combinations(masks, 2):
         assert abs(z_of(a == b, 0.5)) < BOUND
-        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # shifted by 8 elements: one block of numbers
+        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # shifted by 8 elements, which come from one block
 
 
 def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:

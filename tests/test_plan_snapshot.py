@@ -92,7 +92,7 @@ def test_step_is_taken_or_refused_entirely_if_reading_a_gradient_runs_other_code
     """
 
     def case(taken: int, at: int, zero: bool) -> None:
-        """Step after `taken` usual steps. The gradient with index `at` acts. `zero` is the step's `zero_grads`."""
+        """Take `taken` usual steps, and then one in which `grads[at]` acts and `zero_grads` is `zero`."""
         import warnings
 
         warnings.simplefilter("ignore")

@@ -178,6 +178,7 @@ def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> No
 
 @pytest.mark.parametrize("threads", [1, pytest.param(0, marks=where_shared)])
 def test_nan_and_inf_in_a_product_affect_only_their_row_and_column(threads: int) -> None:
+    """NaN in the left factor affects only its row. Inf in the right factor affects only its column."""
     a, b = matrices(40, 64, 200, np.float64)
     a[3, 5], b[7, 150] = np.nan, np.inf
     out = fenced_product(a, b, False, threads)

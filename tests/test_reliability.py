@@ -32,7 +32,7 @@ def test_ci_runs_every_script_that_reliability_md_names() -> None:
 
 
 def test_table_rows_of_reliability_md_that_name_no_test_or_script_are_marked_as_not_guarded() -> None:
-    """The second of the four cells in these rows begins with "not guarded"."""
+    """In each of these rows, the second of the four cells begins with "not guarded"."""
     lines = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) > 40 and all(len(row) == 4 for row in rows)

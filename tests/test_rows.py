@@ -47,7 +47,8 @@ def test_step_with_rows_has_the_bits_of_a_dense_numpy_step_on_only_these_rows(
 ) -> None:
     """The expected bits come from the optimizer's formula in NumPy.
 
-    NumPy scales the gradient, clips it by value, and updates an array that contains only the rows with a gradient.
+    NumPy negates the gradient (`maximize`), divides it by `grad_scale`, and clips it by value. Then it updates an array
+    that contains only the rows with a gradient.
     """
     start, steps = rng.standard_normal(SHAPE).astype(dtype), [rows_of(rng, dtype) for _ in range(3)]
     for machine in MACHINES:
@@ -92,8 +93,8 @@ def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
     assert (alone == before).all()
     assert opt._plan.tensor_steps == [1, 1, 0] and opt.steps == 1
     assert len(touched) < 40
-    # Only rows with even indices have gradients, so the state of row 1 stays zero. Only SparseAdam has "exp_avg".
-    assert not (opt.state["table"]["exp_avg"][1].any() if cls is fs.SparseAdam else False)
+    if cls is fs.SparseAdam:  # only rows with even indices have gradients, so the state of row 1 stays zero
+        assert not opt.state["table"]["exp_avg"][1].any()
 
 
 @every_class
@@ -284,7 +285,7 @@ def test_step_with_refused_rows_changes_no_parameter_and_no_state(cls: Any, rows
 class Resizing:
     """A gradient that resizes the array `other` when a step reads the gradient for the second time.
 
-    This frees the old memory of `other`, the values of another gradient, which the step has already checked.
+    `other` contains the values of another gradient, which the step has already checked. Resizing frees their memory.
     """
 
     def __init__(self, gradient: Array, other: Array) -> None:
@@ -336,12 +337,6 @@ def out_of_bounds(torch: Any) -> Any:
 def out_of_bounds_coalesced(torch: Any) -> Any:
     gradient = coo(torch, [0, 3], torch.ones(2, 2)).coalesce()
     gradient._indices()[0, 1] = -5
-    return gradient
-
-
-def of_another_dtype(torch: Any) -> Any:
-    gradient = coo(torch, [0, 3], torch.ones(2, 2))
-    gradient.data = gradient.double()
     return gradient
 
 

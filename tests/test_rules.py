@@ -66,7 +66,7 @@ def assert_bits_of_the_oracle(
 def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """A variant is a combination of options. Each option is True or False, or its value selects code of the kernel."""
+    """A variant turns on some of the options that are True or False, or whose value selects code of the kernel."""
     assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
 
 

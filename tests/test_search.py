@@ -192,19 +192,19 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
-    """The sampler of `first` suggests six points. The test enqueues five of them and another point in `study`.
+    """The sampler of `alone` suggests six points. In `study`, the first five and another point are enqueued.
 
-    The sampler of `study` uses the values at the enqueued points: it first suggests the sixth point of `first`.
+    The sampler of `study` uses the values at these six points. Its own suggestion is then the sixth point of `alone`.
     """
     make, f, _ = SAMPLERS[name]
-    first = optuna.create_study(sampler=make())
-    first.optimize(f, n_trials=6)
+    alone = optuna.create_study(sampler=make())
+    alone.optimize(f, n_trials=6)
     study = optuna.create_study(sampler=make())
-    for trial in first.trials[:5]:
+    for trial in alone.trials[:5]:
         study.enqueue_trial(trial.params)
     study.enqueue_trial({"x": 1, "y": 1} if name == "coordinate" else {"x": 0.123, "lr": 0.5})
     study.optimize(f, n_trials=7)
-    assert points(study)[6] == points(first)[5]
+    assert points(study)[6] == points(alone)[5]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

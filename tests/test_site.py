@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [path for path in DOCS.rglob("*.md") if not {"_build", "generated", "auto_gallery"} & {*path.parts}]
 PAGES += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
-VERSION = re.compile(r"## \d+\.\d+\.\d+( - \d{4}-\d\d-\d\d)?")
-KINDS = {f"### {kind}" for kind in ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # Modules that docs/api/index.md does not list. The names in them are listed with their package, or are on another page.
 NOT_LISTED = {

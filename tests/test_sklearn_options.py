@@ -74,7 +74,7 @@ def plain() -> Any:
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_option_changes_the_fit_but_repeating_or_pickling_the_fit_changes_nothing(name: str, plain: Any) -> None:
-    """`plain` is a fit without the option. The fits differ by more than rounding, except with "float32".
+    """Each option, except "float32", changes the probabilities by more than rounding. `plain` is a fit without options.
 
     After `partial_fit`, the fitted estimator and its pickled copy still give equal results.
     """
@@ -119,7 +119,7 @@ def test_solver_is_found_by_name_in_upper_case(solver: str) -> None:
 
 @pytest.mark.parametrize("name", schedules.NAMES)
 def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
-    """The callback gets the rate after each epoch of 10 steps. For "plateau", only the range of rates is checked."""
+    """The callback gets the rate after each epoch of 10 steps. For "plateau", only 0 <= rate <= 0.01 is checked."""
     rates: list[float] = []
     fitted(learning_rate=name, learning_rate_init=0.01, callbacks=[lambda _, e: rates.append(e.learning_rate)])
     assert len(rates) == 3 and all(0 <= rate <= 0.01 for rate in rates)
@@ -128,10 +128,11 @@ def test_every_learning_rate_schedule_is_found_by_name(name: str) -> None:
 
 
 def test_loss_with_alpha_and_l1_ratio_includes_the_elastic_net_penalty() -> None:
+    """With batch_size=300, an epoch is one step. The learning rate is so small that the weights hardly change."""
     model = fitted(alpha=0.0, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
-    first = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
+    l1, squares = sum(np.abs(w).sum() for w in model.coefs_), sum((w**2).sum() for w in model.coefs_)
     both = fitted(alpha=0.7, l1_ratio=0.2, max_iter=1, batch_size=300, shuffle=False, learning_rate_init=1e-12)
-    assert both.loss_ - model.loss_ == pytest.approx(0.7 * (0.2 * first[0] + 0.4 * first[1]) / 300)
+    assert both.loss_ - model.loss_ == pytest.approx(0.7 * (0.2 * l1 + 0.8 / 2 * squares) / 300)
 
 
 def test_proximal_decay_makes_some_weights_exactly_zero_and_l2_decay_makes_none() -> None:
@@ -163,7 +164,8 @@ def test_predictions_with_several_dropout_masks_are_reproducible_and_have_a_stan
     assert np.array_equal(p, model.predict_proba(V, mc_samples=30))
     assert not np.array_equal(p, model.predict_proba(V))
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    correct, by_confidence = model.classes_[p.argmax(axis=1)] == v, np.argsort(p.max(axis=1))
+    correct = model.classes_[p.argmax(axis=1)] == v
+    by_confidence = np.argsort(p.max(axis=1))
     assert correct[by_confidence[100:]].mean() > correct[by_confidence[:100]].mean() + 0.1
     assert (std > 0).all()
     binary = MLPClassifier(**BASE, dropout=0.3).fit(X, y > 4)
@@ -315,7 +317,7 @@ def test_new_value_of_input_noise_takes_effect_in_a_fit_with_warm_start() -> Non
 def test_validation_scores_during_a_second_fit_with_warm_start_use_the_current_weights() -> None:
     """After the first fit, the estimator predicts with averaged weights. The scores must not use these old averages.
 
-    In the second fit, a callback also calls `score`.
+    In the second fit, a callback calls `score` after each epoch.
 
     After `partial_fit` with validation rows, `score` of these rows returns the recorded validation score.
     """

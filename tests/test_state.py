@@ -115,7 +115,7 @@ def test_equal_states_are_saved_as_equal_files(tmp_path: Path) -> None:
 
 @needs_safetensors
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new file cannot be renamed, flushed or written. `save` raises the error and removes its temporary file.
+    """Renaming, flushing and writing the new file fail in turn. `save` raises the error and removes its temporary file.
 
     If the folder is missing, or the path is a folder, `save` raises an error and creates no file.
     """

@@ -33,7 +33,7 @@ def test_licence_and_bill_of_materials_are_installed() -> None:
     bill = bill_of_materials()
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["version"] == fs.__version__
-    # In the template, @name@ stands for a value. No @ must be left, except before the versions in package URLs.
+    # The bill is made from csrc/sbom.cdx.json.in by replacing each @name@. So @ may stand only before versions in URLs.
     assert "@" not in json.dumps(bill).replace("@" + fs.__version__, "").replace("pybind11@", "")
     assert importlib.metadata.version("fusedstep") == fs.__version__
 

@@ -78,7 +78,7 @@ def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: s
 def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)  # every file may unpack to this number of bytes
+    monkeypatch.setattr("fusedstep.tables.reading.BIG", 1 << 20)  # up to this many bytes, any ratio is accepted
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + b"0,0\n" * 400_000))
     with pytest.raises(TableError, match="unpacks to more than 100 times its size"):
@@ -200,7 +200,7 @@ def test_the_arguments_categorical_and_numeric_override_the_detected_kind() -> N
 def test_dates_become_days_months_and_weekdays(form: str) -> None:
     """The days are counted from 1970-01-01. Formats with a time of day also give the hour.
 
-    Cells that are pandas timestamps give the same days, months and weekdays as texts.
+    Columns of pandas timestamps give the same days, months and weekdays as columns of texts.
     """
     times = pandas.date_range("2020-01-30 06:00", periods=ROWS, freq="37h")
     names, found = inputs(list(times.strftime(form)))

@@ -128,7 +128,7 @@ def test_accelerate_keeps_torch_layers_and_optimizer_if_fusedstep_is_not_faster(
 def test_accelerate_keeps_torch_layers_and_optimizer_if_the_results_of_fusedstep_differ(
     torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test makes the gradients of fusedstep's batch norm wrong by 1%. For the optimizer, torch's step is wrong."""
+    """The test makes the gradients of fusedstep's batch norm wrong by 1%. In torch's fused Adam, the step is wrong."""
     from fusedstep.torch import batch_norm
 
     gradients = batch_norm.gradients
@@ -136,7 +136,7 @@ def test_accelerate_keeps_torch_layers_and_optimizer_if_the_results_of_fusedstep
     model = model_with_layers(torch)
     w = torch.randn(8, 6).requires_grad_()
     w.grad = torch.randn(6, 8).t()
-    wrong = torch.optim.Adam([w], fused=True)  # torch's fused step is wrong for this layout; see test_torch_layouts.py
+    wrong = torch.optim.Adam([w], fused=True)  # wrong if the layouts of w and w.grad differ; see test_torch_layouts.py
     report = ft.accelerate(model, wrong, loss_of(batches(1)[0]))
     assert report.left["layers"].startswith("gradients differ by ")
     assert type(model[1]) is torch.nn.BatchNorm1d

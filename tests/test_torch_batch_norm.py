@@ -289,7 +289,7 @@ def test_unusual_settings_give_torchs_result_or_error(torch: Any, ft: Any, chang
 
 
 def test_a_residual_of_another_shape_is_refused_before_anything_is_written(torch: Any, ft: Any) -> None:
-    """At the end, the test gives the number 1 as `relu`, which must be a bool. It is also refused."""
+    """At the end, `relu=1` is also refused, because `relu` must be a bool."""
     _, layer = pair(torch, ft, "BatchNorm1d")
     before = copy.deepcopy(layer.state_dict())
     with pytest.raises(ValueError, match=r"BatchNorm1d: residual must be of the input's shape \(12, 5\); got \(5,\)"):

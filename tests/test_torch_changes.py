@@ -38,7 +38,7 @@ every_held = pytest.mark.parametrize("what", HELD)
 def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
     """The test shrinks the storage of a tensor to `left` bytes. A step is then refused.
 
-    After the storage has its old size again, steps are correct.
+    When the storage is large enough again, steps are correct.
     """
 
     def case(size: int) -> None:

@@ -189,7 +189,7 @@ def test_options_and_averages_that_torch_lacks_are_saved_and_loaded(name: str, t
 
 
 def test_averages_of_16_bit_parameters_are_float32_after_a_load(torch: Any, tmp_path: Path) -> None:
-    """Torch's load converts states to the parameter's dtype. In 16 bits, an average would lose small changes."""
+    """Torch's load alone would convert the averages to 16 bits. They would then lose small changes."""
     model, other = network(torch.bfloat16), network(torch.bfloat16, seed=9)
     opt, other_opt = (ours("AdamW")(m.parameters(), ema_decay=0.999) for m in (model, other))
     train(model, opt, batches(3, torch.bfloat16))

@@ -150,9 +150,9 @@ def test_autograd_detects_dropout_in_place(torch: Any, ft: Any) -> None:
 
 def test_inplace_dropout_of_leaves_is_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = torch.ones(50, requires_grad=True)
-    for leaf in (x, x[3:]):
+    for tensor in (x, x[3:]):  # a leaf, and a view of the leaf
         with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
-            ft.Dropout(P, inplace=True)(leaf)
+            ft.Dropout(P, inplace=True)(tensor)
     assert torch.equal(x, torch.ones(50))
 
 

@@ -87,7 +87,7 @@ def test_a_group_may_have_its_own_value_of_l1(torch: Any) -> None:
     a.grad, b.grad = torch.zeros(5), torch.zeros(5)
     opt.step()
     assert (a == 0.05).all() and (b == 0).all()
-    assert "l1" not in ours("SGD")([a], lr=0.1).param_groups[0], "groups must contain only the options that were given"
+    assert "l1" not in ours("SGD")([a], lr=0.1).param_groups[0], "l1 must be in groups only if it was given"
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -235,7 +235,9 @@ def acts_during_a_step(act: Act, place: str, taken: int, size: tuple[int, ...]) 
 
 @pytest.mark.parametrize("place", ["lr", "grad"])
 @pytest.mark.parametrize("act", DURING, ids=name_of)
-def test_step_is_right_or_refused_if_user_code_changes_its_tensors(act: Act, place: str, torch: Any) -> None:
+def test_step_is_right_or_refused_if_user_code_changes_tensors_groups_or_states(
+    act: Act, place: str, torch: Any
+) -> None:
     """The step calls the function `act` when it reads a learning rate or a gradient, as `place` says.
 
     Functions that free memory are also tested with a large parameter. The system takes back the memory of a large
@@ -287,8 +289,8 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
 ) -> None:
     """The states `exp_avg` are bfloat16, so that the step converts them to float32.
 
-    For the conversion, the step calls `convert` and `dtype_of_states`. One of the two, which `function` names, here
-    calls `act`.
+    For the conversion, the step calls `convert` and `dtype_of_states`. Here, one of the two also calls `act`. The
+    argument `function` says which one.
     """
 
     def case() -> None:
@@ -304,7 +306,7 @@ def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
 
 
 def test_if_one_state_is_refused_the_other_states_are_not_converted(torch: Any) -> None:
-    """The state `exp_avg_sq` has a wrong shape. With its right shape, `step` and `exp_avg` would be converted."""
+    """The state `exp_avg_sq` has a wrong shape. If the shape were right, `step` and `exp_avg` would be converted."""
     w = World()
     w.opt.step()
     entry = w.state

@@ -175,7 +175,7 @@ def test_low_bits_are_used_if_the_model_is_loaded_after_its_optimizer() -> None:
 
 
 def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> None:
-    """Low bits are the lower 16 bits of a float32 weight, which the bfloat16 parameter lacks.
+    """Low bits are the lower 16 bits of a float32 weight. The bfloat16 parameter lacks them.
 
     The next step equals the first step of a new optimizer.
     """

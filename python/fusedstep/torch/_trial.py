@@ -92,10 +92,10 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 
 
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
-    """Return max|ours - theirs| / max|theirs|, or 0 if rounding can explain the difference.
+    """Return max|ours - theirs| / max|theirs|, or 0 if rounding errors can explain the difference.
 
-    Rounding can explain it if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here, eps is the largest
-    machine epsilon of the dtypes.
+    They can if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here, `rounding` is an absolute error that
+    the caller allows, and eps is the largest machine epsilon of the dtypes.
     """
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):

@@ -42,8 +42,8 @@ class AfterReduction:
     backward pass, after DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's
     `no_sync`, no action runs, and the gradients of the next pass are added to the gradients of this pass.
 
-    Actions for DTensors run at once, because the gradients of DTensors are reduced before the hooks run. Without
-    torch.distributed, all actions run at once.
+    Actions for DTensors run immediately, because the gradients of DTensors are reduced before the hooks run. Without
+    torch.distributed, all actions run immediately.
     """
 
     def __init__(self, label: str) -> None:

@@ -258,8 +258,8 @@ def _through_statistics(
 
         -gamma * invstd * (sum(dz) + xhat * sum(dz * xhat)) / N
 
-    `total` has the two sums. In each channel, this part is a linear function of x. So a batch normalisation in
-    evaluation mode can compute it, with dx as the residual.
+    `total` has the two sums. In each channel, this part is a linear function of x. So the kernel of batch normalisation
+    in evaluation mode can compute this part and add it to dx (its residual).
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]
