@@ -57,7 +57,7 @@ def draw(n: int, seed: int, dtype: Any) -> Any:
 @every_half
 @every_optimizer
 def test_step_equals_a_float32_step_whose_results_are_rounded_once(name: str, half: str, torch: Any) -> None:
-    """The reference in NumPy takes the float32 step. The averages of the parameters are float32, without rounding."""
+    """The reference in NumPy takes the float32 step. The moving averages of parameters are not rounded to 16 bits."""
     cls, dtype = fs.optim.registry[name], getattr(torch, half)
 
     def rounded(x: Any) -> Any:
@@ -159,7 +159,7 @@ def test_losses_of_torchs_fused_adam_equal_ours(half: str, torch: Any) -> None:
 
 @every_half
 def test_torchs_fused_sgd_leaves_elements_of_16_bit_tensors_unchanged(half: str, torch: Any) -> None:
-    """Our step changes all 64 elements of the tensor. Torch's step does not; see pytorch#191763."""
+    """Our step changes all 64 elements of the tensor. Torch's step changes fewer; see pytorch#191763."""
     moved = {}
     for cls, form in ((ours, {}), (theirs, {"fused": True})):
         p = torch.ones(64, dtype=getattr(torch, half), requires_grad=True)

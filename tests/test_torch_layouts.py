@@ -96,7 +96,7 @@ def test_every_layout_is_stepped_correctly(name: str, layout: str, torch: Any) -
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_torchs_fused_kernels_are_wrong_if_parameter_and_gradient_differ_in_layout(layout: str, torch: Any) -> None:
-    """Torch pairs the elements of parameter and gradient in memory order. So about half of the updates are wrong."""
+    """Torch pairs the elements of parameter and gradient in memory order. So most of the updates are wrong."""
     for name in fused_in_torch():
         want = after_steps(theirs(name), LAYOUTS[layout], fused=False, foreach=False)
         torch.testing.assert_close(after_steps(ours(name), LAYOUTS[layout]), want)

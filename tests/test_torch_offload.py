@@ -234,7 +234,7 @@ def by_copies(side: Any, model: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
 def test_averaged_and_lookahead_change_the_model_and_restore_it(name: str, method: str) -> None:
-    """The optimizer steps float64 copies, called hosts. Inside the context `method`, the model equals the hosts."""
+    """The optimizer steps float64 copies, called hosts. The context `method` changes both the hosts and the model."""
     model = network("float32")
     options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
     optimizer = by_copies(ours(name), model, **options)
@@ -411,13 +411,13 @@ def test_unsuitable_parameters_and_master_dtypes_are_refused(case: str, side: An
         OffloadedOptimizer(side("SGD"), params(), lr=0.1, **options)
 
 
-@pytest.mark.parametrize("wrong", [3, "x", None])
-def test_a_loaded_master_weight_must_be_a_tensor_or_none(wrong: Any) -> None:
+@pytest.mark.parametrize("loaded", [3, "x", None])
+def test_a_loaded_master_weight_must_be_a_tensor_or_none(loaded: Any) -> None:
     model = network("bfloat16")
     optimizer = by_copies(theirs("SGD"), model)
     saved = optimizer.state_dict()
-    saved["state"][1] = {"master": wrong}
-    if wrong is None:
+    saved["state"][1] = {"master": loaded}
+    if loaded is None:
         optimizer.load_state_dict(saved)  # None is valid: the master weight gets the model's value
         return
     message = r"OffloadedSGD.load_state_dict: state\[1\]\['master'\] must be a tensor of shape \(7,\)"

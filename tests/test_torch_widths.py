@@ -288,7 +288,7 @@ def test_loaded_states_without_a_step_count_get_the_count_1() -> None:
 
 
 def test_loaded_low_bits_without_checksums_are_used_in_the_next_step() -> None:
-    """Low bits are the 16 bits of a float32 weight that its bfloat16 parameter lacks.
+    """Low bits are the lower 16 bits of a float32 weight. The bfloat16 parameter lacks them. A state contains them.
 
     The state "low_sum" has checksums of the parameter, which show whether other code has changed it.
     """

@@ -36,7 +36,10 @@ def test_warning_about_idle_cpus_contains_a_command_that_uses_all_cpus(eight_cpu
     [{"LOCAL_WORLD_SIZE": "1"}, {"LOCAL_WORLD_SIZE": "8"}, {"OMP_NUM_THREADS": "4"}, {"LOCAL_WORLD_SIZE": ""}],
 )
 def test_no_warning_if_torchrun_makes_no_cpu_idle(eight_cpus: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
-    """The cases are one process, 8 processes, two processes with OMP_NUM_THREADS=4, and no torchrun."""
+    """The cases are one process, 8 processes, two processes with OMP_NUM_THREADS=4, and no torchrun.
+
+    For one process, torchrun does not set OMP_NUM_THREADS.
+    """
     for name, value in changes.items():
         eight_cpus.setenv(name, value)
     assert threads.idle_under_torchrun(1) == ""

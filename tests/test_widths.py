@@ -242,7 +242,7 @@ def test_step_with_master_weights_starts_from_values_that_the_user_wrote_into_th
     assert_same_bits(got, want)
 
 
-def test_nan_in_a_gradient_makes_one_element_of_a_parameter_with_master_weights_nan() -> None:
+def test_with_master_weights_a_nan_in_a_gradient_makes_only_one_element_nan() -> None:
     """The element with the nan gradient becomes nan. All other elements of the 16-bit parameter stay finite."""
     for half in (bfloat16, np.float16):
         p = draw(300, 1, half)

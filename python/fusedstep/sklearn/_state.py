@@ -73,8 +73,8 @@ def _model(plain: State) -> nn.Sequential:
 def _named(known: State) -> State:
     """Return the data `known` of an optimizer, with plain data in place of objects.
 
-    A registered class is replaced by its name, and a schedule by a dict. The first group keeps the schedule.
-    Groups that share this schedule have no entry for it.
+    A registered class is replaced by its name, and a schedule by a dict. If other groups share the schedule of the
+    first group, only the first group has an entry for it.
     """
     cls: Any = known["class"]
     first, *others = known["options"]

@@ -29,7 +29,7 @@ CAMEL = re.compile(r"[a-z]I[dD]$")
 class Column:
     """The kind of a column, and the values that were fitted to its cells.
 
-    The numbers that a column is turned into, as inputs of a network, are called its outputs.
+    A column is turned into numbers, which are inputs of a network. These numbers are called the outputs of the column.
 
     Attributes
     ----------

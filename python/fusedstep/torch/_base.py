@@ -413,8 +413,9 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def _put(self, method: str, values: dict[Tensor, Tensor]) -> Iterator[None]:
-        """Return a context in which each parameter in `values` has the given value. At the end, it gets back its own.
+        """Return a context in which each parameter in `values` has the given value.
 
+        At the end of the context, the parameters get back their old values.
         `method` is the name of the public method, for error messages.
         """
         self._require_own(method)

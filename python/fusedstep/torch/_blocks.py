@@ -132,7 +132,7 @@ def _is_regular(p: Tensor) -> bool:
     """Return True if it is certain that all groups of rows have equally many blocks.
 
     A group is the smallest number of rows whose elements fill whole blocks; see `_together`. Only the last group of a
-    tensor may have fewer rows.
+    tensor may have fewer rows, and then possibly fewer blocks.
     """
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0

@@ -28,10 +28,10 @@ class Hosts:
     label : str
         The optimizer's name, for error messages.
     dtype : torch.dtype
-        The dtype of the hosts.
+        The dtype of the hosts, unless `keeps_bits` is True and the parameter has 16 bits.
     keeps_bits : bool
-        True if the host of a 16-bit parameter has the dtype of the parameter, not `dtype`. The state of the optimizer
-        then has the bits that only a float32 host would have.
+        True if the host of a 16-bit parameter has the dtype of the parameter, not `dtype`. The bits of the float32
+        weight that do not fit into the host are then in the state of the optimizer.
     reads_any : bool
         True if the optimizer can read gradients whose dtype is not the host's dtype.
     """

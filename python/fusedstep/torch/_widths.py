@@ -112,8 +112,8 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
 def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
     """Create or check the states for the float32 weight of a 16-bit parameter (``master_weights=True``).
 
-    For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the upper 16 bits of
-    the weight (rounded), and the state ``"low"`` has the lower 16 bits. The state ``"low_sum"`` has a checksum of each
+    For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the weight, rounded to
+    bfloat16, and the state ``"low"`` has the weight's lower 16 bits. The state ``"low_sum"`` has a checksum of each
     block of 256 elements of a bfloat16 parameter. The checksums show whether other code has changed the
     parameter. If they are missing, as in a checkpoint of several ranks, they are computed from the present parameter.
 
