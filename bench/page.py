@@ -8,10 +8,10 @@ from typing import Any
 from fusedstep._bench import records, report
 from fusedstep._bench.records import Record
 from fusedstep._bench.rows import COLUMNS
-from fusedstep._bench.verdicts import comparisons, said
+from fusedstep._bench.verdicts import cells, outcome
 
 from .suites import SUITES
-from .tables import counted, page_block, table
+from .tables import page_block, table
 
 MEASURE = """## On your machine
 
@@ -97,7 +97,7 @@ def pictures(document: Mapping[str, Any]) -> list[str]:
 
 def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[str]:
     """Return a section for every suite, with a table for every case."""
-    header = ("implementation", "time", "GB/s", "time / yardstick", "time / time of fusedstep; fusedstep is")
+    header = ("implementation", "time", "GB/s", "time / yardstick", "time / time of fusedstep", "fusedstep is")
     parts = []
     for suite in dict.fromkeys(r.suite for r in everything):
         about = next((s.about for s in SUITES if s.name == suite), "")
@@ -121,8 +121,7 @@ def takeaway(lines: Sequence[Record]) -> str:
         ratios = sorted(r.over_ours for r in lines if r.is_peer and r.name.startswith(start) and r.over_ours)
         if ratios:
             ends = " to ".join(report.interval(r) for r in dict.fromkeys((ratios[0], ratios[-1])))
-            verdicts = f"In {comparisons(len(ratios))} with {label}, fusedstep is {counted(ratios)}."
-            parts.append(f"- {verdicts} {label} takes {ends} times as long as fusedstep.")
+            parts.append(f"- {outcome(label, ratios)} {label} takes {ends} times as long as fusedstep.")
     return "\n".join([SHORT, "", *parts]) if parts else ""
 
 
@@ -137,12 +136,11 @@ def taken(case: Mapping[str, Any]) -> str:
 
 def page_row(r: Record) -> tuple[str, ...]:
     if r.seconds is None:
-        return (r.name, r.status, "", "", "")
+        return (r.name, r.status, "", "", "", "")
     bandwidth = report.significant(r.gb_s) if r.gb_s else "-"
     yardstick = report.interval(r.over_yardstick) if r.over_yardstick else "-"
-    ratio = report.interval(r.over_ours) if r.over_ours and r.mine else said(r.over_ours)
     name = r.name if r.ready_s is None else f"{r.name}, ready after {report.duration(r.ready_s)}"
-    return (name, report.duration(r.seconds), bandwidth, yardstick, ratio)
+    return (name, report.duration(r.seconds), bandwidth, yardstick, *cells(r.over_ours, r.mine))
 
 
 def untimed(everything: Sequence[Record]) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
 from fusedstep._bench import records, report
-from fusedstep._bench.harness import Ratio
 from fusedstep._bench.records import Record
 from fusedstep._bench.rows import Row, columns_of, fastest, rows_of
-from fusedstep._bench.verdicts import comparisons, count, said
+from fusedstep._bench.verdicts import outcome as outcome_of
+from fusedstep._bench.verdicts import said
 
 # Rows of the first table of docs/benchmarks.md and of the picture "speedup": (name of the row, name of the case).
 ROWS = (
@@ -166,7 +166,7 @@ def outcome(everything: Sequence[Record]) -> list[str]:
     """Return the number of each verdict, and a list of the cases in which another library is faster, with reasons."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
-    head = f"In {comparisons(len(timed))} with other libraries, fusedstep is {counted(timed)}."
+    head = outcome_of("other libraries", timed)
     listed = [
         f"- {r.case}: {r.name} takes {report.interval(r.over_ours)} times as long as fusedstep. "
         f"{reason(r, everything)}."
@@ -174,10 +174,6 @@ def outcome(everything: Sequence[Record]) -> list[str]:
         if r.over_ours
     ]
     return [head, *([""] if lost else []), *listed]
-
-
-def counted(ratios: Iterable[Ratio]) -> str:
-    return ", ".join(f"{word} in {number}" for word, number in count(ratios).items())
 
 
 def reason(lost: Record, everything: Sequence[Record]) -> str:

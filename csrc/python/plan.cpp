@@ -164,7 +164,7 @@ void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const
   if (use == Snapshot::Use::write && source_->look(p.object.ptr(), v) && !v.writeable)
     refuse_value(where, "writeable", "a read-only " + source_->describe(p.object));
   refuse_value(where, "unchanged in memory, layout and dtype since the optimizer was made",
-               source_->describe(p.object));
+               "a changed " + source_->describe(p.object));
 }
 
 int PyPlan::traverse(visitproc visit, void* arg) const {

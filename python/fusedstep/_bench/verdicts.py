@@ -57,6 +57,9 @@ def count(ratios: Iterable[Ratio]) -> dict[str, int]:
     return {each: words.count(each) for each in (FASTER, EQUAL, SLOWER)}
 
 
-def comparisons(number: int) -> str:
-    """Return a number of comparisons in words, for example "1 comparison"."""
-    return f"{number} comparison" + "s" * (number != 1)
+def outcome(label: str, ratios: Sequence[Ratio]) -> str:
+    """Return a sentence with the number of ratios for each verdict. `label` names the other libraries."""
+    if len(ratios) == 1:
+        return f"There is one comparison with {label}. In it, fusedstep is {verdict(ratios[0])}."
+    faster, equal, slower = (f"{word} in {number}" for word, number in count(ratios).items())
+    return f"Of {len(ratios)} comparisons with {label}, fusedstep is {faster}, {equal} and {slower}."

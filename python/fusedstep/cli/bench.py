@@ -55,9 +55,7 @@ def outcome(document: Mapping[str, Any]) -> Iterable[str]:
     from .._bench.common import ABSENT
 
     every = list(records.records(document))
-    words = verdicts.count(r.over_ours for r in every if r.is_peer and r.over_ours)
-    counted = ", ".join(f"{word} in {number}" for word, number in words.items())
-    yield f"In {verdicts.comparisons(sum(words.values()))} with other libraries, fusedstep is {counted}."
+    yield verdicts.outcome("other libraries", [r.over_ours for r in every if r.is_peer and r.over_ours])
     statuses = [r.status.removeprefix(ABSENT) for r in every if r.status.startswith(ABSENT)]
     if absent := sorted({PACKAGES.get(name, name) for status in statuses for name in status.split(", ")}):
         yield f"Not compared, because they are not installed: {', '.join(absent)}."

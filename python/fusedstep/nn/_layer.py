@@ -153,8 +153,9 @@ class Layer:
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        If `key` is None, the layer again draws its own random numbers, and only in training. If each pass
-        processes only a part of the rows of an input, ``first_row`` is the number of rows before the next part.
+        If `key` is None, the layer again draws its own random numbers, and only in training. If each pass gets
+        only a part of the rows of an input, ``first_row`` is the index, in the whole input, of the first row of the
+        next pass.
         """
 
     def forward(self, x: Array, training: bool) -> Array:

@@ -143,7 +143,7 @@ class TrainedModel:
         return softmax(self.model.predict(self.transform(X)))
 
     def predict_samples(self, X: Any, k: int, key: Key | int = 0) -> SampledPrediction:
-        """Return mean predictions over k dropout masks, with one uncertainty per row.
+        """Return predictions from the mean over k dropout masks, with one uncertainty per row.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class TrainedModel:
         Returns
         -------
         SampledPrediction
-            (prediction, uncertainty, mean, variance)
+            For each row: the prediction, its uncertainty, and the mean and variance of the outputs.
 
         Raises
         ------

@@ -19,7 +19,7 @@ class ASGD(Optimizer):
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (with the lr of step t - 1; at t = 1, eta = lr)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (computed at the end of step t - 1; at t = 1, eta = lr)
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 
@@ -29,8 +29,8 @@ class ASGD(Optimizer):
     Notes
     -----
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992). Same as ``torch.optim.ASGD``,
-    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax, but
-    the averages that the option `ema_decay` adds. States: ``ax``, ``eta``, and ``mu``, which is the factor
+    except that lambd, alpha and t0 must be at least 0. The method `averaged` does not use ax. It uses the averages
+    that the option `ema_decay` adds. States: ``ax``, ``eta``, and ``mu``, which is the factor
     1 / max(1, t - 1 - t0). After each step, ``eta`` and ``mu`` already have the values for the next step, rounded to
     float32 as in torch.
 

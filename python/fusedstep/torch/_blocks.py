@@ -53,7 +53,7 @@ def refuse_parts(where: str, p: Tensor) -> None:
 
 
 def refuse_cut_blocks(where: str, p: Tensor) -> None:
-    """Raise an error if a rank's part of a parameter may begin in the middle of a block.
+    """Raise an error if a rank's part of a parameter could begin inside a block, whose 8-bit states share a scale.
 
     Raises
     ------
