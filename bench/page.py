@@ -24,7 +24,7 @@ A case is one task with one size of data, for example a step of Adam for one ten
 group of cases. Each suite has a section, and each case has a table. The text above a table describes the case and names
 the yardstick, if there is one. A yardstick is simple code that does comparable work. The head of this page gives
 the instruction set and the number of threads. They hold for every row, except where the list below
-says otherwise (**v3**, **@1** and **numpy**).
+says otherwise (**v3**, **@1** and **numpy**). The list explains the words in the tables:
 
 - **time** is the median time of one step or one call.
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
@@ -33,9 +33,10 @@ says otherwise (**v3**, **@1** and **numpy**).
   words after the interval say whether fusedstep is faster or slower. If the interval contains 1, they say that
   fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
+  "Too slow for the remaining time" means that the time limit of the case was reached before the row was measured.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
-- **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest one
+- **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
   is the yardstick.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
   The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
@@ -56,8 +57,9 @@ says otherwise (**v3**, **@1** and **numpy**).
 - **compiled/** in the name of a case means that the case also measures torch.compile and DeepSpeed, which compile
   their steps.
 - **digits** and **breast_cancer** are data sets of scikit-learn.
-- **accuracy/** in the name of a case means that a whole cross-validation is timed. It runs once, so its row has no
-  ratios. This page does not show the accuracies.
+- **accuracy/** in the name of a case means that a whole cross-validation is timed. Each row shows the time of a
+  single cross-validation. This is too little for a 95% interval, so these cases have no ratios. This page does not
+  show the accuracies.
 - **ready after** is the time from the creation of the optimizer to the end of its first step, including compilation. It
   is given for libraries that compile while the program runs."""
 

@@ -84,8 +84,8 @@ def critical_point(
     -----
     Source: Dauphin et al. (2014). A "flat" minimum or maximum has directions without curvature. In these directions,
     the eigenvalues do not show whether the point is a minimum, a maximum or neither. For example, t^2 + s^3 has a "flat
-    minimum" at (0, 0), although it is below 0 at points with t = 0 and s < 0. If a network has more weights than the
-    data determine, its minima are flat.
+    minimum" at (0, 0), although it is below 0 at points with t = 0 and s < 0. If the data do not
+    determine all weights of a network, its minima are flat.
 
     Examples
     --------
