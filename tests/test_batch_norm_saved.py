@@ -12,7 +12,7 @@ from support.bits import Array, assert_close, assert_same_bits
 from support.norms import Case
 
 
-def test_outputs_that_overwrite_an_input_have_the_bits_of_new_outputs(rng: np.random.Generator) -> None:
+def test_outputs_that_overwrite_an_input_have_the_same_bits_as_outputs_in_new_arrays(rng: np.random.Generator) -> None:
     """The forward call may overwrite x or the residual. If it overwrites x, the backward call raises an error.
 
     The backward call may write dx into dy, and dresidual into another array.

@@ -39,7 +39,7 @@ def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
-    start = "There is one comparison with other libraries. In it, fusedstep is "
+    start = "The table shows a part of this run. There is one comparison with other libraries. In it, fusedstep is "
     assert outcome() == f"{start}faster."
     assert outcome(torch=1.01) == f"{start}equal within the interval."
     lost = outcome(torch=0.9)

@@ -163,7 +163,7 @@ def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_m
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """For example, a network with a single `Linear` may get its previous output as input. NumPy then multiplies."""
+    """NumPy then computes the product. For example, a network with a single `Linear` may get its own last output."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)

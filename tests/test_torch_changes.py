@@ -96,7 +96,7 @@ def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, t
 
 
 def test_imaginary_parts_of_conjugates_are_used_correctly_or_refused(torch: Any) -> None:
-    """The values of the imaginary part of a conjugate are the numbers in memory, multiplied by -1.
+    """Torch conjugates lazily: each value of ``z.conj().imag`` is the number in memory, multiplied by -1.
 
     As a gradient, the imaginary part is used correctly or refused. As a parameter, it is refused.
     """

@@ -16,6 +16,7 @@ import pytest
 
 from stress_snapshot import stress, tensors
 from support.snapshots import REFUSALS, survives
+from support.torch_cases import ours
 from support.torch_worlds import LARGE, World
 
 Act = Callable[[World], object]
@@ -324,6 +325,29 @@ def test_step_takes_the_default_of_an_option_that_is_removed_from_the_group(torc
     assert torch.equal(w.state["sum"], w.params[0].grad ** 2)
 
 
+def test_lookahead_uses_the_default_of_a_removed_option_as_a_step_does(torch: Any) -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours("NAG")([p], lr=0.1, momentum=0.5)
+    p.grad = torch.full((3,), 2.0)
+    opt.step()
+    del opt.param_groups[0]["momentum"]
+    want = p.detach() - 0.1 * 0.9 * opt.state[p]["momentum_buffer"]  # 0.9 is the default of NAG
+    with opt.lookahead():
+        torch.testing.assert_close(p.detach(), want)
+
+
+def test_averaged_of_schedule_free_sgd_uses_the_default_of_a_removed_option(torch: Any) -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    opt = ours("SGDScheduleFree")([p], lr=0.1)
+    p.grad = torch.full((3,), 2.0)
+    opt.step()
+    with opt.averaged():
+        want = p.detach().clone()
+    del opt.param_groups[0]["momentum"]
+    with opt.averaged():
+        assert torch.equal(p, want)
+
+
 def test_states_that_share_memory_with_a_gradient_are_refused(torch: Any) -> None:
     """Here `torch.full_like`, which the step calls to make a state, returns a gradient."""
 
@@ -373,7 +397,7 @@ def test_end_of_averaged_during_a_step_waits_or_is_refused(same_thread: bool, to
         torch.full_like = lambda *args, **kwargs: made(*args, **kwargs).as_subclass(Slow)
         calls_first(torch, "full_like", context.__enter__)
         if same_thread:
-            assert not w.step("averaged: cannot end during a step")
+            assert not w.step("averaged: must end outside of steps")
             return
         with contextlib.suppress(REFUSALS):
             w.opt.step()

@@ -36,7 +36,7 @@ PyPlan::Claim::Claim(PyPlan& plan, const std::string& call, const char* otherwis
 PyPlan::Claim::Claim(PyPlan& plan, const std::string& call) : plan_(plan) {
   while (!take()) {
     if (plan.claimant_ == std::this_thread::get_id())
-      throw std::runtime_error(call + ": cannot end during a step in the thread that takes this step");
+      throw std::runtime_error(call + ": must end outside of steps; got an end inside a step of the same thread");
     const WithoutGil without;  // the other thread may need the GIL before it can end its claim
     std::this_thread::yield();
   }

@@ -33,7 +33,8 @@ OVERRUN = 4.0  # time limit of a case / its budget
 class Pace:
     """The remaining time of a run, and its division among the remaining cases.
 
-    For cases in which a library compiles, some seconds are reserved in addition.
+    Some seconds are reserved for compilation. A case in which a library compiles gets seconds of this reserve, in
+    addition to its share of the time.
     """
 
     def __init__(self, minutes: float, cases: int, reserved: float = 0.0) -> None:

@@ -59,6 +59,8 @@ def count(ratios: Iterable[Ratio]) -> dict[str, int]:
 
 def outcome(label: str, ratios: Sequence[Ratio]) -> str:
     """Return a sentence with the number of ratios for each verdict. `label` names the other libraries."""
+    if not ratios:
+        return f"There is no comparison with {label}."
     if len(ratios) == 1:
         return f"There is one comparison with {label}. In it, fusedstep is {verdict(ratios[0])}."
     faster, equal, slower = (f"{word} in {number}" for word, number in count(ratios).items())

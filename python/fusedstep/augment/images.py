@@ -182,5 +182,6 @@ def _planes(x: Array) -> Array:
 
 def _start(call: str, images: object, key: Key, first_row: int, per_image: int) -> tuple[Array, Array]:
     """Check the common arguments. Return the images, and `per_image` uniform random numbers for each image."""
-    x, first = examples(call, "images", images, axes=3), whole_number(f"{call}: first_row", first_row, 2**63)
+    x = examples(call, "images", images, axes=3)
+    first = whole_number(f"{call}: first_row", first_row, 2**62)  # an image has up to two numbers, with indices < 2**63
     return x, uniform((len(x), per_image), key_of(call, key), first * per_image)

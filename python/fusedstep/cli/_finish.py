@@ -118,7 +118,7 @@ class Finish:
             rows.append(("best epoch", f"{best.number} of {last}{early} (its weights are saved)"))
         if result.interrupted:
             what = "before the end of the first epoch, so train --resume cannot continue this run"
-            if result.best:
+            if self._trainer.snapshot is not None:
                 what = "the best weights so far are saved; to continue, use train --resume"
             rows.append(("interrupted", f"at step {result.steps}; {what}"))
         speed = f"{result.steps:,} steps in {result.seconds:.2f} s ({result.steps_per_second:,.0f} steps/s)"

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         heads = [f"AdamW, {args.params:g} parameters", *_footprint.COLUMNS]
         screen.table("Memory", heads, _footprint.rows(round(args.params), machine.memory, figures.in_place))
         screen.line(
-            '(Activations are not included. "step at best" is the number of bytes that a step moves, divided by the '
+            '(Activations are not included. "shortest step" is the number of bytes that a step moves, divided by the '
             "bandwidth of Adam's memory traffic above.)"
         )
     advice = advise(machine, figures)

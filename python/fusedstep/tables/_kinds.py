@@ -254,7 +254,7 @@ def _as_asked_number(column: Series) -> Column:
     numbers = as_numbers(values, decimal)
     good = np.isfinite(numbers)
     if not good.any():
-        raise TableError("no cell is a finite number, which --numeric needs")
+        raise TableError("--numeric needs at least one finite number; the column has none")
     return Column(str(column.name), "number", _odd(values[~good]), decimal=decimal)
 
 

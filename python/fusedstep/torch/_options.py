@@ -21,7 +21,7 @@ _REFUSED = {
 
 
 class Settings(NamedTuple):
-    """The options of a group, except the learning rate, as arguments of `_core.Plan.set_group`."""
+    """The options of a group. Those before `values` are arguments of `_core.Plan.set_group`."""
 
     variant: int
     hyper: list[float]
@@ -44,6 +44,12 @@ def defaults_of(kernel: Any) -> dict[str, Any]:
     """Return the default values of the options of a group."""
     group = kernel([np.zeros((1, 1))]).groups[0]
     return {name: value for name, value in group.items() if name != "params"}
+
+
+def completed(kernel: type[optim.Optimizer], group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a group. An option that is missing or None gets its default, as in a step."""
+    defaults: dict[str, Any] = defaults_of(kernel)  # type: ignore[arg-type]  # classes are hashable
+    return defaults | {name: value for name, value in group.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ._options import completed
+
 if TYPE_CHECKING:
     from ._base import FusedOptimizer
 
@@ -27,7 +29,7 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
     """
     values = {}
     for group in self.param_groups:
-        options = {**self.defaults, **group}
+        options = completed(self.kernel, group)
         for p in options["params"]:
             buffer = self.state.get(p, {}).get("momentum_buffer")
             if buffer is not None:
@@ -44,10 +46,10 @@ def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
     """
     values = {}
     for group in self.param_groups:
-        rest = 1.0 - 1.0 / self.kernel.share_of_average(group)  # type: ignore[attr-defined]
+        rest = 1.0 - 1.0 / self.kernel.share_of_average(completed(self.kernel, group))  # type: ignore[attr-defined]
         for p in group["params"]:
             entry = self.state.get(p, {})
-            if "z" in entry and entry["step"] > 0:
+            if "z" in entry and entry.get("step", 0) > 0:
                 wide = torch.promote_types(p.dtype, torch.float32)
                 y = p.detach().to(wide)
                 values[p] = y + rest * (entry["z"].to(wide) - y)

@@ -10,6 +10,7 @@ import torch
 from .._base import checks as _checks
 from .._base.rules import adjustment
 from ._directions import DirectedSteps, Moved, named
+from ._options import completed
 from ._state import Tensor
 
 
@@ -57,7 +58,7 @@ class OrthogonalSteps(DirectedSteps):
         super().check_group(optimizer, k)
 
     def _options_of(self, n: int, group: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**self.defaults, **group}
+        return completed(self.kernel, group)
 
     def _directs(self, options: Mapping[str, Any]) -> bool:
         return not options.get("adamw")

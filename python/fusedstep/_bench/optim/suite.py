@@ -131,9 +131,9 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 
 
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
-    """Return the runner if the results of its first steps are right.
+    """Build the runner of `peer`. Return it if the results of its first steps are right.
 
-    Otherwise return None, and write into the line why the runner is left out.
+    Otherwise return None, and write the reason into `line`, the results of this peer.
     """
     try:
         start, error = time.perf_counter(), 0.0
