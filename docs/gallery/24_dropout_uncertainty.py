@@ -46,7 +46,7 @@ def masks(model, x):
 # - a network that was trained with dropout predicts in one pass, with dropout off,
 # - the same network predicts with 30 masks, and the mean over the masks is taken,
 # - one network that was trained without dropout predicts in one pass,
-# - five networks that were trained without dropout predict, and the mean over the networks is taken.
+# - the mean of the predictions of five networks that were trained without dropout.
 
 
 def accuracies(seed):

@@ -22,8 +22,8 @@ from ._layer import Layer, can_be_saved
 class ActivityPenalty(Layer):
     """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
-    The output y is h itself. dy and dx are the gradients of the loss with respect to the output y and the input h. In
-    training::
+    The output y is equal to h. `backward` gets dy, the gradient with respect to y of the loss without this penalty. It
+    returns dx, the gradient with respect to h of the loss with this penalty. In training::
 
         dx = dy + weight * d penalty(h) / dh
 
