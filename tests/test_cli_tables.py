@@ -102,7 +102,7 @@ def test_medians_and_categories_are_those_of_the_training_rows() -> None:
 
 @pytest.mark.usefixtures("no_picture")
 def test_the_order_of_columns_does_not_matter() -> None:
-    """`predict` and the loaded model find columns by name. If columns are missing or extra, an error says which."""
+    """`predict` and the loaded model find columns by name. An error names the missing columns."""
     frame = customers()
     frame.to_csv("t.csv", index=False)
     assert main(["train", "--data", "t.csv", "--target", "left", "--epochs", "3"]) == 0

@@ -24,7 +24,7 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print and draw. Return 1 if fusedstep has no time in a case that was started, else 0.
+    """Measure, print and draw. Return 1 if fusedstep was not timed in a case that was started, else 0.
 
     Cases that fusedstep cannot run because a package is not installed are ignored.
     """

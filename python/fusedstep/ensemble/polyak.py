@@ -48,9 +48,9 @@ class Polyak:
 
     Notes
     -----
-    Sources: Polyak and Juditsky (1992); Izmailov et al. (2018), SWA, for one update per epoch. The running statistics
-    of batch normalisation are not parameters, and are not averaged. If you use the averages as parameters, measure the
-    statistics again (`fusedstep.nn.measure_batch_norm`).
+    Sources: Polyak and Juditsky (1992); Izmailov et al. (2018), who average once per epoch (SWA). The running
+    statistics of batch normalisation are not parameters, and are not averaged. If you use the averages as parameters,
+    measure the statistics again (`fusedstep.nn.measure_batch_norm`).
 
     Examples
     --------

@@ -31,9 +31,9 @@ class GradientCheck:
     tol : float
         The tolerance of the relative errors.
     worst : str
-        A text with the name of the parameter that has the largest relative error. In this parameter, one element has
-        the largest difference between gradient and central difference. The text also contains the index, the gradient
-        and the central difference of this element.
+        A text about one element: in the parameter with the largest relative error, the element whose gradient differs
+        most from its central difference. The text contains the name of the parameter, and the index, the gradient and
+        the central difference of the element.
     """
 
     errors: dict[str, float]

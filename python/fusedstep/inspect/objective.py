@@ -53,9 +53,10 @@ class Objective:
         return self._model.forward(self._x, self._training)
 
     def split(self, theta: Vector) -> dict[str, Array]:
-        """Split a vector with one element per weight into views: one view per parameter, in the shape of the parameter.
+        """Split a vector into views: one view per parameter, in the shape of the parameter.
 
-        The vector is theta or a gradient, for example. The result is a dict with the parameter names as keys.
+        The vector has one element per weight. It is theta or a gradient, for example. The result is a dict
+        with the parameter names as keys.
         """
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])

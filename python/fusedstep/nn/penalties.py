@@ -22,8 +22,8 @@ from ._layer import Layer, can_be_saved
 class ActivityPenalty(Layer):
     """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
-    The output y is equal to h. `backward` gets dy, the gradient with respect to y of the loss without this penalty. It
-    returns dx, the gradient with respect to h of the loss with this penalty. In training::
+    The output y is equal to h. L is the loss without this penalty. `backward` gets dy, the gradient of L with respect
+    to y. It returns dx. In training, dx is the gradient of ``L + weight * penalty(h)`` with respect to h::
 
         dx = dy + weight * d penalty(h) / dh
 

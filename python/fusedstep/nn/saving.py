@@ -35,8 +35,8 @@ def save(path: str | os.PathLike[str], trained: TrainedModel | Sequential) -> No
     path : path
         Path of the file, usually with the suffix ``.safetensors``.
     trained : TrainedModel or Sequential
-        The model. The same model always gives the same bytes. If it is a `Sequential`, the file has no names and no
-        scaling of the inputs and outputs.
+        The model. The same model always gives the same bytes. If it is a `Sequential`, the file has no names of
+        features or classes, and no scaling of the inputs and outputs.
 
     Raises
     ------

@@ -90,8 +90,8 @@ class TrainedModel:
         Parameters
         ----------
         X : pandas.DataFrame or array_like
-            The columns of a table are found by name, in any order; by position if ``feature_names`` is empty. An array
-            must have one column per feature, in the order of ``feature_names``.
+            The columns of a table are found by name, in any order. If ``feature_names`` is empty, they are found by
+            position. An array must have one column per feature, in the order of ``feature_names``.
 
         Raises
         ------
@@ -185,12 +185,12 @@ class TrainedModel:
 
     @classmethod
     def of(cls, model: Sequential, about: Mapping[str, Any], input_mean: Array, input_scale: Array) -> TrainedModel:
-        """Make a trained model from a network, the scaling of its inputs, and what `description` returned.
+        """Make a trained model from its parts. `about` is the result of the method `description` of a trained model.
 
         Raises
         ------
         ValueError
-            If these parts do not fit together.
+            If the parts do not fit together.
         """
         columns = None
         if "columns" in about:

@@ -246,9 +246,10 @@ class Trainer:
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every complete epoch, unless `stop` ended it. Returns a number for which smaller is better. If
-            the learning rate is a `ReduceOnPlateau` schedule, the schedule observes this number. If the optimizer keeps
-            averages of the parameters, the parameters have the values of these averages while `validate` runs.
+            Called after every epoch that neither `stop` nor a loss that is not finite has ended. Returns a number for
+            which smaller is better. If the learning rate is a `ReduceOnPlateau` schedule, the schedule observes this
+            number. If the optimizer keeps averages of the parameters, the parameters have the values of these averages
+            while `validate` runs.
 
         Yields
         ------

@@ -33,8 +33,8 @@ class SGDScheduleFree(ScheduleFree):
     Defazio et al., "The road less scheduled" (2024), algorithm 1. Same as the authors' ``SGDScheduleFree``. The forms
     "l2" and "decoupled" of the option `decay` give the same weight decay. Weight decay of the form "proximal" is
     applied only to y, and so is L1 of the forms "decoupled" and "proximal". torch has no optimizer of this name.
-    States: ``z``, ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest rate). x is not stored: `averaged`
-    computes x from y and z.
+    States: ``z``, ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored:
+    `averaged` computes x from y and z.
 
     Examples
     --------

@@ -144,8 +144,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
     x is the input, and y is the output of ``layer(x)`` or ``layer(x, residual)``. running is the pair (running_mean,
     running_var). n is the number of values per channel.
 
-    In training, mean and var are the mean and the variance of the batch. For y, the variance is biased: its divisor is
-    n. For running_var, the variance is unbiased: its divisor is n - 1. In evaluation, mean is running_mean, and var is
+    In training, mean and var are the mean and the variance of the batch, with the divisor n. The factor n / (n - 1)
+    turns var into the unbiased variance, with the divisor n - 1. In evaluation, mean is running_mean, and var is
     running_var.
 
     Parameters
