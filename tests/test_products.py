@@ -197,7 +197,7 @@ def refused(a: Any, b: Any, out: Any) -> str:
     return str(caught.value)
 
 
-def test_product_names_the_argument_that_it_refuses() -> None:
+def test_product_refuses_wrong_arguments_and_names_them() -> None:
     a, b = matrices(4, 5, 6, np.float32)
     out = np.zeros((4, 6), np.float32)
     read_only = out.copy()

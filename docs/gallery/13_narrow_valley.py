@@ -6,10 +6,12 @@ A narrow valley
 
     L(w) = mean((x w - y)^2) / 2
     kappa = (largest eigenvalue of C) / (smallest eigenvalue of C),   C = 1/n * x^T x
-    momentum: a <- beta a + g,  w <- w - eta a;   Nesterov: the same, but g is the gradient at w - eta beta a
+    momentum:  a <- beta a + g,  w <- w - eta a
+    Nesterov:  the same two updates, but g is the gradient at w - eta beta a
 
 A linear model with the weights w classifies tumours by their radius and their area. x has n rows with these two
-features, and y is -1 or 1. g is the gradient of the loss L, and eta is the learning rate. The two features are strongly
+features, and y is -1 or 1. g is the gradient of the loss L, and eta is the learning rate. a is a sum of the gradients
+so far, in which older gradients have smaller weights, and beta is the momentum. The two features are strongly
 correlated. Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred
 times the curvature along the valley. kappa is the ratio of these two curvatures.
 """

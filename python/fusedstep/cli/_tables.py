@@ -129,8 +129,8 @@ def as_number(cell: str) -> float | None:
 def read_target(file: str, column: Any) -> Array:
     """Return numbers if all cells are numbers, else strings.
 
-    Refuse a column if more than half of the cells, but not all, are numbers, and if the column has more than
-    MOST_CLASSES different values.
+    Refuse a column for which two conditions hold: more than half of the cells (but not all) are numbers, and
+    there are more than MOST_CLASSES different values.
     """
     if column.dtype.kind in "iuf":
         values = column.to_numpy()
