@@ -128,7 +128,9 @@ def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: An
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_clipping_with_a_nan_norm_makes_parameters_nan_and_with_an_infinite_norm_keeps_them(norm: float, steps: Any) -> None:
+def test_clipping_by_a_nan_norm_makes_parameters_nan_and_by_an_infinite_norm_keeps_them(
+    norm: float, steps: Any
+) -> None:
     """Clipping with an infinite norm makes the gradients 0. So the step of `SGD` changes no parameter."""
     one = steps()
     one.step(numbers(1), grad_norm=norm, clip_norm=2.0)
