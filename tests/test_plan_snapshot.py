@@ -60,7 +60,8 @@ def raises(w: World) -> None:
     raise KeyError("of the user")
 
 
-# What a gradient does while a step reads it. The gradient is not the first one, which some actions change.
+# A step reads a gradient, and the gradient calls one of these actions. Some actions change the first gradient, so
+# another gradient calls them.
 ACTS: dict[str, Callable[[World], object]] = {
     "takes a step": lambda w: w.opt.step(w.grads),
     "saves the state": lambda w: w.opt.state_dict(),

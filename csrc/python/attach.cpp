@@ -15,10 +15,6 @@ Held PyPlan::hold(py::handle whole, const Where& where, bool stored) const {
   return {std::move(object), std::move(memory), seen};
 }
 
-namespace {
-constexpr const char* dtype_names[] = {"float32", "float64", "bfloat16", "float16", "uint8", "int16", "int32"};
-}
-
 /// Checks a state or an average. It must have the given dtype, the shape and the memory order of its parameter, and no
 /// gaps.
 Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, DType dtype) const {
@@ -29,8 +25,8 @@ Held PyPlan::companion(std::size_t k, py::handle object, const char* argument, D
   if (v.dtype != dtype || !same_shape(v, p.array.seen.view()) ||
       (!describe_layout(v, layouts_[k].order, dims).contiguous && v.size() > 0))
     refuse_value(where(argument, k),
-                 std::string("an array of ") + dtype_names[int(dtype)] +
-                     " with the shape and memory order of its parameter, " + source_->describe(p.array.object),
+                 std::string("an array of ") + name_of(dtype) + " with the shape and memory order of its parameter, " +
+                     source_->describe(p.array.object),
                  source_->describe(object));
   return held;
 }
@@ -42,8 +38,7 @@ Held PyPlan::of_blocks(std::size_t k, py::handle object, const std::string& name
   Held held = hold(object, at, true);
   const View v = held.seen.view();
   if (v.dtype != dtype || v.size() != count || !is_in_order(v))
-    refuse_value(at, std::string(dtype == DType::f32 ? "float32" : "int32") + " (" + std::to_string(count) + ",)",
-                 source_->describe(object));
+    refuse_value(at, std::string(name_of(dtype)) + " (" + std::to_string(count) + ",)", source_->describe(object));
   return held;
 }
 

@@ -148,10 +148,9 @@ std::string describe(py::handle capsule, py::handle object) {
   if (t && t->device.type == cpu && dtype_of(*t) && !t->data && !is_empty(*t)) return type + " without memory";
   if (!look_at_capsule(capsule.ptr(), v))
     return type + ", whose dtype, alignment, device or DLPack version is not supported";
-  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
   std::string shape;
   for (int d = 0; d < v.ndim; ++d) shape += (d ? ", " : "") + std::to_string(v.shape[d]);
-  return std::string(names[int(v.dtype)]) + " (" + shape + (v.ndim == 1 ? ",)" : ")") + " (a " + type + ")";
+  return std::string(name_of(v.dtype)) + " (" + shape + (v.ndim == 1 ? ",)" : ")") + " (a " + type + ")";
 }
 
 void require_plain_numbers(py::handle tensor, const Where& where) {

@@ -9,6 +9,12 @@
 
 namespace fusedstep::bind {
 
+/// The name of a dtype, for errors.
+inline const char* name_of(DType d) {
+  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16", "uint8", "int16", "int32"};
+  return names[int(d)];
+}
+
 /// A view points to the shape and the strides of its owner. The unit of the strides is `unit` bytes: 1, or the size of
 /// an item.
 struct View {

@@ -33,7 +33,7 @@ def misaligned() -> Array:
 
 
 # Objects that cannot be parameters. Each entry is (function that returns the object, type of the error, text, text).
-# The error's message contains both texts: the first says what a parameter must be, the second describes the object.
+# The first text says what a parameter must be. The second text describes the object. The error contains both texts.
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),
