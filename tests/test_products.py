@@ -203,9 +203,9 @@ def test_product_refuses_wrong_arguments_and_names_them() -> None:
     read_only = out.copy()
     read_only.flags.writeable = False
     assert "product: b must be of 5 rows, one for each column of a; got float32 (4, 6)" in refused(a, b[:4], out)
-    fitting = "product: out must be a matrix with the rows of a, float32 (3, 5), and the columns of b, float32 (5, 6);"
-    assert f"{fitting} got float32 (4, 6)" in refused(a[:3], b, out)
-    assert "the columns of b, float32 (5, 5); got float32 (4, 6)" in refused(a, b[:, :5], out)
+    fitting = "product: out must be of {} rows, one for each row of a, and {} columns, one for each column of b; got {}"
+    assert fitting.format(3, 6, "float32 (4, 6)") in refused(a[:3], b, out)
+    assert fitting.format(4, 5, "float32 (4, 6)") in refused(a, b[:, :5], out)
     assert "product: out must be a matrix; got float32 (6,)" in refused(a, b, out[0])
     assert "product: out must be a numpy.ndarray of float32 or float64; got list" in refused(a, b, [1.0])
     assert "product: out must be C-contiguous" in refused(a, b, out.T.copy().T)

@@ -227,7 +227,8 @@ def test_one_error_names_all_unusable_columns() -> None:
     frame = pandas.DataFrame({"a": [1.0, np.inf], "b": [[1], [2]], "c": [1j, 2], "d": ["x", "y"], "e": [1.0, 2.0]})
     with pytest.raises(TableError) as caught:
         Columns.fit(frame, numeric=["d"])
-    for part in ("'a' (inf in row 1)", "'b' (cells of list)", "'c' (complex", "'d' (--numeric needs", "--drop a,b,c,d"):
+    reasons = "'a' (inf in row 1)", "'b' (a cell has the type list)", "'c' (complex", "'d' (--numeric needs"
+    for part in (*reasons, "--drop a,b,c,d"):
         assert part in str(caught.value)
     assert Columns.fit(frame, drop=["a", "b", "c", "d"]).outputs == ["e"]
 

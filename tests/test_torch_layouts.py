@@ -211,9 +211,7 @@ def test_state_of_another_shape_is_refused(torch: Any) -> None:
     saved["state"][0]["exp_avg"] = torch.zeros(8, 8)
     opt.load_state_dict(copy.deepcopy(saved))  # torch accepts the wrong shape
     opt.step()
-    with pytest.raises(
-        ValueError, match=r"state of params\[0\]\['exp_avg'\] must be torch.float32 \(64,\); got .*8, 8"
-    ):
+    with pytest.raises(ValueError, match=r"state 'exp_avg' of params\[0\] must be torch.float32 \(64,\); got .*8, 8"):
         ours("Adam")([w]).load_state_dict(saved)
 
 

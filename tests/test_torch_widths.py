@@ -244,7 +244,7 @@ def test_8_bit_states_with_wrong_scales_or_shapes_are_refused(fault: str) -> Non
         entry["exp_avg_scale"] = entry["exp_avg_scale"][:1]
     else:
         entry["exp_avg"] = entry["exp_avg"][:3]
-    with pytest.raises(ValueError, match=r"AdamW: state of params\[2\]\['exp_avg"):
+    with pytest.raises(ValueError, match=r"AdamW: state 'exp_avg\w*' of params\[2\] must be"):
         ours("AdamW")(parameters("float32"), state_dtype="uint8").load_state_dict(saved)
 
 
@@ -307,20 +307,20 @@ def test_loaded_low_bits_without_checksums_are_used_in_the_next_step() -> None:
 
 
 BAD_STATES: dict[str, tuple[str, Any, str]] = {
-    "low of another dtype": ("low", lambda t: t.int(), r"\['low'\] must be torch.int16 \(37, 29\)"),
-    "low of another shape": ("low", lambda t: t[:3], r"\['low'\] must be torch.int16 \(37, 29\)"),
-    "low that is a number": ("low", lambda t: 3, r"\['low'\] must be torch.int16 \(37, 29\); got 3"),
-    "too few checksums": ("low_sum", lambda t: t[:1], r"\['low_sum'\] must be torch.int32 \(5,\)"),
-    "checksums of another dtype": ("low_sum", lambda t: t.float(), r"\['low_sum'\] must be torch.int32 \(5,\)"),
-    "exp_avg of another shape": ("exp_avg", lambda t: t[:3], r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
-    "exp_avg of integers": ("exp_avg", lambda t: t.long(), r"\['exp_avg'\] must be torch.bfloat16 \(37, 29\)"),
+    "low of another dtype": ("low", lambda t: t.int(), r"torch.int16 \(37, 29\)"),
+    "low of another shape": ("low", lambda t: t[:3], r"torch.int16 \(37, 29\)"),
+    "low that is a number": ("low", lambda t: 3, r"torch.int16 \(37, 29\); got 3"),
+    "too few checksums": ("low_sum", lambda t: t[:1], r"torch.int32 \(5,\)"),
+    "checksums of another dtype": ("low_sum", lambda t: t.float(), r"torch.int32 \(5,\)"),
+    "exp_avg of another shape": ("exp_avg", lambda t: t[:3], r"torch.bfloat16 \(37, 29\)"),
+    "exp_avg of integers": ("exp_avg", lambda t: t.long(), r"torch.bfloat16 \(37, 29\)"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_STATES)
 def test_unsuitable_states_are_refused_by_load_state_dict_and_step(case: str) -> None:
     """A refused call changes neither the parameters nor the valid states."""
-    name, spoil, message = BAD_STATES[case]
+    name, spoil, need = BAD_STATES[case]
     params = parameters("bfloat16")
     optimizer = ours("AdamW")(params, lr=0.01, master_weights=True, state_dtype="bfloat16")
     step(optimizer, params, 1)
@@ -328,7 +328,7 @@ def test_unsuitable_states_are_refused_by_load_state_dict_and_step(case: str) ->
     saved = optimizer.state_dict()
     good = saved["state"][2]
     saved["state"][2] = {**good, name: spoil(good[name])}
-    with pytest.raises(ValueError, match=rf"AdamW: state of params\[2\]{message}"):
+    with pytest.raises(ValueError, match=rf"AdamW: state '{name}' of params\[2\] must be {need}"):
         optimizer.load_state_dict(saved)
     assert bits_of(params, optimizer) == before
     kept, optimizer.state[params[2]][name] = good[name], spoil(good[name])

@@ -114,7 +114,8 @@ bool product(py::handle a_, py::handle b_, py::handle out_, bool by_rows, int th
     refuse_value(call.where("b"), "of " + std::to_string(a->columns) + " rows, one for each column of a", describe(b_));
   if (a->rows != out.shape(0) || b->columns != out.shape(1))
     refuse_value(call.where("out"),
-                 "a matrix with the rows of a, " + describe(a_) + ", and the columns of b, " + describe(b_),
+                 "of " + std::to_string(a->rows) + " rows, one for each row of a, and " + std::to_string(b->columns) +
+                     " columns, one for each column of b",
                  describe(out));
   const WithoutGil without_gil;
   return multiply(*a, *b, static_cast<char*>(written_or_null(out)), dtype_of(out), by_rows ? Side::rows : Side::columns,

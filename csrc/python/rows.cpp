@@ -66,7 +66,8 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
     refuse_value(gradient_at(k), "rows of a parameter of " + std::to_string(t.size) + " elements",
                  "rows of a parameter of " + std::to_string(rows.of * rows.gradient->width()) + " elements");
   if (rows.values.data() != rows.gradient->values())
-    refuse_value(gradient_at(k), "unchanged during the step", "values in other memory");
+    refuse_value(gradient_at(k), "rows that keep their array of values during the step",
+                 "rows with another array of values");
   check_against_owned(k, view_of(rows.values));
 }
 

@@ -112,11 +112,16 @@ def refusals(rank: int, size: int) -> None:
         made(torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"residual must have the input's shape \(2, 3\); got \(3, 2\)"):
         made(torch.ones(2, 3), torch.ones(3, 2))
-    with pytest.raises(
-        TypeError,
-        match=r"must be on the CPU, and must be all float32 or all float64; got torch\.bfloat16 on cpu, torch\.float32",
-    ):
+    need = (
+        r"input, .* must be dense tensors on the CPU, all float32 or all float64, and of the class Tensor or Parameter"
+    )
+    got = r"Tensor of torch\.bfloat16 on cpu, Parameter of torch\.float32 on cpu, "
+    with pytest.raises(TypeError, match=f"{need}; got {got}"):
         made(torch.ones(2, 3, dtype=torch.bfloat16))
+    with pytest.raises(TypeError, match=f"{need}; got Own of torch.float32 on cpu, "):
+        made(torch.ones(2, 3).as_subclass(type("Own", (torch.Tensor,), {})))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(TypeError, match=r"must not run under torch\.compile"):
+        made(torch.ones(2, 3))
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training; got 1"):
         made(torch.ones(int(rank == 0), 3))
     assert made.num_batches_tracked == 0

@@ -222,7 +222,7 @@ def _refuse_what_is_no_cell(column: Series) -> None:
     if column.dtype.kind == "O":
         first = next((cell for cell in column if not isinstance(cell, (str, int, float, bool, type(None)))), None)
         if first is not None and (hasattr(first, "__len__") or isinstance(first, (dict, set, bytes))):
-            raise TableError(f"cells of {type(first).__name__}")
+            raise TableError(f"a cell has the type {type(first).__name__}")
 
 
 def _number(column: Series, decimal: str, values: Series) -> Column:

@@ -181,7 +181,7 @@ class Binding:
         return taken
 
     def _complete_copy(self, k: int, m: Member, entry: dict[str, Any]) -> int:
-        where = f"{self.label}: state of params[{k}]" + (f' ("{m.name}")' if m.name else "")
+        where = _widths.Where(self.label, f"params[{k}]" + (f' ("{m.name}")' if m.name else ""))
         names, rule = self._names(m), RULES[self.kernel.rule]
         had_states = all(entry.get(name) is not None for name in names)
         # If torch's optimizer of this name does not count steps, its state has no "step". If such a state has all other
@@ -210,20 +210,20 @@ class Binding:
                 _widths.make(entry, name, m.param, width, start, rule)
             else:
                 _widths.convert(where, entry, name, m.param, width, rule)
-            _lay_like(f"{where}[{name!r}]", m.param, entry, name, width)
+            _lay_like(where.state(name), m.param, entry, name, width)
         if self._keeps_bits(m):
             _widths.keep_bits(where, entry, m.param)
         if self.opt.ema_decay is not None:
             wide = torch.promote_types(m.param.dtype, torch.float32)  # 16 bits would round small changes away
             if "ema" not in entry:
                 entry["ema"] = torch.empty_like(m.param, dtype=wide, requires_grad=False).copy_(m.param.detach())
-            _lay_like(f"{where}['ema']", m.param, entry, "ema", wide)
+            _lay_like(where.state("ema"), m.param, entry, "ema", wide)
         return taken
 
-    def _complete_own(self, where: str, m: Member, entry: dict[str, Any]) -> None:
+    def _complete_own(self, where: _widths.Where, m: Member, entry: dict[str, Any]) -> None:
         for name, shape in self.kernel._own_states(tuple(m.param.shape)).items():
             start = self.kernel._initial_state(name, self.groups[m.group].values)
-            entry[name] = _widths.own_state(f"{where}[{name!r}]", entry.get(name), shape, m.param.dtype, start)
+            entry[name] = _widths.own_state(where.state(name), entry.get(name), shape, m.param.dtype, start)
 
 
 def _groups_of(opt: Any) -> list[dict[str, Any]]:
@@ -266,10 +266,10 @@ def _scalar_dtype() -> torch.dtype:
     return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
 
 
-def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
+def _scalar(where: _widths.Where, entry: dict[str, Any], name: str, initial: float, dtype: torch.dtype) -> Tensor:
     """Return a scalar state as a tensor. If it is a number, as in older checkpoints, replace it by a tensor."""
     value = entry.get(name, initial)
-    what = f"{where}[{name!r}] must be {'a count of steps' if name == 'step' else 'one number'}"
+    what = f"{where.state(name)} must be {'a count of steps' if name == 'step' else 'one number'}"
     if not isinstance(value, Tensor):
         try:
             value = torch.tensor(float(value), dtype=dtype, device="cpu")
@@ -283,9 +283,9 @@ def _scalar(where: str, entry: dict[str, Any], name: str, initial: float, dtype:
     return value
 
 
-def _check_count(where: str, steps: Tensor) -> None:
+def _check_count(where: _widths.Where, steps: Tensor) -> None:
     if not 0 <= steps.item() < 2**53 or steps.item() % 1:
-        raise ValueError(f"{where}['step'] must be a count of steps; got {steps!r}")
+        raise ValueError(f"{where.state('step')} must be a count of steps; got {steps!r}")
 
 
 def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype: torch.dtype) -> None:

@@ -7,7 +7,7 @@ lower 16 bits, which are called the low bits. If the parameter is float16, a sta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,6 +28,19 @@ WIDTHS = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 CODES = (torch.uint8, torch.int16, torch.int32)
 
 
+class Where(NamedTuple):
+    """The beginning of error messages about the state of a parameter."""
+
+    label: str
+    param: str
+
+    def __str__(self) -> str:
+        return f"{self.label}: state of {self.param}"
+
+    def state(self, name: str) -> str:
+        return f"{self.label}: state {name!r} of {self.param}"
+
+
 def dtype_of_states(p: Tensor, state_dtype: str, master_weights: bool) -> torch.dtype:
     """Return the dtype of the states of a parameter."""
     if state_dtype:
@@ -45,7 +58,7 @@ def make(entry: Entry, name: str, p: Tensor, dtype: torch.dtype, start: float, r
             encode(entry, name, numbers, rule)
 
 
-def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
+def convert(where: Where, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, rule: Rule) -> None:
     """Convert the state `name` of the parameter `p` to `dtype`.
 
     If `dtype` is uint8, the state also gets the memory layout of the parameter. If the state is not a suitable tensor,
@@ -76,7 +89,7 @@ def convert(where: str, entry: Entry, name: str, p: Tensor, dtype: torch.dtype, 
         local_of(entry[name]).copy_(numbers)
 
 
-def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
+def _check_scales(where: Where, entry: Entry, name: str, p: Tensor) -> None:
     scales: Any
     scales, like = entry.get(name + SCALE), zeros_of_blocks(p, torch.float32)
     if isinstance(scales, Tensor) and not is_shard(scales) and not is_shard(p) and scales.numel() == like.numel():
@@ -84,7 +97,7 @@ def _check_scales(where: str, entry: Entry, name: str, p: Tensor) -> None:
     fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
     if not (fits and placed_alike(scales, like) and has_memory(scales)):
         need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
-        raise ValueError(f"{where}[{name + SCALE!r}] must be {need} for a state of 8 bits; got {named(scales)}")
+        raise ValueError(f"{where.state(name + SCALE)} must be {need} for a state of 8 bits; got {named(scales)}")
     entry[name + SCALE] = scales.detach().contiguous()
 
 
@@ -109,7 +122,7 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
     scales.copy_(torch.from_numpy(found).view_as(scales))
 
 
-def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
+def keep_bits(where: Where, entry: Entry, p: Tensor) -> None:
     """Create or check the states for the float32 weight of a 16-bit parameter (``master_weights=True``).
 
     For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the weight, rounded to
@@ -132,7 +145,7 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
         return
     fits = isinstance(kept, Tensor) and kept.dtype == dtype and kept.shape == p.shape and placed_alike(kept, p)
     if not fits or not has_memory(kept):
-        raise ValueError(f"{where}[{name!r}] must be {dtype} {tuple(p.shape)}; got {named(kept)}")
+        raise ValueError(f"{where.state(name)} must be {dtype} {tuple(p.shape)}; got {named(kept)}")
     moved = not _lies_like(local_of(kept), own)
     if moved:
         entry[name] = torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(kept.detach())
@@ -140,13 +153,13 @@ def keep_bits(where: str, entry: Entry, p: Tensor) -> None:
         _keep_sums(where, entry, own, moved)
 
 
-def _keep_sums(where: str, entry: Entry, own: Tensor, moved: bool) -> None:
+def _keep_sums(where: Where, entry: Entry, own: Tensor, moved: bool) -> None:
     sums, count = entry.get("low_sum"), formats.block_count(own.numel())
     if sums is None or moved:  # in another memory layout, the blocks have other elements
         entry["low_sum"] = torch.from_numpy(formats.low_sums(arrays.flat(own.view(torch.int16).numpy())))
         return
     if not isinstance(sums, Tensor) or sums.dtype != torch.int32 or tuple(sums.shape) != (count,):
-        raise ValueError(f"{where}['low_sum'] must be torch.int32 ({count},); got {named(sums)}")
+        raise ValueError(f"{where.state('low_sum')} must be torch.int32 ({count},); got {named(sums)}")
     if not sums.is_contiguous():
         entry["low_sum"] = sums.contiguous()
 

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import _core
-from ._memory import Array, array_of, empty, served
+from ._memory import Array, array_of, empty, is_transformed, served
 from ._ranks import gathered
 from .batch_norm import _Normalization, _Options, array_in_order
 
@@ -43,8 +43,9 @@ class SyncBatchNorm(_Normalization):
     Raises
     ------
     TypeError
-        In training on several processes, if the input is not a float32 or float64 tensor on the CPU, or if a weight or
-        buffer does not have the input's dtype.
+        In training on several processes, if the input is not a dense float32 or float64 tensor on the CPU, or if
+        another tensor of the layer does not have the input's dtype. Subclasses of Tensor other than Parameter are
+        refused, and so is a call under torch.compile, tracing, torch.func or forward-mode differentiation.
     ValueError
         If the input has fewer than two axes or does not have `num_features` channels, or if the residual does not have
         the input's shape. In training, also if all processes together have at most one value per channel.
@@ -137,15 +138,23 @@ class SyncBatchNorm(_Normalization):
             )
         options = self._options()
         others = residual, self.weight, self.bias, *options.running[:2]
+        if is_transformed():
+            modes = "torch.compile, tracing, torch.func or forward-mode differentiation"
+            raise TypeError(f"SyncBatchNorm: training on several processes must not run under {modes}")
         if input.element_size() < 4 or not served(input, *others):
-            got = ", ".join(dict.fromkeys(f"{t.dtype} on {t.device}" for t in (input, *others) if t is not None))
+            got = ", ".join(dict.fromkeys(_described(t) for t in (input, *others) if t is not None))
             raise TypeError(
-                "SyncBatchNorm: input, residual, weights and buffers must be on the CPU, and must be all float32 or "
-                f"all float64; got {got}"
+                "SyncBatchNorm: input, residual, weights and buffers must be dense tensors on the CPU, all float32 or "
+                f"all float64, and of the class Tensor or Parameter; got {got}"
             )
         y: Tensor = _Synchronized.apply(input, self.weight, self.bias, residual, options, group)
         torch.autograd.graph.increment_version([t for t in options.running if t is not None])
         return y
+
+
+def _described(t: Tensor) -> str:
+    layout = "" if t.layout == torch.strided else f" ({t.layout})"
+    return f"{type(t).__name__} of {t.dtype} on {t.device}{layout}"
 
 
 class _Statistics(NamedTuple):
