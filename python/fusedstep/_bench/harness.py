@@ -147,7 +147,7 @@ def measure(
 ) -> dict[str, Timing]:
     """Time all runners in interleaved rounds. In a round, each runner is timed once, in a shuffled order.
 
-    Before each sample, `before` is called with the name of the runner, and is not timed. The result has no entry for a
+    Before a runner is timed, `before` is called with its name. The time of this call is not counted. The result has no entry for a
     runner that is too slow for `plan.limit_s`.
     """
     with no_garbage_collection():

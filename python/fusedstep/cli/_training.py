@@ -118,8 +118,8 @@ class Trainer:
     def run(self, watcher: Watcher, stop: Callable[[], bool] = never) -> Result:
         """Train, then restore the best weights.
 
-        The training ends after the last epoch, when the patience is used up, when a loss is not finite, or when `stop`
-        returns True.
+        The training ends after the last epoch. It ends earlier if the patience is used up, if a loss is not finite, or
+        if `stop` returns True.
         """
         result, started = self._result, time.perf_counter() - self._result.seconds
 

@@ -62,10 +62,10 @@ class Memory:
     Attributes
     ----------
     groups : tuple of Bytes
-        One `Bytes` for each parameter group, with the present options of the group.
+        One `Bytes` for each parameter group: what the group needs with its present options.
     settings : tuple of Bytes
-        One `Bytes` for each possible combination of values of `state_dtype` and `master_weights`. It tells what all
-        groups together would need with these values.
+        One `Bytes` for each possible combination of values of `state_dtype` and `master_weights`: what all groups
+        together would need with these values.
     """
 
     groups: tuple[Bytes, ...]

@@ -33,8 +33,8 @@ class Line(NamedTuple):
     def curvature(self) -> Vector:
         """Second derivatives at all points except the first and the last, as an array of shape (points - 2,).
 
-        At point i, the second derivative is approximated by ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``. f_i is
-        ``values[i]``, and h is ``at[1] - at[0]``.
+        With f_i = ``values[i]`` and h = ``at[1] - at[0]``, the second derivative at point i is approximated by
+        ``(f_(i-1) - 2 f_i + f_(i+1)) / h^2``.
         """
         h = self.at[1] - self.at[0]
         return np.diff(self.values, 2) / h**2

@@ -83,7 +83,7 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
 
 
 def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
-    """Return `rows`, the gradient of some rows of parameter k, with sorted indices.
+    """Sort the indices of `rows`, the gradient of parameter k, and return the sorted `Rows`.
 
     The values of equal indices are added, so that each index occurs once.
     """

@@ -139,7 +139,8 @@ class Epochs:
     def _is_over(self, epoch: Epoch, progress: Progress) -> bool:
         """Return True if a callback, a loss that is not finite, or a lack of improvement ends the training.
 
-        With learning_rate="adaptive", a lack of improvement first lowers the learning rate.
+        With SGD and learning_rate="adaptive", a lack of improvement lowers the learning rate. It ends the training only if
+        the rate is already SMALLEST_RATE or lower.
         """
         estimator = self._estimator
         asked = [callback(estimator, epoch) for callback in estimator.callbacks or ()]

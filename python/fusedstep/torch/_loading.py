@@ -92,8 +92,8 @@ def _check_options(opt: Any) -> None:
 def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
     """Restore the saved dtype of states that were saved in a dtype other than the parameter's dtype.
 
-    torch converts all loaded states to the parameter's dtype. But ``"ema"``, the moving average of a 16-bit parameter,
-    is float32, for example, and scalar states are float32 or float64.
+    torch converts all loaded states to the parameter's dtype. But the moving average ``"ema"`` of a 16-bit parameter is
+    float32, and scalar states are float32 or float64.
     """
     wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
     groups = [group for group in opt.param_groups for _ in group["params"]]

@@ -26,9 +26,9 @@ class Loss:
     Attributes
     ----------
     takes : tuple of str
-        Class attribute: the kinds of targets that this loss accepts. "numbers", "unit" (numbers from 0 to 1) and
-        "distributions" (probabilities of the classes) have the shape of the outputs. "labels" are integers, one per
-        row.
+        Class attribute: the kinds of targets that this loss accepts. Targets of the kinds "numbers", "unit" (numbers
+        from 0 to 1) and "distributions" (probabilities of the classes) have the shape of the outputs. Targets of the
+        kind "labels" are integers, one per row.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
