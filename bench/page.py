@@ -30,14 +30,14 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
 - **GB/s** is the number of bytes that the task must read and write, divided by the time.
 - **time / yardstick** is the time of the row divided by the time of the yardstick, with its 95% interval.
 - **time / time of fusedstep** is the time of the row divided by the time of fusedstep, with its 95% interval. The
-  words after the interval say whether fusedstep is faster or slower. If the interval contains 1, they say that
+  column **fusedstep is** says whether fusedstep is faster or slower. If the interval contains 1, the column says that
   fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
   "Too slow for the remaining time" means that the time limit of the case was reached before the row was measured.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
-  is the yardstick.
+  is the yardstick. A copy with torch does not count as a comparison with torch.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
   The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with
@@ -67,7 +67,7 @@ SHORT = (
     "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. The brackets "
     "after a ratio contain the 95% interval of the ratio. If the interval contains 1, fusedstep and the other library "
     "are equal within the interval. The words in the tables are explained in "
-    "[How to read the tables below](#how-to-read-the-tables-below)."
+    "[How to read the tables](#how-to-read-the-tables-below)."
 )
 
 

@@ -166,7 +166,7 @@ def outcome(everything: Sequence[Record]) -> list[str]:
     """Return the number of each verdict, and a list of the cases in which another library is faster, with reasons."""
     timed = [r.over_ours for r in everything if r.is_peer and r.over_ours is not None]
     lost = [r for r in everything if r.is_faster_than_ours]
-    head = f"The table shows a part of this run. {outcome_of('other libraries', timed)}"
+    head = f"The table shows a part of the results. {outcome_of('other libraries', timed)}"
     listed = [
         f"- {r.case}: {r.name} takes {report.interval(r.over_ours)} times as long as fusedstep. "
         f"{reason(r, everything)}."

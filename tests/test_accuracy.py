@@ -134,12 +134,13 @@ def test_centered_variance_that_is_rounded_below_zero_does_not_give_nan() -> Non
 
 
 @every_class
-def test_proximal_l1_gives_exact_zeros_and_equals_its_closed_form(cls: Any, rng: np.random.Generator) -> None:
+def test_proximal_decay_gives_exact_zeros_and_equals_its_formula(cls: Any, rng: np.random.Generator) -> None:
     p = rng.standard_normal(1000)
     plain, shrunk = p.copy(), p.copy()
     g = rng.standard_normal(1000)
     cls([plain], lr=0.1, weight_decay=0.0).step([g])
     cls([shrunk], lr=0.1, decay="proximal", l1=3.0, weight_decay=2.0).step([g])
+    # lr * l1 = 0.3 and 1 + lr * weight_decay = 1.2
     np.testing.assert_allclose(shrunk, np.sign(plain) * np.maximum(abs(plain) - 0.3, 0) / 1.2, rtol=0, atol=1e-15)
     assert 100 < (shrunk == 0).sum() < 900
 

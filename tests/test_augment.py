@@ -93,8 +93,8 @@ def test_cutmix_with_alpha_1_pastes_rectangles_of_every_size() -> None:
     x = np.zeros((3000, 32, 32))
     w = augment.cutmix(x, x[:, 0, :1], KEY, per_row=True).weight
     # The weight is the fraction of the image outside the rectangle. With alpha = 1 (the default), the area of the
-    # rectangle is uniform from 0 to the whole image. Rectangles are then cut off at the edges of the image, so their
-    # mean area is less than half of the image.
+    # rectangle is drawn uniformly from 0 to the whole image. But the part of the rectangle that lies outside the image
+    # is cut off. So the mean area that is pasted is less than half of the image.
     assert 0.55 < w.mean() < 0.8 and w.min() < 0.1 and w.max() > 0.98
 
 

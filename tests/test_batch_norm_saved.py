@@ -81,7 +81,7 @@ def test_running_statistics_without_momentum_agree_with_torch(rng: np.random.Gen
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_backward_call_refuses_an_x_that_was_resized_or_retyped() -> None:
+def test_backward_call_refuses_an_x_whose_shape_or_dtype_was_changed() -> None:
     """The test changes the shape or dtype of x after the forward call. The backward call then raises an error.
 
     Without the error, the kernel would read and write beyond the end of the arrays. If x only becomes read-only, the
@@ -101,7 +101,7 @@ def test_backward_call_refuses_an_x_that_was_resized_or_retyped() -> None:
         change(x)
         dy = np.ones_like(x)
         dx = dy.copy()
-        words = "must be from a call after which the memory, shape and dtype of x have not changed; got a call whose x"
+        words = "must be from a call whose x still has the same memory, shape and dtype; got a call whose x"
         with pytest.raises(ValueError, match=words):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

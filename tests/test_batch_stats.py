@@ -82,7 +82,7 @@ def test_statistics_of_a_memory_map_and_of_an_array_have_the_same_bits(
 
 
 def test_statistics_can_be_merged_with_empty_statistics_and_with_themselves(rng: np.random.Generator) -> None:
-    """Merging empty statistics changes nothing. Merging a BatchStats with itself counts all values twice."""
+    """If one of the two is empty, the result equals the other. If both are the same, all values count twice."""
     some = of(rng.normal(size=(5, 3)))
     mean = some.mean
     some.merge(fs.BatchStats())

@@ -106,7 +106,7 @@ def test_all_implementations_have_the_same_number_of_samples() -> None:
         ("AdamW", {}, True, 44),
     ],
 )
-def test_bytes_per_element_depend_on_the_number_of_states(
+def test_bytes_per_element_depend_on_the_states_and_on_full(
     rule: str, options: dict[str, Any], full: bool, expected: int
 ) -> None:
     """If `full` is True, the step also clips gradients, updates averages of the parameters and zeroes gradients."""
@@ -114,10 +114,11 @@ def test_bytes_per_element_depend_on_the_number_of_states(
     assert cases.bytes_per_element(states, full) == expected
 
 
-def test_every_optimizer_has_cases_of_three_sizes() -> None:
-    """The sizes are 250k, 300x1000, and 10M or 50M. Optimizers that are not element-wise have only the size resnet18.
+def test_every_optimizer_has_cases_of_the_required_sizes() -> None:
+    """Element-wise optimizers have at least the sizes 250k and 300x1000, and one of the sizes 10M and 50M.
 
-    The names of all cases are different. Every case that is named in TARGETS exists.
+    Optimizers that are not element-wise have only the size resnet18. The names of all cases are different.
+    Every case that is named in TARGETS exists.
     """
     table = cases.optim_cases(fs.optim.registry)
     for rule in fs.optim.registry:
@@ -138,7 +139,7 @@ def test_cases_of_real_models_have_the_published_parameter_counts() -> None:
 
 
 def test_scaling_cases_have_different_numbers_of_elements_and_threads() -> None:
-    """The cases size/... have 100 to 100,000,000 elements. Each other case is timed with 1, 2, 4 and 6 threads."""
+    """The cases size/... have 100 to 100,000,000 elements. All other cases are timed with 1, 2, 4 and 6 threads."""
     table = cases.scaling_cases(threads=6)
     assert [case.elements for case in table if case.name.startswith("size/")] == [10**k for k in range(2, 9)]
     assert {case.threads for case in table} == {(), (1, 2, 4, 6)}
@@ -152,7 +153,7 @@ def test_every_number_of_threads_has_its_own_line_of_output() -> None:
     assert [line.as_dict()["mine"] for line in lines] == [True, False, True, False]
     assert all(line.over_yardstick is not None and line.ratio is not None for line in lines)
     assert lines[1].over_yardstick == lines[3].over_yardstick == (1.0, 1.0, 1.0)
-    assert fs.num_threads() <= 2  # the run leaves a limit of 1 or 2 threads
+    assert fs.num_threads() <= 2  # the run sets 1 or 2 threads, and does not restore the number
 
 
 def test_cases_are_selected_by_a_pattern() -> None:
@@ -183,18 +184,19 @@ def test_full_step_is_checked_and_timed() -> None:
 
 
 def test_results_with_states_of_8_bits_are_checked_by_their_root_mean_square_error() -> None:
-    """The error is divided by the allowed error, so results with an error of at most 1 are right."""
+    """`error` is the root mean square error divided by the allowed one. Results are right if it is at most 1."""
     narrow = cases.Case("narrow", "Adam", ((8192,),), {"lr": 1e-3}, states="uint8")
     ours, _, numpy = run(narrow).lines
     assert (ours.status, numpy.status) == ("timed", "timed")
     assert ours.error is not None and 0.01 < ours.error < 1  # more than 0.01, because the states are rounded
     start, want = np.zeros(4), np.ones(4)
-    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)  # an error of 5%; 10% is allowed
+    assert reference.narrow_error_of(want * 1.05, want, start) == pytest.approx(0.5)  # 5% too large; 10% is allowed
     assert reference.narrow_error_of(want * 1.2, want, start) > 1
     assert reference.narrow_error_of(np.array([1, 1, 1, np.nan]), want, start) == np.inf
 
 
-def test_libraries_with_a_long_compilation_have_their_own_cases() -> None:
+def test_libraries_that_are_slow_or_use_8_bits_have_their_own_cases() -> None:
+    """In the last of these cases, fusedstep is compared with the libraries that have 8-bit states: SLOW[2:]."""
     slow = cases.slow_cases()
     assert not any(case.quick for case in slow)
     assert {name for case in slow for name in case.peers} >= set(cases.SLOW)
@@ -210,7 +212,7 @@ def test_result_contains_the_time_of_a_compilation() -> None:
 
 
 @pytest.mark.torch
-def test_cases_with_many_tensors_are_not_compiled(torch: Any) -> None:
+def test_torch_compile_is_not_tried_with_more_than_16_tensors(torch: Any) -> None:
     many = cases.Case("many", "Adam", ((2,),) * 17, {"lr": 1e-3}, peers=("torch.compile",))
     (line,) = suite.run_case(many, PLAN, 1, 1e9).lines
     assert line.status == "not available: torch.compile takes minutes for 17 tensors; at most 16 tensors are tried"
@@ -240,9 +242,9 @@ def test_library_that_raises_an_error_is_listed_and_the_others_are_timed() -> No
     assert result.lines[0].seconds is not None
 
 
-def test_library_that_does_not_fit_in_memory_is_listed() -> None:
+def test_library_that_does_not_fit_in_memory_is_left_out_and_the_others_are_timed() -> None:
     case = cases.Case("tiny", "SGD", ((1000,),), {"lr": 1e-3})
-    memory = 4.0 * 1000 * 20  # 20 arrays of float32; a step of "greedy" needs 100 temporary arrays
+    memory = 4.0 * 1000 * 20  # enough for 20 arrays; a step of "greedy" needs 100 temporary arrays
     result = run(case, peers.Peer("greedy", peers.NumPy, temporaries=100), memory=memory)
     assert result.lines[-1].status.startswith("left out")
     assert all(line.seconds is not None for line in result.lines[:-1])
@@ -273,8 +275,8 @@ def test_benchmark_detects_an_implementation_that_stops_changing_its_parameters(
 def test_verdict_compares_the_time_or_the_ratio_with_the_target() -> None:
     """A target without the name of an implementation is the longest allowed time of fusedstep.
 
-    Other targets are the smallest allowed ratio: the time of the named implementation / the time of fusedstep. For the
-    name "torch", the fastest implementation whose name starts with "torch" counts.
+    Other targets are the smallest allowed ratio: the time of the named implementation divided by the time of fusedstep.
+    If several implementations have names that start with the name in the target, the fastest of them counts.
     """
     ours = suite.Line(peers.OURS, seconds=5e-6, ratio=(1.0, 1.0, 1.0))
     roofline = suite.Line(peers.ROOFLINE, seconds=4.5e-6, ratio=(0.9, 0.8, 1.0))

@@ -30,16 +30,17 @@ def test_readme_and_pages_have_the_numbers_of_the_stored_results() -> None:
 
 
 def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None:
-    """The list gives a reason for each such comparison. In this test, the reason is LIMIT or UNKNOWN.
+    """The list gives a reason for each such comparison.
 
-    It is LIMIT (the memory limits the speed) if fusedstep is about as fast as the yardstick, a loop that does little
-    more than read and write the same number of bytes.
+    In this test, the reason is LIMIT (the memory limits the speed) if fusedstep is about as fast as the yardstick, and
+    UNKNOWN if fusedstep is slower than the yardstick. The yardstick is a loop that does little more than read and write
+    as many bytes.
     """
 
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
-    start = "The table shows a part of this run. There is one comparison with other libraries. In it, fusedstep is "
+    start = "The table shows a part of the results. There is one comparison with other libraries. In it, fusedstep is "
     assert outcome() == f"{start}faster."
     assert outcome(torch=1.01) == f"{start}equal within the interval."
     lost = outcome(torch=0.9)
@@ -60,7 +61,7 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_report_writes_readme_the_page_of_benchmarks_and_the_stored_results(pages: Path) -> None:
+def test_report_writes_the_readme_and_the_page_of_benchmarks_and_stores_the_results(pages: Path) -> None:
     for name in ("README", "TORCH_PAGE"):
         (pages / name).write_text(f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n")
     assert command.main(["report", *files(pages, document())]) == 0

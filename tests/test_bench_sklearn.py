@@ -40,7 +40,7 @@ def test_fit_with_other_weights_than_scikit_learn_is_not_timed(monkeypatch: pyte
     assert line is not None and line.seconds is None and line.status.startswith("WRONG: weights")
 
 
-def test_verdict_compares_accuracy_with_scikit_learn_or_ratio_with_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+def test_targets_with_a_bound_are_about_time_and_others_about_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     """A target without a bound is met if the accuracy of fusedstep is at least that of scikit-learn.
 
     A target with a bound is met if the time of scikit-learn divided by the time of fusedstep is at least the bound. The

@@ -32,8 +32,8 @@ def test_verdict_depends_on_whether_the_interval_contains_1(ratio: verdicts.Rati
     assert verdicts.said(ratio).endswith(f"] {word}")
 
 
-def test_output_line_without_a_ratio_and_output_line_of_fusedstep_have_no_verdict() -> None:
-    """In the other output lines, a remark (if there is one) follows the verdict."""
+def test_lines_of_fusedstep_and_lines_without_a_ratio_have_no_verdict() -> None:
+    """In the other lines of a table, a remark (if there is one) follows the verdict."""
     assert verdicts.said(None) == "-"
     assert verdicts.cells(None, mine=False) == ("-", "")
     assert verdicts.cells((1.0, 1.0, 1.0), mine=True) == ("1.00 [1.00, 1.00]", "")
@@ -51,7 +51,9 @@ def test_output_line_without_a_ratio_and_output_line_of_fusedstep_have_no_verdic
         ((2.1, 2.01, 2.2), True, "NOT MET"),
     ],
 )
-def test_a_target_of_2_is_compared_with_the_whole_interval(ratio: verdicts.Ratio, at_most: bool, word: str) -> None:
+def test_verdict_on_a_target_of_2_says_whether_the_whole_interval_agrees(
+    ratio: verdicts.Ratio, at_most: bool, word: str
+) -> None:
     assert verdicts.word(verdicts.held(ratio, 2.0, at_most)) == word
 
 

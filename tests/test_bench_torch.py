@@ -25,12 +25,12 @@ def test_every_library_is_checked_and_timed(torch: Any, name: str) -> None:
     assert {line.status for line in lines} == {"timed"}, [line.status for line in lines]
     assert [line.name for line in lines] == [p.name for p in peers.PEERS if p.suits(CASES[name].network)]
     ours = lines[0]
-    assert ours.over_ours == (1.0, 1.0, 1.0)  # fusedstep's time divided by its own time, and the ends of the interval
+    assert ours.over_ours == (1.0, 1.0, 1.0)  # fusedstep compared with itself: the ratio and both ends of its interval
     assert ours.as_dict()["mine"]
     assert all(line.error is not None and line.error <= 1 for line in lines)  # as multiples of the allowed error
 
 
-def test_case_named_optimizer_times_only_the_step(torch: Any) -> None:
+def test_optimizer_case_does_not_time_the_computation_of_gradients(torch: Any) -> None:
     """`refill`, which is not timed, computes the gradients. `step` clips them and changes the parameters."""
     trainer = peers.Trainer(CASES["ppo/optimizer"], peers.DEFAULT)
     assert trainer.refill is not None
@@ -52,7 +52,7 @@ def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) ->
         assert {m for layer in modules if (m := type(layer).__module__).startswith("fusedstep")} == expected
 
 
-def test_library_is_listed_with_the_reason_if_its_results_are_wrong_or_it_raises_an_error_or_is_not_installed(
+def test_library_that_is_wrong_or_fails_or_is_not_installed_is_listed_with_the_reason(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def status(peer: peers.Peer) -> str:

@@ -65,7 +65,7 @@ class Wrong(peers.NumPy):
         self.x = self.x * np.float32(0.7)
 
 
-def test_library_is_listed_with_the_reason_if_it_learns_wrong_weights_or_nothing_or_is_not_installed() -> None:
+def test_library_that_is_wrong_or_idle_or_not_installed_is_listed_with_the_reason() -> None:
     wrong, idle, absent = lines(
         peers.Peer("wrong", Wrong), peers.Peer("idle", Idle), peers.Peer("absent", peers.NumPy, ("nobody_has_this",))
     )[-3:]
@@ -74,7 +74,7 @@ def test_library_is_listed_with_the_reason_if_it_learns_wrong_weights_or_nothing
     assert absent.status == "not installed: nobody_has_this"
 
 
-def test_rows_of_digits_are_random_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_rows_replace_the_digits_if_scikit_learn_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "missing", lambda modules: list(modules))
     x, y = data.digits()
     assert x.shape == (data.ROWS, cases.FEATURES) and x.dtype == np.float32

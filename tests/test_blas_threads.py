@@ -55,7 +55,7 @@ def test_blas_is_limited_for_small_products_and_not_for_large_products() -> None
 
 
 def test_blas_is_not_limited_if_threads_of_fusedstep_compute_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Products that are small enough for one core are an exception: for them, BLAS is limited."""
+    """If a network and its batch are so small that fusedstep uses only one core, BLAS is limited."""
     monkeypatch.setattr(threads, "_shares_products", lambda: True)
     with one_blas_thread(rows=200, largest=64 * 100):
         assert blas_threads() == 2
@@ -81,7 +81,7 @@ def test_number_of_blas_threads_is_restored_after_an_error() -> None:
     second.__exit__(None, None, None)
 
 
-def test_several_threads_may_limit_blas_at_once() -> None:
+def test_several_threads_may_limit_blas_at_the_same_time() -> None:
     seen = []
 
     def work() -> None:

@@ -48,7 +48,7 @@ for make in WIDTHS:
 
 
 def test_memory_is_the_bytes_of_the_parameters_and_states(torch: Any) -> None:
-    """For each parameter, an optimizer keeps a bfloat16 number, the low 16 bits of a float32 weight, and two states.
+    """For each parameter, memory contains its bfloat16 value, the low 16 bits of its float32 weight, and two states.
 
     A state has 1 byte in `narrow` and `offloaded`, and 4 bytes in `wide`. Gradients are not counted.
     """

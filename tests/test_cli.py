@@ -82,7 +82,7 @@ def accuracy(*options: str) -> float:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_digits_reach_97_percent_accuracy_with_several_seeds(seed: int) -> None:
+def test_accuracy_on_digits_is_at_least_97_percent_with_seeds_1_to_5(seed: int) -> None:
     assert accuracy("--seed", str(seed)) >= 0.97
 
 

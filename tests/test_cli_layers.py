@@ -136,7 +136,7 @@ def test_the_saved_model_predicts_with_its_running_statistics() -> None:
 
 
 def test_dropout_masks_give_an_uncertainty_for_each_test_row(capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong predictions have larger uncertainties. `predictions.csv` agrees with the output and the saved model."""
+    """Wrong predictions are less certain. `predictions.csv` agrees with the printed text and the saved model."""
     from sklearn.datasets import load_digits
 
     assert main(["train", "--epochs", "10", *BOTH, "--mc-samples", "20"]) == 0

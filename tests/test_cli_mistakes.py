@@ -276,7 +276,7 @@ def array_file(shape: tuple[int, ...], data: bytes) -> bytes:
     ],
     ids=["empty", "text", "little data", "huge shape", "overflow", "negative shape", "nested", "header of 2 GiB"],
 )
-def test_npz_file_with_a_false_header_gives_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_npz_file_with_a_damaged_array_gives_one_clear_line(member: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile("x.npz", "w") as file:
         file.writestr("X.npy", member)
         file.writestr("y.npy", array_file((40,), b"\0" * 320))

@@ -57,7 +57,7 @@ def test_files_of_two_runs_are_never_mixed(out: Out) -> None:
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_run_that_writes_nothing_moves_no_old_files() -> None:
+def test_run_that_diverges_at_once_leaves_the_old_files_in_place() -> None:
     assert main(["train", "--data", "iris", "--epochs", "1"]) == 0
     before = Path(MODEL).read_bytes()
     diverging = ["--optimizer", "SGD", "--lr", "1e30", "--schedule", "constant"]

@@ -53,7 +53,7 @@ def test_extreme_eigenvalues_are_those_of_the_matrix(d: int) -> None:
 
 
 def test_eigenvalues_of_a_semidefinite_hessian_converge_if_many_are_zero() -> None:
-    """The Hessian is positive semidefinite. For the negative of the function, it is negative semidefinite."""
+    """The Hessian of f is positive semidefinite. The Hessian of -f is negative semidefinite."""
     f = Quadratic(np.concatenate([np.zeros(150), [1, 10]]))
     ends = inspect.extreme_eigenvalues(f, np.zeros(152))
     assert ends.largest[0] == pytest.approx(10, rel=1e-6) and abs(ends.smallest[0]) < 1e-4
@@ -84,7 +84,7 @@ def test_eigenvalues_of_many_magnitudes_converge() -> None:
 def test_critical_points_are_classified_by_their_eigenvalues(eigenvalues: Any, kind: str) -> None:
     """A point where the gradient is not zero is "not critical"."""
     f = Quadratic(eigenvalues)
-    f.b[:] = 0
+    f.b[:] = 0  # f has no linear term, so its gradient at 0 is 0
     point = inspect.critical_point(f, np.zeros(len(f.b)))
     assert point.kind == kind and point.gradient_norm == 0
     assert point.smallest == pytest.approx(min(eigenvalues), abs=1e-5)
@@ -101,7 +101,7 @@ def test_zero_weights_of_a_tanh_network_are_a_saddle() -> None:
 
 
 def test_sharpness_of_a_quadratic_is_computed_at_a_corner_of_the_box() -> None:
-    """The sharpness is 100 * (largest f in the box - f(theta)) / (1 + f(theta)).
+    """The sharpness is 100 * (m - f(theta)) / (1 + f(theta)), where m is the largest value of f in the box.
 
     The box contains each point t with |t_i - theta_i| <= epsilon * (|theta_i| + 1) for all i.
     """
@@ -123,8 +123,8 @@ def test_narrow_minimum_is_sharper_than_a_wide_minimum() -> None:
 # Newton
 
 
-def test_newton_step_solves_a_quadratic_and_large_damping_gives_the_gradient_direction() -> None:
-    """The steps agree with theta - rate * (A + damping * I)^-1 g, where A is the Hessian and g is the gradient."""
+def test_newton_step_minimizes_a_quadratic_and_large_damping_gives_the_gradient_direction() -> None:
+    """`newton_step` returns theta - rate * (A + damping * I)^-1 g, where A is the Hessian and g is the gradient."""
     f, theta = Quadratic([1, 100, 3, 1e3]), np.ones(4)
     np.testing.assert_allclose(f(inspect.newton_step(f, theta))[1], 0, atol=1e-4)
     damped = inspect.newton_step(f, theta, damping=1e9)
@@ -138,7 +138,7 @@ def test_newton_step_solves_a_quadratic_and_large_damping_gives_the_gradient_dir
 
 def test_newton_step_goes_to_a_saddle_and_a_damped_step_reduces_the_loss() -> None:
     f = Quadratic([2, -1])
-    f.b[:] = 0
+    f.b[:] = 0  # f has no linear term, so its saddle is at 0
     theta = np.array([0.3, 0.4])
     np.testing.assert_allclose(inspect.newton_step(f, theta), 0, atol=1e-6)
     assert f(inspect.newton_step(f, theta, damping=1.5))[0] < f(theta)[0]

@@ -118,7 +118,7 @@ def test_adafactor_and_rowwise_adagrad_have_the_bits_of_their_numpy_references(
 def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradients(
     cls: Any, rng: np.random.Generator
 ) -> None:
-    """A float16 parameter is also updated, and its states are float32. The option for bfloat16 states is refused."""
+    """A step changes a float16 parameter, whose states are float32. The option `state_dtype="bfloat16"` is refused."""
     p, g = rng.standard_normal((2, 30, 40)).astype(np.float32)
     plain, strided, with_float16, with_float32 = p.copy(), np.asfortranarray(p), p.copy(), p.copy()
     cls([plain]).step([g])
@@ -127,14 +127,13 @@ def test_strided_and_16_bit_gradients_give_the_step_of_contiguous_float32_gradie
     cls([with_float16]).step([g.astype(np.float16)])
     cls([with_float32]).step([g.astype(np.float16).astype(np.float32)])
     assert with_float16.tobytes() == with_float32.tobytes()
-    opt, narrow = cls([with_float32]), p.astype(np.float16)
+    narrow = p.astype(np.float16)
     opt_of_float16 = cls([narrow])
     opt_of_float16.step([g.astype(np.float16)])
     assert {a.dtype for a in opt_of_float16.state[0].values()} == {np.dtype(np.float32)}
     assert (narrow != p.astype(np.float16)).any(), "the step must change the float16 parameter"
     with pytest.raises(ValueError, match='state_dtype must be "float32" or None'):
         cls([with_float32], state_dtype="bfloat16")
-    assert opt.steps == 0
 
 
 def test_adafactor_does_not_change_a_row_whose_gradients_are_zero() -> None:
@@ -172,7 +171,7 @@ def test_grad_scale_divides_gradients_and_clipping_limits_them(cls: Any) -> None
 
 @every_class
 def test_steps_that_are_skipped_or_refused_change_nothing(cls: Any, rng: np.random.Generator) -> None:
-    """A step with inf in a gradient is skipped. A gradient of a wrong shape and a missing gradient are refused.
+    """A step with inf in a gradient is skipped. A step is refused if a gradient has a wrong shape or is missing.
 
     Then a correct step changes a parameter and zeroes the gradients.
     """
@@ -264,7 +263,7 @@ def test_steps_with_rows_and_with_dense_gradients_agree(dtype: Any, rng: np.rand
 
 
 def test_a_refused_gradient_leaves_all_parameters_and_states_unchanged() -> None:
-    """`Rows` with a wrong index are refused, as is a dense gradient of a wrong shape. Then a correct step works.
+    """A step is refused if `Rows` have a wrong index or a dense gradient has a wrong shape. A correct step then works.
 
     If the optimizer has weight_decay, all `Rows` are refused.
     """
@@ -357,7 +356,7 @@ def test_steps_of_torch_tensors_and_numpy_arrays_have_the_same_bits(cls: Any, to
 def test_states_of_adafactor_load_into_torchs_adafactor_and_back(torch: Any) -> None:
     """After three steps, a step with nan in a gradient is skipped, and changes no state.
 
-    Then torch's Adafactor loads the state of fusedstep's Adafactor, and a new Adafactor of fusedstep loads it back.
+    Then torch's Adafactor loads the state of fusedstep's Adafactor. A new Adafactor of fusedstep loads torch's state.
     Three more steps of torch's Adafactor and of the new Adafactor give parameters that are equal up to rounding.
     """
     mine, other = (leaves(torch, TORCH_SHAPES, torch.float32) for _ in range(2))
@@ -394,7 +393,7 @@ def test_adafactor_keeps_float32_states_for_bfloat16_parameters(torch: Any) -> N
     assert opt.state[tensors[0]]["row_var"].dtype == torch.float32
     bad = copy.deepcopy(saved)
     bad["state"][0]["row_var"] = torch.ones(3, 1)
-    with pytest.raises(ValueError, match=r"\['row_var'\] must be torch.float32 \(8, 1\); got"):
+    with pytest.raises(ValueError, match=r"state 'row_var' of params\[0\] must be torch.float32 \(8, 1\); got"):
         again.load_state_dict(bad)
     assert again.state[tensors[0]]["row_var"].shape == (8, 1)
 

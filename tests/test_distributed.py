@@ -35,7 +35,7 @@ def largest_difference(a: list[Any], b: list[Any]) -> float:
 @pytest.mark.parametrize("rule", matrix.RULES)
 @pytest.mark.parametrize("feature", matrix.FEATURES)
 @pytest.mark.parametrize("wrapper", matrix.WRAPPERS)
-def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, rule: str) -> None:
+def test_two_ranks_train_like_one_process_or_raise_an_error(wrapper: str, feature: str, rule: str) -> None:
     """Pairs of a wrapper and a feature that must be refused are in `matrix.REFUSED`."""
     if (wrapper, feature) in matrix.REFUSED:
         world_of(2).run(refused, wrapper, rule, feature)
@@ -50,6 +50,7 @@ def test_two_ranks_train_as_one_process_or_refuse(wrapper: str, feature: str, ru
 def test_training_with_rarer_wrappers_agrees_with_one_process(
     wrapper: str, ranks: int, feature: str, rule: str
 ) -> None:
+    """The wrapper "FSDP1, flat" is FSDP1 with `use_orig_params=False`. The mesh of "FSDP2 on a grid" has two axes."""
     assert_equal_to_one_process(world_of(ranks).run(matrix.train, wrapper, rule, feature), rule, feature)
 
 

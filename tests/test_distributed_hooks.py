@@ -54,7 +54,7 @@ def test_step_in_backward_changes_all_parameters_after_an_interrupted_pass(ranks
 def test_errors_under_fsdp1_name_the_wrapper(ranks: Any) -> None:
     """FSDP1 is FullyShardedDataParallel. It is refused by `step_in_backward` and `OffloadedOptimizer`.
 
-    It is also refused by steps with `clip_norm` or `skip_nonfinite` but without `process_group`.
+    Under FSDP1, a step with `clip_norm` or `skip_nonfinite` is refused if `process_group` is not given.
     """
     world_of(2).run(ranks.refused_under_fsdp1)
 

@@ -64,7 +64,7 @@ def test_states_are_dtensors_where_torchs_states_are_dtensors(shards: Any) -> No
 
 
 def test_errors_for_wrong_placements_name_the_expected_placements(shards: Any) -> None:
-    """Placements say how the ranks divide or copy a DTensor. "Partial" means not yet summed over the ranks.
+    """Placements say how a DTensor is divided among the ranks, or that each rank has a copy.
 
     A gradient or a loaded state must have the placements of its parameter. With DTensors, `process_group` must be None.
     """
@@ -79,20 +79,20 @@ def test_gradient_norm_of_shards_agrees_with_unsharded_norm_and_is_equal_on_all_
 ) -> None:
     """Gradients are multiplied by `factor`. Their squares overflow with 1e200 and underflow with 1e-200.
 
-    A parameter that is not sharded must have equal gradients on all ranks.
+    If a parameter that is not sharded has different gradients on the ranks, the step is refused.
     """
     first, second = world_of(2).run(shards.norms, dtype, factor)
     assert first == second
 
 
-def test_gradient_norm_on_a_mesh_with_two_axes_contains_each_shard_once(shards: Any) -> None:
+def test_gradient_norm_on_a_mesh_with_two_axes_counts_each_shard_once(shards: Any) -> None:
     """A step with clipping also agrees with the step in one process."""
     found = world_of(4).run(shards.on_a_grid)
     assert all(norm == found[0] for norm in found)
 
 
 @pytest.mark.parametrize("how", ["gradient", "option", "state", "rate"])
-def test_an_error_on_one_rank_is_raised_on_all_and_nothing_is_written(shards: Any, how: str) -> None:
+def test_an_error_on_one_rank_is_raised_on_all_and_nothing_changes(shards: Any, how: str) -> None:
     """`how` says what is wrong on rank 1. "rate" is the learning rate.
 
     The error on rank 0 must quote the error on rank 1.
@@ -103,6 +103,7 @@ def test_an_error_on_one_rank_is_raised_on_all_and_nothing_is_written(shards: An
 
 
 def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(shards: Any) -> None:
+    """The test sets the attribute `found_inf` of the optimizer, as torch's GradScaler does."""
     world_of(2).run(shards.found_inf)
 
 

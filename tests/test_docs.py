@@ -33,7 +33,7 @@ def test_docstring_examples_run(name: str) -> None:
     assert result.failed == 0
 
 
-def test_every_optimizer_docstring_has_an_equation_an_example_and_a_year() -> None:
+def test_every_optimizer_docstring_has_all_sections_an_equation_an_example_and_a_year() -> None:
     """The year is that of a publication, in parentheses."""
     for cls in fs.optim.registry.values():
         text = cls.__doc__ or ""

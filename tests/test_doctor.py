@@ -105,15 +105,15 @@ def test_doctor_prints_cpu_isa_bandwidth_and_advice(capsys: pytest.CaptureFixtur
 def test_doctor_explains_the_number_of_threads() -> None:
     machine = replace(HEALTHY, quota=2.5, affinity=4, environment={"OMP_NUM_THREADS": "3"})
     assert doctor.why(machine, None) == "the least of 8 CPUs, affinity 4, quota 2.5, OMP_NUM_THREADS=3"
-    assert machine.granted == 3
+    assert machine.granted == 3  # the quota, rounded up
 
 
 def test_libraries_are_reported_without_threadpoolctl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`doctor` finds the libraries in /proc/self/maps. It needs threadpoolctl to find their numbers of threads.
+    """Without threadpoolctl, `doctor` finds the names of OpenMP and BLAS libraries, but not their numbers of threads.
 
-    If threadpoolctl is missing, `doctor` prints the command that installs it.
+    Then it prints the command that installs threadpoolctl. The names are from /proc/self/maps.
     """
     maps = "7f00-7f01 r-xp 0 00:00 1 /usr/lib/libgomp.so.1.0.0\n7f02-7f03 r--p 0 00:00 2 /x/libscipy_openblas64_-3.so\n"
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
@@ -157,7 +157,7 @@ def test_wrong_argument_of_doctor_prints_one_line_and_exits_with_2(
 def test_memory_settings_of_doctor_agree_with_the_memory_of_an_optimizer(
     k: int, dtype: Any, options: dict[str, Any]
 ) -> None:
-    """Setting `k` of doctor's table must have the bytes per parameter of AdamW with `dtype` and `options`."""
+    """`SETTINGS[k]` must have as many bytes per parameter as AdamW with `dtype` and `options`."""
     (group,) = fs.inspect.memory(fs.AdamW([np.zeros(1024, dtype)], **options)).groups
     setting = _footprint.SETTINGS[k]
     assert (setting.weights, setting.gradient, setting.kept) == (group.weights, group.gradients, group.kept_bits)
@@ -188,9 +188,9 @@ def test_table_of_memory_settings_says_if_a_setting_fits_and_how_long_a_step_tak
 def test_available_memory_is_the_least_of_machine_and_container(
     files: dict[str, str], expected: int, tmp_path: Path
 ) -> None:
-    """The available memory of a container is its limit minus its usage. `expected` is in bytes.
+    """A container can use its limit minus its usage. Inactive pages of files do not count as usage.
 
-    Inactive pages of files do not count as usage.
+    `expected` is in bytes.
     """
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    8 kB\n")
     for name, text in files.items():

@@ -90,7 +90,7 @@ def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_refer
 
 def test_dropout_in_prediction_copies_in_inverted_mode_and_scales_in_vanilla_mode() -> None:
     x = values(100, np.float32)
-    kept = np.float32((65536 - 6554) / 65536)
+    kept = np.float32((65536 - 6554) / 65536)  # the kept fraction; p = 0.1 is rounded to 6554 / 65536
     assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)
     assert_same_bits(fs.dropout(x, 0.1, KEY, "vanilla", training=False), x * kept)
     assert_same_bits(fs.dropout(x, 1.0, KEY, training=False), x)
@@ -107,7 +107,7 @@ def test_a_dropped_value_is_plus_zero() -> None:
 
 
 def test_scale_of_kept_values_uses_p_rounded_to_a_multiple_of_2_to_the_minus_16() -> None:
-    """The array has one element. The seed is the first one whose mask keeps this element."""
+    """The array has one element. The key has the smallest seed whose mask keeps this element."""
     for p in (0.1, 1 / 3, 0.9):
         threshold = round(65536 * p)
         scale = fs.dropout(np.ones(1), p, fs.Key(next(s for s in range(999) if fs.dropout_mask(1, p, fs.Key(s))[0])))
@@ -246,7 +246,7 @@ def test_dropout_gradient_agrees_with_finite_differences(mode: str, training: bo
 
 
 def test_a_dropped_inf_becomes_nan_in_torch_and_0_in_fusedstep(torch: Any) -> None:
-    """Torch multiplies by the mask, and inf times 0 is nan. After dropout, the mean of 65,536 ones is still about 1."""
+    """Torch multiplies by the mask, and inf times 0 is nan. In fusedstep, the mean of 65,536 ones stays about 1."""
     x = np.full(4000, np.inf, np.float32)
     theirs = torch.nn.functional.dropout(torch.from_numpy(x.copy()), 0.5).numpy()
     assert np.isnan(theirs).any() and not np.isnan(fs.dropout(x, 0.5, KEY)).any()

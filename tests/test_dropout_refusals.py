@@ -57,10 +57,10 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: fs.dropout(BUFFER, 0.5, KEY, shape=(3,)),
         ValueError,
-        "shape must broadcast against x, float32 (10,); got (3,)",
+        "shape must broadcast to the shape of x, float32 (10,); got (3,)",
     ),
-    (lambda: fs.dropout(BUFFER, 0.5, KEY, shape=(1, 10)), ValueError, "shape must broadcast against x"),
-    (lambda: fs.dropout(BUFFER[::-1], 0.5, KEY, shape=(3,), out=BUFFER), ValueError, "shape must broadcast against x"),
+    (lambda: fs.dropout(BUFFER, 0.5, KEY, shape=(1, 10)), ValueError, "must broadcast to the shape of x"),
+    (lambda: fs.dropout(BUFFER[::-1], 0.5, KEY, shape=(3,), out=BUFFER), ValueError, "broadcast to the shape of x"),
     (lambda: fs.dropout(BUFFER, 0.5, KEY, shape=(-1,)), ValueError, "dropout: shape[0] must be at least 0"),
     (lambda: fs.dropout_mask((3, 1.5), 0.5, KEY), TypeError, "dropout_mask: shape[1] must be a whole"),  # type: ignore[arg-type]
     (lambda: fs.dropout_mask(3, 2, KEY), ValueError, "dropout_mask: p must be from 0 to 1"),

@@ -93,8 +93,7 @@ def test_polyak_averages_equal_the_averages_of_the_optimizer_or_the_plain_mean(d
     """With a decay, `Polyak` agrees with the average that an optimizer with `ema_decay` keeps.
 
     Without a decay, `Polyak` agrees with the mean of 20 copies of the parameters, one after each step. Inside the
-    context `averaged`, the parameters have the values of the average. After the context, they have the values from
-    before the context.
+    context `averaged`, the parameters have the values of the average. The end of the context restores the old values.
     """
     net = model(1)
     opt = fs.SGD(net.params, lr=0.1, ema_decay=0.9)

@@ -84,13 +84,13 @@ def test_average_of_a_constant_is_the_constant(dtype: Any) -> None:
 @every_dtype
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.5, 1.0), (1e-300, 0.0)])
 def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampening: float, dtype: Any) -> None:
-    """With `dampening=1`, the gradient has the weight 0.
+    """With `dampening=1`, every gradient after the first has the weight 0.
 
     With `momentum=1e-300`, the old momentum has the weight 0 in float32.
     """
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
     if dampening == 1:
-        np.testing.assert_array_equal(state["momentum_buffer"], 0.25)
+        np.testing.assert_array_equal(state["momentum_buffer"], 0.25)  # 1, halved in two steps
     elif dtype == np.float32:
         np.testing.assert_array_equal(state["momentum_buffer"], 1.0)
 
@@ -121,7 +121,10 @@ def test_steps_after_a_square_overflowed_agree_with_torch(cls: Any, largest: flo
     ("cls", "large"), [(fs.Adam, 6e20), (fs.RMSprop, 2e20), (fs.Adadelta, 6e19), (fs.Adagrad, 2e19)]
 )
 def test_parameter_does_not_change_if_its_average_of_squares_is_inf(cls: Any, large: float, torch: Any) -> None:
-    """The square of the first gradient, times its weight in the average, is beyond the range of float32."""
+    """The square of the first gradient, times its weight in the average, is beyond the range of float32.
+
+    Adagrad keeps a sum of squares instead of an average. The parameter does not change in torch either.
+    """
     p, state = steps(cls, [large, 1.0, 1.0])
     assert any(np.isinf(a).all() for a in state.values()) and (p == 1).all()
     leaf = torch.ones(17, requires_grad=True)
@@ -198,7 +201,7 @@ def test_gradient_norm_is_accurate_if_squares_underflow(value: float, sizes: tup
 
 @pytest.mark.parametrize("options", [{}, {"clip_value": 1.0}, {"grad_scale": 4.0}])
 def test_clipping_is_accurate_if_the_clip_coefficient_underflows_in_float32(options: dict[str, Any]) -> None:
-    """If `options` is empty, the norm is about 2e38, and the clip coefficient 1e-10 / 2e38 is 0 in float32."""
+    """For all `options`, the norm is above 4e37, so the clip coefficient 1e-10 / norm is 0 in float32."""
     for around in ({}, {"weight_decay": 0.1}, {"maximize": True}):
         p = np.zeros(4, np.float32)
         g = np.float32([1e38, -1e38, 1e38, 0])
@@ -239,7 +242,7 @@ def test_an_eps_that_is_zero_in_float32_is_refused(cls: Any, torch: Any) -> None
 def test_batch_norm_of_numbers_whose_squares_underflow_is_accurate(shape: Any, axis: int, size: float) -> None:
     """In float32, squares below 1e-38 lose digits, and squares below 1e-45 become 0.
 
-    If the numbers are not all 0, `eps` is 0, so that errors of the squares would change the results.
+    `eps` is 0, because a larger `eps` would hide errors of the squares. Only if all numbers are 0, `eps` is 1e-5.
     """
     x = (size * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
     ones, zeros = np.ones(shape[axis], np.float32), np.zeros(shape[axis], np.float32)

@@ -81,22 +81,22 @@ def test_ctrl_c_during_a_long_step_leaves_the_step_complete() -> None:
 
 @needs_safetensors
 @posix
-def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_of_finished_optimizers(tmp_path: Path) -> None:
-    """Ctrl-C interrupts the command `compare` while the second optimizer, Adam, trains. The exit status is 130."""
+def test_ctrl_c_in_compare_keeps_the_results_and_the_picture_so_far(tmp_path: Path) -> None:
+    """Ctrl-C interrupts the command `compare` while the first optimizer, SGD, trains. The exit status is 130."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     options = ["--optimizers", "SGD,Adam", "--data", "iris", "--epochs", "100000", "--hidden", "4"]
     command = [sys.executable, "-m", "fusedstep.cli", "compare", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
         assert run.stdout
-        run.stdout.readline()
-        run.stdout.readline()
-        time.sleep(0.5)  # the network trains now, and prints nothing
+        run.stdout.readline()  # the data
+        run.stdout.readline()  # the network and the schedule
+        time.sleep(0.5)  # SGD trains now, and prints nothing
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert err == ""
-    assert "\nSGD " in out and "Adam" not in out, "the table must have only SGD, because Adam did not finish"
+    assert "\nSGD " in out and "Adam" not in out, "the table must have only SGD, because Adam did not start"
     assert (tmp_path / "fusedstep-out/compare.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -192,7 +192,7 @@ def test_save_into_a_folder_without_write_permission_raises_oserror_and_changes_
     (read_only / "state").write_text("old")
     read_only.chmod(0o500)
     folders = ["/proc"] if sys.platform == "linux" else []  # even root cannot create files in /proc
-    if getattr(os, "geteuid", lambda: 1)():  # the user is not root, who may write into any folder
+    if getattr(os, "geteuid", lambda: 1)():  # root may write into any folder
         folders.append(str(read_only))
     try:
         for folder in folders:

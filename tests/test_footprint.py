@@ -26,7 +26,7 @@ KEPT = ("low", "low_sum", "master")
 )
 def test_inspect_memory_counts_the_bytes_of_states_and_averages(dtype: Any, options: dict[str, Any]) -> None:
     """All numbers are bytes per element of the parameter."""
-    if dtype == np.float64:
+    if dtype == np.float64:  # `state_dtype` must be None for float64 parameters
         options = {"amsgrad": True, "ema_decay": 0.5}
     opt = fs.AdamW([np.zeros(700, dtype)], **{"eps": 1e-4, **options})
     (found,) = fs.inspect.memory(opt).groups
@@ -79,7 +79,7 @@ def test_inspect_memory_refuses_objects_that_are_no_optimizers() -> None:
 def test_inspect_memory_counts_states_per_row_and_per_column() -> None:
     """Adafactor has one state number per row and one per column. RowwiseAdagrad has one per row.
 
-    Each number takes 4 bytes. The results are bytes per parameter.
+    Each number takes 4 bytes. The results are bytes per element of the parameter.
     """
     p = np.zeros((100, 50), np.float32)
     assert fs.inspect.memory(fs.Adafactor([p])).groups[0].states == 4 * (100 + 50) / 5000

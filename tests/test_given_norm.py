@@ -128,7 +128,7 @@ def test_with_a_finite_grad_norm_the_gradients_are_not_checked_for_nan(steps: An
 
 
 @pytest.mark.parametrize("norm", BAD)
-def test_clipping_by_a_nan_norm_makes_parameters_nan_and_by_an_infinite_norm_keeps_them(
+def test_clipping_with_a_nan_norm_makes_all_parameters_nan_and_with_an_infinite_norm_changes_none(
     norm: float, steps: Any
 ) -> None:
     """Clipping with an infinite norm makes the gradients 0. So the step of `SGD` changes no parameter."""
@@ -188,10 +188,7 @@ def test_step_options_give_tensors_the_same_bits_as_arrays(name: str, torch: Any
     ],
 )
 def test_torch_optimizer_refuses_wrong_step_options(option: str, value: Any, torch: Any) -> None:
-    """The constructor refuses them.
-
-    If a wrong value is assigned to an attribute of the optimizer, the assignment or the next step raises an error.
-    """
+    """The constructor refuses a wrong value. If one is assigned to an attribute, the next step refuses it."""
     with pytest.raises((ValueError, TypeError), match=rf"SGD: {option} must be"):
         Tensors("SGD", **{option: value})
     one = Tensors("SGD")

@@ -101,7 +101,7 @@ def test_losses_of_the_estimators_pass_the_gradient_check(kind: type[nn.Loss], c
     """The losses of the estimators are private classes of `fusedstep.sklearn`."""
     loss, rng = kind(), np.random.default_rng(3)
     targets = rng.random((N, columns))
-    # SquaredError returns the mean over the columns, but the gradient of the sum over the columns.
+    # The value of SquaredError is the mean over the columns, but its gradient is that of the sum over the columns.
     factor = columns if kind.__name__ == "SquaredError" else 1
 
     def f(theta: np.ndarray[Any, Any]) -> tuple[float, np.ndarray[Any, Any]]:

@@ -32,7 +32,7 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("half", HALVES)
 @every_class
 def test_step_of_16_bit_parameters_has_the_bits_of_a_float32_step_rounded_once(cls: Any, half: str) -> None:
-    """NumPy computes two steps in float32, and rounds parameters and states to 16 bits after each step.
+    """NumPy computes the expected results in float32. Parameters and states are rounded to 16 bits after each step.
 
     The averages stay float32.
     """
@@ -113,7 +113,8 @@ def test_states_of_16_bit_parameters_are_saved_and_loaded() -> None:
 def test_numpy_optimizer_reads_and_zeroes_gradients_in_the_memory_of_torch_tensors(torch: Any) -> None:
     """Float32 parameters accept gradients that are tensors of float32, float16 and bfloat16.
 
-    Float64 parameters refuse a float32 tensor as gradient. Tensors are refused as parameters.
+    Float64 parameters refuse a float32 tensor as gradient. Tensors are refused as parameters. The test zeroes only the
+    float32 gradient.
     """
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         p, q = np.ones((3, 4), np.float32), np.ones((3, 4), np.float32)

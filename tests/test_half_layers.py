@@ -75,7 +75,7 @@ def test_half_dropout_with_a_broadcast_mask_has_the_bits_of_rounded_float32_resu
 ) -> None:
     """`half` is float16 or bfloat16. `shape` is the shape of the mask, which is broadcast to the shape of x.
 
-    Dropout in place on an array in Fortran order gives the same result. `test_dropout` checks the float32 results.
+    Dropout in place on an array in Fortran order gives the same result. test_dropout.py checks the float32 results.
     """
     x = np.random.default_rng(1).normal(size=(40, 7, 11, 33)).astype(half)
     want = fs.dropout(x.astype(np.float32), 0.4, KEY, offset=5, shape=shape).astype(half)
@@ -153,9 +153,10 @@ def test_half_batch_norm_has_the_bits_of_the_rounded_numpy_reference(
 def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread_count(
     rng: np.random.Generator, half: Any, machine: Any, wide: bool
 ) -> None:
-    """`half` is float16 or bfloat16. The expected bits are those of the NumPy reference in float32, rounded to `half`.
+    """`half` is float16 or bfloat16. The NumPy reference computes the expected results in float32.
 
-    The variants combine training, ReLU and residual. The parameters are float32 or 16-bit.
+    The expected 16-bit results are then rounded. Each variant is training or evaluation, with or without ReLU, and with
+    or without a residual.
     """
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
@@ -238,7 +239,7 @@ def ft(torch: ModuleType) -> Any:
 
 @every_name
 def test_half_dropout_in_torch_equals_the_rounded_result_of_float32_dropout(torch: Any, ft: Any, name: str) -> None:
-    """The layer runs in place and not in place, on a channels-last tensor. The gradient is 0 where the output is 0."""
+    """The layer runs with and without `inplace`, on a channels-last tensor. The gradient is 0 where the output is 0."""
     dtype = getattr(torch, name)
     wide = torch.randn(3, 4, 50, 6).to(dtype).float().to(memory_format=torch.channels_last)
     for inplace in (False, True):

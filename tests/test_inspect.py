@@ -156,7 +156,7 @@ def test_squared_loss_is_the_sum_of_bias_and_variance() -> None:
 
 
 def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
-    """The variance of a bootstrap mean of n numbers is the variance of the sample divided by n."""
+    """The mean of a bootstrap sample of y has the variance y.var() / n, where n is the length of y."""
     y = np.random.default_rng(1).standard_normal(50)
     parts = inspect.bias_variance(lambda X, y: lambda X: np.full(len(X), y.mean()), y, y, y[:1], y[:1], rounds=2000)
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
@@ -261,7 +261,7 @@ MODEL, ROWS, LABELS = network()
         (
             lambda: inspect.bias_variance(None, [1], [1, 2], [1], [1]),
             ValueError,
-            r"y must have one entry for each row of X, .*; got X \(1,\), y \(2,\), X_test \(1,\), y_test \(1,\)",
+            r"len\(y\) must equal len\(X\), .*; got X \(1,\), y \(2,\), X_test \(1,\), y_test \(1,\)",
         ),
         (
             lambda: inspect.bias_variance(lambda X, y: 3, [1], [1], [1], [1]),
@@ -270,7 +270,7 @@ MODEL, ROWS, LABELS = network()
         ),
         (lambda: inspect.plot_curves([1.0]), TypeError, r"plot_curves: curves must be a dict of .*; got list"),
         (lambda: inspect.plot_curves({}), ValueError, r"plot_curves: curves must hold at least one"),
-        (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of a; got 'b'"),
+        (lambda: inspect.plot_curves({"a": [1]}, best="b"), ValueError, r"best must be one of \['a'\]; got 'b'"),
     ],
 )
 def test_functions_of_inspect_refuse_wrong_arguments(call: Any, error: type[Exception], message: str) -> None:

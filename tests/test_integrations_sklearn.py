@@ -135,7 +135,7 @@ def test_onnx_model_predicts_the_same_as_the_regressor(activation: str, dtype: A
         np.testing.assert_allclose(run_onnx(model, x)[0], model.predict(x), rtol=1e-6, atol=1e-6)
 
 
-def test_onnx_model_predicts_the_same_for_averaged_weights_for_snapshots_and_for_a_residual_block() -> None:
+def test_onnx_model_with_averaged_weights_or_snapshots_or_a_residual_block_predicts_the_same() -> None:
     """For the residual block, the test replaces the network of a fitted estimator."""
     x = X.astype(np.float32)
     for options in ({"ema_decay": 0.9}, {"learning_rate": "cosine_restarts", "snapshots": 3, "max_iter": 6}):
@@ -199,9 +199,9 @@ def _with_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     [
         (
             {"weight_decay": 0.1},
-            "weight_decay needs decay='decoupled', or a solver with this default, .* solver='adam'",
+            r"weight_decay needs decay='decoupled' \(.*\); got weight_decay=0.1, solver='adam', decay=None",
         ),
-        ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "whose decay is 'l2': use alpha instead"),
+        ({"solver": "AdamW", "decay": "l2", "weight_decay": 0.1}, "for a decay of 'l2', use alpha instead"),
         (
             {"solver": "AdamW", "l1_ratio": 0.5, "weight_decay": 0.1},
             "weight_decay replaces the penalty alpha, so l1_ratio, a share of alpha, must be 0",

@@ -78,7 +78,7 @@ def test_weights_trained_by_lightning_agree_with_those_of_torchs_optimizer(
 
 
 def test_step_supports_amp_scaling_is_true_only_for_float16_parameters(torch: Any, ft: Any) -> None:
-    """True means that the step, instead of torch's GradScaler, divides the gradients by the scale of the loss."""
+    """If `_step_supports_amp_scaling` is True, the step, not GradScaler, divides the gradients by the loss scale."""
     for dtype, by_step in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)
         assert opt._step_supports_amp_scaling is by_step
@@ -130,7 +130,7 @@ def test_hugging_faces_trainer_trains_and_resumes(torch: Any, ft: Any, name: str
             pass
 
 
-def test_weights_trained_by_hugging_faces_trainer_agree_with_those_of_torchs_optimizer(
+def test_fusedsteps_and_torchs_adamw_give_close_weights_in_hugging_faces_trainer(
     torch: Any, ft: Any, tmp_path: Path
 ) -> None:
     states = []
@@ -219,7 +219,7 @@ def test_offloaded_sgd_gives_exactly_the_same_weights_as_plain_sgd(torch: Any, f
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_weights_trained_by_stable_baselines_agree_with_those_of_torchs_optimizer(torch: Any, ft: Any) -> None:
+def test_fusedsteps_and_torchs_rmsprop_give_close_weights_in_stable_baselines(torch: Any, ft: Any) -> None:
     baselines = package("stable_baselines3")
     trained = []
     for cls in (ft.RMSprop, torch.optim.RMSprop):
@@ -230,7 +230,7 @@ def test_weights_trained_by_stable_baselines_agree_with_those_of_torchs_optimize
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_trained_by_skorch_agree_with_those_of_torchs_optimizer(torch: Any, ft: Any) -> None:
+def test_fusedsteps_and_torchs_adamw_give_close_weights_in_skorch(torch: Any, ft: Any) -> None:
     skorch = package("skorch")
     x, y = rows(torch)
     trained = []
@@ -247,7 +247,7 @@ def test_weights_trained_by_skorch_agree_with_those_of_torchs_optimizer(torch: A
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5, "ema_decay": 0.9}, {"zero_grads": True}])
 @pytest.mark.filterwarnings("ignore")  # torch's compiler gives warnings
 def test_step_and_zero_grad_each_break_a_compiled_graph_once(torch: Any, ft: Any, options: dict[str, Any]) -> None:
-    """The breaks at `backward` are not counted. Compiled and uncompiled steps have the same losses."""
+    """The breaks at `backward` are not counted. The losses of compiled and uncompiled steps agree."""
     from torch._dynamo.utils import counters
 
     x, y = rows(torch)

@@ -139,7 +139,7 @@ def check(world: Any, interrupt: Callable[[Callable[[], None]], bool]) -> bool:
 @pytest.mark.thread_unsafe
 @pytest.mark.parametrize("kind", [Arrays, Tensors])
 def test_ctrl_c_at_any_line_of_load_state_dict_leaves_the_old_or_the_new_state(kind: Any, torch: Any) -> None:
-    """A trace function raises KeyboardInterrupt at each line (arrays) or at every third line (tensors)."""
+    """Each load is interrupted one line (arrays) or three lines (tensors) later than the load before it."""
     world, line = kind(), 0
     while check(world, lambda act: interrupted_at(line, act)):  # noqa: B023
         line += 1 if kind is Arrays else 3

@@ -27,7 +27,8 @@ def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
     opt = fs.torch.Adam([p])
     p.grad = freed(torch, 4, 5)
     with assert_refused(
-        ValueError, "Adam.step: grads[0] must be torch.float32 (4, 5); got torch.float32 (4, 5) without memory"
+        ValueError,
+        "Adam.step: grads[0] must be torch.float32 (4, 5) with memory; got torch.float32 (4, 5) without memory",
     ):
         opt.step()
     with assert_refused(
@@ -39,7 +40,7 @@ def test_error_message_says_that_a_tensor_has_no_memory(torch: Any) -> None:
 
 
 def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(torch: Any) -> None:
-    """`torch.func.grad` makes such a tensor. It is the gradient of a step, or a parameter of a new optimizer."""
+    """`torch.func.grad` makes such tensors. A step gets one as a gradient. A new optimizer gets one as a parameter."""
     p = torch.ones(4, 5, requires_grad=True)
     opt = fs.torch.SGD([p])
 
@@ -49,7 +50,9 @@ def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(tor
         return x.sum()
 
     with assert_refused(
-        ValueError, "SGD.step: grads[0] must be torch.float32 (4, 5); got", "which has no memory of its own"
+        ValueError,
+        "SGD.step: grads[0] must be torch.float32 (4, 5) with memory of its own; got",
+        "which has no memory of its own",
     ):
         torch.func.grad(step)(torch.ones(4, 5))
     with assert_refused(TypeError, "SGD: params[0] must be a dense tensor", "(4, 5), which has no memory of its own"):
@@ -58,7 +61,7 @@ def test_error_message_says_that_a_functorch_tensor_has_no_memory_of_its_own(tor
 
 @pytest.mark.parametrize("size", [0, 8, 76])
 def test_layers_refuse_tensors_whose_storage_is_too_small(size: int, torch: Any) -> None:
-    """The tensor is the input or the gradient of the output. Without a check, a layer would read beyond the storage."""
+    """The tensor is a layer's input, or the gradient of its output. Unchecked, it would be read beyond its storage."""
     for layer in (fs.torch.Dropout(0.5), fs.torch.Dropout(0.5, inplace=True), fs.torch.BatchNorm1d(5)):
         x = torch.ones(4, 5)
         x.untyped_storage().resize_(size)

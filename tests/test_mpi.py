@@ -45,7 +45,7 @@ def run(mpi: dict[str, str], ranks: int) -> dict[str, list[tuple[str, ...]]]:
 
 
 def test_two_ranks_have_equal_parameters_and_the_losses_of_a_single_process(mpi: dict[str, str]) -> None:
-    """The example trains in two ways, `data_parallel` and `by_slices`. With two ranks, both give equal results."""
+    """The script trains in two ways, `data_parallel` and `by_slices`. On two ranks, the two ways give equal results."""
     one, two = run(mpi, 1), run(mpi, 2)
     assert one.keys() == two.keys() == {"data_parallel", "by_slices"}
     for way in one:

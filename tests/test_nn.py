@@ -76,7 +76,7 @@ def test_gradient_of_every_loss_agrees_with_finite_differences(loss_name: str) -
         (nn.Sigmoid, nn.Linear, nn.Tanh, nn.Tanh),
     ],
 )
-def test_gradient_agrees_with_finite_differences_for_consecutive_and_leading_activations(
+def test_gradient_agrees_with_finite_differences_if_activations_are_first_or_consecutive(
     kinds: tuple[Any, ...],
 ) -> None:
     """Activations work in place if possible. But the model's input and the argument of `backward` must not change.
@@ -131,8 +131,8 @@ def test_docstring_examples_run(module: Any) -> None:
     assert result.attempted > 0 and result.failed == 0
 
 
-def test_every_layer_gets_the_number_of_elements_of_the_largest_weight_of_the_model() -> None:
-    """A layer inside a residual block gets it too."""
+def test_every_layer_stores_the_size_of_the_largest_weight_of_the_model() -> None:
+    """The size is a number of elements, here 30 * 50. A layer inside a residual block stores it too."""
     inner = nn.Linear(30, 40, bias=False)
     residual = nn.Residual(inner, nn.Linear(40, 30, bias=False), nn.BatchNorm())
     model = nn.Sequential(nn.Linear(20, 30), residual, nn.Linear(30, 50))

@@ -104,7 +104,7 @@ def test_running_statistics_change_only_in_training_and_are_used_by_predict() ->
 
 
 def test_running_mean_is_the_mean_of_all_batches_if_momentum_is_none() -> None:
-    """With `affine=False`, the layer has no parameters."""
+    """The test also checks that a layer with `affine=False` has no parameters."""
     model = nn.Sequential(nn.BatchNorm(2, momentum=None, affine=False), dtype=np.float64)
     batches = np.random.default_rng(0).standard_normal((4, 10, 2))
     for x in batches:
@@ -115,7 +115,7 @@ def test_running_mean_is_the_mean_of_all_batches_if_momentum_is_none() -> None:
 
 
 def test_network_with_batch_norm_and_residual_block_agrees_with_torch(torch: Any) -> None:
-    """Loss, gradients and running statistics are compared after three passes in training."""
+    """The loss, the gradients and one running variance are compared after three passes in training."""
     rng = np.random.default_rng(0)
     block = nn.Residual(linear(), nn.BatchNorm(relu=True))
     model, loss = nn.Sequential(linear(), nn.BatchNorm(relu=True), block, rng=0), nn.MeanSquaredError()
@@ -173,7 +173,7 @@ def test_saved_model_is_loaded_with_its_residual_blocks_and_running_statistics(t
     assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
 
 
-def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_sets() -> None:
+def test_network_has_the_same_bits_with_other_numbers_of_threads_and_other_instruction_sets() -> None:
     """Output, input gradient and parameter gradients of a residual block with dropout and batch norm are compared."""
     x = np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32)
     threads, isa, results = fs.num_threads(), fs.isa(), []
@@ -215,7 +215,7 @@ def test_network_has_the_same_bits_for_all_numbers_of_threads_and_instruction_se
             "x must be an array with more than one value per channel if training is True",
         ),
         (lambda: nn.Residual(), ValueError, "Residual: layers must hold at least one layer; got none"),
-        (lambda: nn.Residual(linear()), TypeError, r"layers\[0\], the last, must be a BatchNorm; got Linear"),
+        (lambda: nn.Residual(linear()), TypeError, r"the last layer, layers\[0\], must be a BatchNorm; got Linear"),
         (
             lambda: nn.Sequential(nn.Residual(nn.Linear(3, 4), nn.BatchNorm())),
             ValueError,

@@ -137,9 +137,9 @@ def test_predict_samples_returns_mean_and_variance_over_masks() -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(WIDTH, 1), dtype=np.float64, rng=0)
     x = np.random.default_rng(0).standard_normal((10, WIDTH))
     found = model.predict_samples(x, 4000, key=7)
-    expected = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # the formula's factor p / (1 - p) is 1
-    np.testing.assert_allclose(found.mean, model.predict(x), atol=5 * np.sqrt(expected.max() / 4000))
-    np.testing.assert_allclose(found.variance[:, 0], expected, rtol=0.15)
+    variance = ((x * model.params["1.weight"][:, 0]) ** 2).sum(axis=1)  # the formula's factor p / (1 - p) is 1
+    np.testing.assert_allclose(found.mean, model.predict(x), atol=5 * np.sqrt(variance.max() / 4000))
+    np.testing.assert_allclose(found.variance[:, 0], variance, rtol=0.15)
     assert found.draws == 4000
 
 
@@ -156,7 +156,7 @@ def test_masks_of_predict_samples_depend_only_on_the_key_and_the_row_number(bloc
     again = model.predict_samples(x[:1100], 5, fs.Key(3))
     np.testing.assert_allclose(again.mean, whole.mean[:1100], rtol=1e-12)
     assert not np.allclose(model.predict_samples(x, 5, key=4).mean, whole.mean)
-    assert (whole.variance > 0).any(axis=1).mean() > 0.8  # the variance is 0 if a row draws one mask five times
+    assert (whole.variance > 0).any(axis=1).mean() > 0.8  # with five equal masks, the variance would be 0
     twice = np.concatenate([x[:500]] * 3)
     rows = model.predict_samples(twice, 5, key=3).mean
     assert not np.allclose(rows[:500], rows[500:1000])  # the same input under other masks
@@ -179,7 +179,7 @@ def test_predict_samples_draws_one_mask_for_an_input_that_needs_several_passes()
     """The model processes the 2,500 rows in several passes. The mask equals that of one call of `fs.dropout`."""
     x = np.random.default_rng(0).standard_normal((2500, 3))
     found = nn.Sequential(nn.Dropout(0.3), dtype=np.float64, rng=0).predict_samples(x, 1, fs.Key(5)).mean
-    assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))
+    assert np.array_equal(found, fs.dropout(x, 0.3, fs.Key(5).fold(0).fold(0)))  # the key of draw 0 in layer 0
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_relu_kernels_have_the_bits_of_the_numpy_reference(dtype: Any, width: in
 @every_dtype
 @pytest.mark.parametrize("shape", [*((3, k) for k in WIDTHS), (64, 10), (500, 10), (2, 1024), (2, 2051)])
 def test_softmax_kernel_has_the_bits_of_the_numpy_reference(dtype: Any, shape: tuple[int, int]) -> None:
-    """The kernel returns the loss of each row, and the gradient of the mean loss."""
+    """The kernel writes the loss of each row, and the gradient of the mean loss."""
     rng = np.random.default_rng(1)
     z = (rng.standard_normal(shape) * rng.choice([1e-3, 1, 30, 300], shape)).astype(dtype)
     labels = rng.integers(0, shape[1], shape[0])
@@ -124,7 +124,7 @@ def test_error_of_the_exponential_is_below_two_ulps_down_to_denormals(dtype: Any
 @every_dtype
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_or_inf_in_a_softmax_row_gives_nan_only_in_this_row(dtype: Any, bad: float) -> None:
-    """But a logit of -inf gives its class probability 0. If the label is another class, all results are finite."""
+    """If a logit is -inf and its class is not the label, its gradient is 0 and all losses and gradients are finite."""
     z, labels = np.zeros((3, 40), dtype), np.array([0, 1, 2])
     z[1, 35] = bad
     losses, gradient = np.empty(3, dtype), np.empty((3, 40), dtype)

@@ -84,7 +84,7 @@ def test_losses_refuse_targets_of_wrong_shape_dtype_or_range(loss: nn.Loss, targ
 
 
 @pytest.mark.parametrize("outputs", [np.ones(3), np.ones((0, 3)), np.ones((2, 3), int), [[1.0, 2.0]]])
-def test_losses_refuse_outputs_that_are_not_a_nonempty_float_matrix(outputs: Any) -> None:
+def test_losses_refuse_outputs_of_wrong_type_dtype_or_shape(outputs: Any) -> None:
     with pytest.raises(ValueError, match=r"SoftmaxNLL: outputs must be float32 or float64 of shape \(n, k\)"):
         nn.SoftmaxNLL()(outputs, np.array([0]))
 

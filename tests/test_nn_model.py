@@ -97,7 +97,7 @@ def test_backward_returns_the_input_gradient_only_if_asked() -> None:
     assert dx is not None and dx.shape == (N, WIDTH)
 
 
-def test_forward_of_a_strided_input_equals_forward_of_its_copy() -> None:
+def test_forward_of_a_strided_input_agrees_with_predict_of_its_contiguous_copy() -> None:
     model = small_model(nn.ReLU)
     x = np.random.default_rng(0).standard_normal((WIDTH, 2 * N)).T[::2]
     assert not x.flags.c_contiguous and not x.flags.f_contiguous
@@ -255,7 +255,7 @@ class Unfinished(nn.Layer):
         self.features = features
 
 
-def test_error_of_a_layer_without_forward_backward_or_config_names_the_missing_method() -> None:
+def test_missing_method_of_a_layer_is_named_in_the_error() -> None:
     model = nn.Sequential(Unfinished(2))
     with pytest.raises(NotImplementedError, match=r"Unfinished must define forward\(self, x, training\)"):
         model.predict(np.ones((3, 2)))

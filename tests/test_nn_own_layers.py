@@ -39,7 +39,7 @@ def batch(shape: tuple[int, int] = (6, 4)) -> Array:
 
 
 def test_forward_of_a_subclass_of_linear_is_called_if_a_relu_follows() -> None:
-    """One function computes a Linear and the ReLU behind it, but not if a subclass of Linear defines `forward`."""
+    """For a plain Linear, the ReLU behind it adds the bias, and `Linear.forward` is not called."""
     x = batch()
     ours, theirs = (nn.Sequential(kind(4, 3), nn.ReLU(), dtype=np.float64, rng=0) for kind in (nn.Linear, Doubled))
     assert np.array_equal(theirs.forward(x), 2 * ours.forward(x))

@@ -35,7 +35,7 @@ def test_error_of_a_pretrained_stack_is_the_mean_squared_error_of_its_reconstruc
 def test_pretrain_adds_a_layer_to_each_of_the_best_stacks_and_sorts_the_stacks_by_error() -> None:
     """A candidate is a dict of settings for one layer.
 
-    For each layer, every candidate is trained on top of every kept stack. The best `keep` of these new stacks are kept.
+    For each layer, every candidate is trained on top of every kept stack. The `keep` best new stacks are kept.
     """
     candidates: list[dict[str, Any]] = [{"epochs": 0}, {"epochs": 6}, {"epochs": 6, "lr": 1e-5}]
     kept = nn.pretrain(X, [24, 12], nn.Tanh, candidates=candidates, keep=2)
@@ -58,7 +58,7 @@ def test_equal_candidates_get_different_weights_and_the_same_seed_repeats_the_re
     assert not np.array_equal(nn.pretrain(X, [8], epochs=1, seed=1)[0].layers[0].weight, one.layers[0].weight)
 
 
-def test_kl_penalty_lowers_activations_of_auto_encoders_and_noise_changes_them() -> None:
+def test_kl_penalty_lowers_the_mean_activation_and_noise_changes_it() -> None:
     """The target of the penalty is a mean activation of 0.05."""
 
     def mean_activation(**settings: Any) -> float:

@@ -78,7 +78,7 @@ def test_loss_does_not_change_if_all_row_weights_are_multiplied_by_a_number(
 
 
 @pytest.mark.parametrize("weights", [np.ones(4), np.array([1, 1, -1, 1, 1.0]), np.zeros(5), np.full(5, np.nan)])
-def test_row_weights_that_are_negative_nan_all_zero_or_too_few_are_refused(weights: Any) -> None:
+def test_loss_refuses_row_weights_that_are_negative_or_nan_or_all_zero_or_too_few(weights: Any) -> None:
     with pytest.raises(ValueError, match="MeanSquaredError: weights must be"):
         nn.MeanSquaredError()(np.ones((5, 1)), np.ones(5), weights)
 
@@ -165,7 +165,7 @@ def test_trainer_computes_the_gradient_inside_a_given_context_and_takes_the_step
 
 def test_trainer_refuses_an_optimizer_whose_parameters_have_no_names() -> None:
     model = nn.Sequential(nn.Linear(2, 1), rng=0)
-    with pytest.raises(ValueError, match=r"Trainer: optimizer must have parameters with the names of model\.params"):
+    with pytest.raises(ValueError, match=r"Trainer: optimizer must be made from the dict model\.params"):
         nn.Trainer(model, nn.MeanSquaredError(), fs.SGD(list(model.params.values())))
 
 
@@ -197,7 +197,7 @@ def test_fit_equals_a_loop_of_epochs_with_the_same_row_orders_and_batches() -> N
 
 
 def test_fit_validates_with_averaged_parameters_and_gives_the_validation_loss_to_the_schedule() -> None:
-    """The validation loss never improves, so the schedule must reduce the learning rate, also after a warm-up."""
+    """The validation loss never improves, so `ReduceOnPlateau` must lower the rate, with and without a warm-up."""
     plateau = schedules.ReduceOnPlateau(0.1, patience=0)
     for schedule in (plateau, schedules.warmup(plateau, 2)):
         trainer, batches = line(lr=schedule, ema_decay=0.9)

@@ -73,7 +73,7 @@ def test_norm_with_strided_and_missing_gradients_has_the_bits_of_the_numpy_refer
 
 
 def test_reported_norm_is_the_norm_after_division_by_grad_scale() -> None:
-    """If no norm is computed, the reported norm is None."""
+    """A step without `clip_norm` and `skip_nonfinite` computes no norm and reports None."""
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])], clip_norm=10.0, grad_scale=0.5)
     assert (info.grad_norm, info.clip_coef) == (10.0, 10.0 / (10.0 + 1e-6))
     info = sgd([np.zeros(2)]).step([np.array([3.0, 4.0])])

@@ -64,7 +64,7 @@ def test_error_of_a_momentum_is_at_most_10_ulps_of_the_largest_gradient(cls: Any
             opt.step([g])
             p = _reference.step(cls, p, g.astype(np.float64), wide, t, 0.1, opt.groups[0])
         for name, exact in wide.items():
-            if (exact < 0).any():  # a momentum
+            if (exact < 0).any():  # a momentum, or another state that has a sign
                 assert np.max(np.abs(opt.state[0][name] - exact)) <= 10 * unit, (options, name)
 
 
@@ -100,11 +100,11 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 def test_new_16_bit_parameters_are_rounded_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
-    """The parameters are all 65,536 numbers of the dtype.
+    """The parameters are all 65,536 numbers of the dtype. A step subtracts half of the gradient.
 
-    A step subtracts half of the gradient. The first gradients are also all numbers of the dtype, in random order. The
-    other gradients are multiples of the parameter's unit in the last place. They give many ties: exact results that lie
-    in the middle between two numbers of the dtype.
+    The gradients of the first step are also all numbers of the dtype, in random order. In each of the six other steps,
+    a gradient is a number `k` times the unit in the last place of its parameter. These steps give many ties: exact
+    results that lie in the middle between two numbers of the dtype. Each step begins at the same parameters.
     """
     import fusedstep.torch as ft
 

@@ -48,7 +48,7 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_arrays(case: str) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    The bits of parameters and states are also equal, except if `other_bits` returns True for the case.
+    If this version rounds the steps of the case like 0.1.0 (see `other_bits`), all bits, also of states, are equal.
     """
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
@@ -71,7 +71,7 @@ def tensors(torch: Any) -> Any:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(case: str, tensors: Any) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    The bits of parameters and states are also equal, except if `other_bits` returns True for the case.
+    If this version rounds the steps of the case like 0.1.0 (see `other_bits`), all bits, also of states, are equal.
     """
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])
@@ -83,7 +83,7 @@ def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(cas
 
 
 def test_models_saved_by_version_0_1_0_give_the_predictions_of_version_0_1_0() -> None:
-    """The command `fusedstep train` wrote the model in `train.safetensors`."""
+    """`nn.save` wrote `model.safetensors`, and the command `fusedstep train` wrote `train.safetensors`."""
     want = json.loads((FOLDER / "models.json").read_text())
     model = nn.load(FOLDER / "model.safetensors")
     assert model.predict_proba(np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)).tolist() == want["model"]

@@ -74,7 +74,7 @@ def test_declared_option_is_checked_and_can_be_set_for_a_group() -> None:
     assert list(shown.values()) == [0.125, 0.75, True, 1.0, 0.0, "l2"]
     with assert_refused(ValueError, "Halved: momentum must be at least 0 and below 1; got 1.5"):
         Halved([w], momentum=1.5)
-    with assert_refused(ValueError, "groups[0]: start must be given when the optimizer is made"):
+    with assert_refused(ValueError, "groups[0]: start cannot be changed; make a new optimizer"):
         opt.groups[0]["start"] = 2.0
     with assert_refused(
         TypeError,

@@ -62,7 +62,7 @@ def assert_blocks_print_their_text(page: str, at_least: int, capsys: pytest.Capt
             np.testing.assert_allclose(float(found), float(said), rtol=0.3, atol=0.03, err_msg=code)
 
 
-@pytest.mark.filterwarnings("ignore:Maximum iterations")  # fits that end at max_iter, as the pages say
+@pytest.mark.filterwarnings("ignore:Maximum iterations")  # some fits end at max_iter
 @pytest.mark.parametrize("page", PAGES)
 def test_python_code_of_a_page_prints_the_text_that_the_page_shows(
     page: str, alone: None, capsys: pytest.CaptureFixture[str]

@@ -55,7 +55,7 @@ def test_philox_blocks_equal_those_of_the_numpy_reference(index: int) -> None:
 
 
 def test_philox_returns_distinct_keys_and_continues_after_its_state_is_loaded() -> None:
-    """A generator that loads a saved state returns the key that was next when the state was saved.
+    """A generator that loads a saved state returns the same next key as the generator whose state was saved.
 
     A copy of a generator returns the same next key as the original. Keys can be pickled.
     """
@@ -83,7 +83,7 @@ def test_threads_draw_distinct_keys() -> None:
 
 
 def test_philox_raises_overflow_error_after_the_last_stream() -> None:
-    """Another generator that loads a state saved after the last stream raises the same error."""
+    """A second generator loads the state of the first. Then `key` of the second generator raises the same error."""
     rng = fs.Philox(1)
     rng.load_state_dict({"seed": 1, "stream": 2**64 - 1})
     assert rng.key().stream == 2**64 - 1
@@ -192,14 +192,14 @@ def test_masks_of_different_streams_and_seeds_are_uncorrelated() -> None:
     masks = [fs.dropout_mask(1 << 16, 0.5, key) for key in keys]
     for a, b in itertools.combinations(masks, 2):
         assert abs(z_of(a == b, 0.5)) < BOUND
-        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # shifted by 8 elements, which come from one block
+        assert abs(z_of(a[8:] == b[:-8], 0.5)) < BOUND  # shifted by one block, which gives 8 elements
 
 
 def test_first_words_of_neighbouring_seeds_and_streams_are_random() -> None:
     """The test takes the first four words of 20,000 consecutive seeds, and then of 20,000 consecutive streams.
 
-    The highest bit of a word is 0 or 1 with equal probability. It is independent of the highest bit of the same word
-    of the next seed or stream.
+    The highest bit of the first word is 0 or 1 with equal probability. In neighbouring seeds or streams, these bits are
+    independent. The same is true of the second, third and fourth words.
     """
     for seed, stream in ((1, 0), (0, 1)):
         words = np.array([_core.philox_block(i * seed, i * stream, 0) for i in range(20000)], np.uint32)

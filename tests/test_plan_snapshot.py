@@ -93,7 +93,7 @@ def test_step_is_taken_or_refused_entirely_if_reading_a_gradient_runs_other_code
     """
 
     def case(taken: int, at: int, zero: bool) -> None:
-        """Take `taken` usual steps, and then one in which `grads[at]` acts and `zero_grads` is `zero`."""
+        """Take `taken` usual steps, and then one in which `grads[at]` calls `ACTS[name]` and `zero_grads` is `zero`."""
         import warnings
 
         warnings.simplefilter("ignore")
@@ -221,7 +221,7 @@ def test_dlpack_gradients_of_every_layout_give_the_same_step_as_numpy_arrays() -
 
 @pytest.mark.parametrize("name", WRONG)
 def test_step_refuses_wrong_dlpack_capsules(name: str) -> None:
-    """Later steps with correct gradients are not refused."""
+    """Later steps with correct gradients are taken."""
 
     def case() -> None:
         w = World()
@@ -271,7 +271,7 @@ class Key(str):
 def test_gradients_in_unusual_mappings_and_lists_are_used_or_refused() -> None:
     """Some of these collections change while the step reads them. A refused step changes no parameter.
 
-    `right` is True if the step must use the collection, False if it must refuse it, and None if it may do either.
+    `right` is True if the step must be taken, False if it must be refused, and None if both are allowed.
     """
 
     def case(make: Callable[[dict[str, Any]], Any], right: bool | None) -> None:

@@ -114,7 +114,7 @@ def test_product_has_the_same_bits_for_every_number_of_threads(dtype: Any, shape
 @every_dtype
 def test_product_accepts_strided_matrices_that_blas_supports(dtype: Any) -> None:
     """The factors are in C or Fortran order, or are slices of larger matrices."""
-    a, b = matrices(70, 80, 190, dtype)  # the product has several tiles along both axes
+    a, b = matrices(70, 80, 190, dtype)  # computed in several tiles (parts of the result) along both axes
     wide_a, wide_b = np.zeros((70, 100), dtype), np.zeros((200, 190), dtype)
     wide_a[:, 10:90], wide_b[::2][:80] = a, b
     tall = np.asfortranarray(wide_a)
@@ -163,7 +163,7 @@ def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_m
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """NumPy then computes the product. For example, a network with a single `Linear` may get its own last output."""
+    """NumPy then computes the product. For example, the input of a single `Linear` may be its own last output."""
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)
@@ -223,9 +223,9 @@ def test_product_without_openblas_has_the_bits_of_numpy_dot(monkeypatch: pytest.
 def test_threads_share_small_products_only_if_openblas_does_not_copy_the_factors(core: str) -> None:
     """A thread computes a tile, which is a part of the product, with one call of OpenBLAS.
 
-    The kernels for SkylakeX (AVX-512) do not copy the factors of such small products. The kernels for Haswell (AVX2)
-    copy them in every call. All tiles of a product together then take up to four times as long as one call for the
-    whole product.
+    The kernels for SkylakeX (AVX-512) do not copy the factors of products as small as a tile. The kernels for Haswell
+    (AVX2) copy them in every call. All tiles of a product together then take up to four times as long as one call for
+    the whole product.
     """
     if core == "SkylakeX" and "v4" not in _core.available_isas():
         pytest.skip("needs AVX-512")
@@ -371,7 +371,7 @@ for m, k, n in ((1, 1, 1), (64, 64, 256), (65, 257, 129), (200, 100, 300), (33, 
 
 @compiles
 def test_products_shared_by_1_to_8_threads_are_correct(tmp_path: Path) -> None:
-    """The test uses its own BLAS, which reports a CPU with AVX-512. So the test runs on any CPU."""
+    """Threads share a product only if the BLAS reports a CPU with AVX-512. The BLAS of this test always reports one."""
     macros = ("-DPREFIX=", "-DSUFFIX=", "-DInt=int", '-DCONFIG="OpenBLAS"')
     subprocess.run([sys.executable, "-c", SHARE, build(tmp_path, OPENBLAS, *macros)], check=True)
 
@@ -406,7 +406,7 @@ def test_product_uses_no_more_threads_than_openblas_may_use() -> None:
     assert printed(script, OPENBLAS_NUM_THREADS="1", FUSEDSTEP_BACKEND="threads") == "1\n"
 
 
-def test_several_python_threads_can_compute_products_at_once() -> None:
+def test_several_python_threads_can_compute_products_at_the_same_time() -> None:
     a, b = matrices(64, 256, 256, np.float64)
     want, results = fenced_product(a, b, False, 1), [np.empty((64, 256)) for _ in range(8)]
 

@@ -95,7 +95,7 @@ def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_wi
 def test_every_dropout_of_a_tensor_has_the_bits_of_dropout_of_a_dense_copy(
     torch: ModuleType,
 ) -> None:
-    """Both use the same seed. Because p = 0.5, kept elements must be 2 * x. The input must not change."""
+    """Both calls of dropout use the same seed. Kept elements must be 2 * x, because p is 0.5. `x` must not change."""
     fused = pytest.importorskip("fusedstep.torch")
     if not hasattr(fused, "Dropout"):
         pytest.skip("fusedstep.torch has no layers")

@@ -150,4 +150,4 @@ def test_100_steps_agree_with_the_published_algorithm(name: str, rng: np.random.
         opt.step([curvature * (mine - goal) + noise])
         want = published(want, curvature * (want - goal) + noise, t)
     np.testing.assert_allclose(mine, want, rtol=0, atol=1e-12)
-    assert (np.abs(mine) > 1e-3).all(), "at parameters near 0, a difference could be too small to be seen"
+    assert (np.abs(mine) > 1e-3).all(), "a parameter near 0 could hide a large relative difference"

@@ -96,9 +96,9 @@ NOT_NUMBERS = ["0.1", None, True, [0.1], 1j, np.array([0.1, 0.2])]
 
 @every_class
 def test_optimizer_refuses_wrong_hyperparameters_and_names_them(cls: Any) -> None:
-    """Each hyperparameter gets values out of range, values that are not finite, and objects of other types.
+    """Each hyperparameter gets values out of range, values that are not finite, and objects of wrong types.
 
-    Values out of range are also assigned to `groups[0]`, except for options that only the constructor accepts.
+    Values out of range are also assigned to `groups[0]`, unless only the constructor accepts the hyperparameter.
     """
     p = ones(3)
     for name, check in cls._all_checks().items():

@@ -155,7 +155,7 @@ def test_rows_are_refused_if_wrong_or_if_the_optimizer_cannot_use_rows(make: Any
 
 
 def test_step_with_a_wrong_gradient_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
-    """The wrong gradient is an array of a wrong length, rows with a wrong index, or rows in memory of the parameter."""
+    """The wrong gradient is an array of a wrong length, rows with a wrong index, or rows in the parameter's memory."""
     table, w = np.ones((4, 2)), np.ones(3)
     opt = fs.Adagrad([table, w])
     shared = fs.Rows([0, 1], table[2:])
@@ -204,7 +204,7 @@ def test_100_steps_of_an_embedding_agree_with_torch(name: str, options: Any, coa
 
 
 @pytest.mark.torch
-def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
+def test_optimizers_of_fusedstep_torch_clip_skip_or_refuse_sparse_gradients(torch: Any) -> None:
     """SGD clips a sparse gradient by its norm, and skips a step whose gradient contains nan.
 
     Adam refuses sparse gradients, and so do optimizers with momentum, weight decay or averages of the parameters.
@@ -232,7 +232,7 @@ def test_torch_optimizers_clip_skip_or_refuse_sparse_gradients(torch: Any) -> No
 
 
 @pytest.mark.torch
-def test_torch_step_post_hook_runs_after_the_update_of_sparse_rows(torch: Any) -> None:
+def test_step_post_hook_runs_after_the_update_of_sparse_rows(torch: Any) -> None:
     """When the hook runs, row 1 of the parameter has changed. Rows 2 to 4, without a gradient, have not."""
     model = torch.nn.Embedding(5, 2, sparse=True)
     opt, seen = ours("SparseAdam")(model.parameters()), []

@@ -66,7 +66,7 @@ def assert_bits_of_the_oracle(
 def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instruction_set(
     cls: Any, options: Options, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """A variant turns on some of the options that are True or False, or whose value selects code of the kernel."""
+    """A variant is a combination of boolean options and of options whose values select code of the kernel."""
     assert_bits_of_the_oracle(cls, options, stages, dtype, SHORT, SERIAL, rng)
 
 
@@ -76,7 +76,7 @@ def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instructio
 def test_steps_with_weight_decay_clipping_scaling_or_averages_have_the_bits_of_numpy(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """`STAGES` also contains steps with `maximize`, with a schedule of the learning rate, or with `zero_grads`."""
+    """Other `stages` set `maximize`, a schedule of the learning rate, a rate for one step, or `zero_grads`."""
     assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
 
 
@@ -125,7 +125,7 @@ def test_optimizer_of_float32_and_float64_arrays_equals_separate_optimizers(cls:
 
 
 def test_variants_of_the_tests_turn_on_every_option_that_selects_code_of_a_kernel() -> None:
-    """A variant is a combination of options. Every option that is True or False occurs in a variant.
+    """A variant is a combination of options. Every boolean option occurs in at least one variant.
 
     `_variant` returns a number with one bit for each option that selects code of the kernel. Each bit must be 1 in the
     number of at least one variant.

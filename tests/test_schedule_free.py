@@ -53,7 +53,7 @@ def test_averaged_replaces_schedule_free_parameters_by_the_mean_of_z(
 def test_schedule_free_averages_before_the_first_step_are_the_parameters(
     cls: Any, options: dict[str, Any], share: float
 ) -> None:
-    """`has_averages` is True before the first step too. It is False for SGD, which has no averages."""
+    """`has_averages` is True before the first step too. It is False for SGD without `ema_decay`."""
     opt = cls([y := np.ones(3)], **options)
     assert opt.has_averages and not fs.SGD([np.ones(3)]).has_averages
     with opt.averaged():

@@ -64,7 +64,7 @@ def test_schedule_refuses_step_numbers_below_1_and_fractions(schedule: Any, form
 
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS[:8], ids=IDS[:8])
-def test_schedules_are_frozen_comparable_picklable_and_print_as_their_call(schedule: Any, formula: Any) -> None:
+def test_schedules_are_frozen_and_can_be_pickled_and_rebuilt_from_their_repr(schedule: Any, formula: Any) -> None:
     """Attributes cannot be assigned. `eval(repr(schedule))`, and pickling and unpickling, give an equal schedule."""
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert eval(repr(schedule), vars(s)) == schedule
@@ -213,6 +213,7 @@ def test_rates_of_schedules_agree_with_torch(torch: Any) -> None:
 
 
 def test_reduce_on_plateau_agrees_with_torch_for_positive_metrics(torch: Any) -> None:
+    """For negative metrics, the rates differ: torch's class also counts slightly worse metrics as improvements."""
     metrics = 1 + np.random.default_rng(0).random(200)
     for mode in ("min", "max"):
         opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)

@@ -48,8 +48,6 @@ def test_files_of_a_table_row_exist_and_use_the_names_of_the_row(row: make_scope
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )
-def test_resolve_raises_an_error_for_a_name_that_does_not_exist(
-    name: str, error: type[Exception], message: str
-) -> None:
+def test_resolve_raises_an_error_for_a_wrong_name(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make_scope.resolve(name)

@@ -192,9 +192,9 @@ def test_points_of_running_trials_are_not_tried_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_continues_from_trials_that_it_did_not_suggest(name: str) -> None:
-    """The sampler of `alone` suggests six points. In `study`, the first five and another point are enqueued.
+    """The sampler of `alone` suggests six points. In `study`, the first five are enqueued, and then a different point.
 
-    The sampler of `study` uses the values at these six points. Its own suggestion is then the sixth point of `alone`.
+    After these six trials, the sampler of `study` suggests the sixth point of `alone`.
     """
     make, f, _ = SAMPLERS[name]
     alone = optuna.create_study(sampler=make())
@@ -217,13 +217,13 @@ def test_unpickled_copy_of_a_sampler_tries_the_points_of_the_original(name: str)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_sampler_refuses_studies_and_suggestions_that_do_not_fit_its_parameters(name: str) -> None:
+def test_sampler_refuses_studies_and_trials_that_it_does_not_support(name: str) -> None:
     """An unknown parameter, a wrong range, two objectives and an incomplete enqueued trial are refused."""
     make, f, _ = SAMPLERS[name]
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: a suggested parameter must be one of \['x', "):
         study.optimize(lambda trial: trial.suggest_float("z", 0, 1), n_trials=1)
-    with pytest.raises(ValueError, match=r"Sampler: the sampler's value of x must be in the suggested Float.*; got "):
+    with pytest.raises(ValueError, match=r"Sampler: the suggested distribution of 'x' must contain .*; got Float"):
         optuna.create_study(sampler=make()).optimize(lambda trial: trial.suggest_float("x", 7.0, 8.0), n_trials=1)
     study = optuna.create_study(directions=["minimize", "maximize"], sampler=make())
     with pytest.raises(ValueError, match=r"Sampler: study must have one objective; got 2"):

@@ -71,7 +71,7 @@ def test_step_of_tensors_of_more_than_2_to_the_31_elements_in_total_is_correct(v
 
 @pytest.mark.nightly
 def test_dropout_of_more_than_2_to_the_31_elements_is_correct(values: Array) -> None:
-    """The result equals that of dropout on one block after the other."""
+    """Each block of the result equals the result of dropout on the same block of the input."""
     needs(8)
     x, key = np.empty(SIZE, np.float32), fs.Key(3, 1)
     for k, (a,) in blocks(x):

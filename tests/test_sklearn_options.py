@@ -254,6 +254,7 @@ def test_verbose_prints_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> 
 def test_verbose_draws_a_progress_bar_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """FORCE_COLOR makes rich take the captured output for a terminal."""
     pytest.importorskip("rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
@@ -315,11 +316,11 @@ def test_new_value_of_input_noise_takes_effect_in_a_fit_with_warm_start() -> Non
 
 
 def test_validation_scores_during_a_second_fit_with_warm_start_use_the_current_weights() -> None:
-    """After the first fit, the estimator predicts with averaged weights. The scores must not use these old averages.
+    """The first fit ends with averaged weights. The validation scores of the second fit must not use these averages.
 
     In the second fit, a callback calls `score` after each epoch.
 
-    After `partial_fit` with validation rows, `score` of these rows returns the recorded validation score.
+    Another estimator is trained by `partial_fit` only. Its `score` of the validation rows equals the recorded score.
     """
     model = fitted(warm_start=True, ema_decay=0.5).set_params(callbacks=[lambda m, e: m.score(V, v)])
     model.fit(X, y, X_val=V, y_val=v)
@@ -339,10 +340,10 @@ def test_partial_fit_continues_after_fit_has_stopped_early() -> None:
 
 @pytest.mark.parametrize("early", [True, False])
 def test_early_stopping_can_be_turned_on_or_off_between_fit_and_partial_fit(early: bool) -> None:
-    """If `early` is True, early stopping is used in `fit` only, else in `partial_fit` only.
+    """If `early` is True, only `fit` uses early stopping, else only `partial_fit` uses it.
 
-    After two calls of `partial_fit`, `best_loss_` (without early stopping) or `best_validation_score_` (with early
-    stopping) is the best value of these two calls. The other attribute is None.
+    After two calls of `partial_fit`, the best value of these two calls is in `best_loss_` if `early` is True, else in
+    `best_validation_score_`. The other attribute is None.
     """
     model = fitted(early_stopping=early, n_iter_no_change=np.inf)
     model.set_params(early_stopping=not early)
@@ -354,7 +355,7 @@ def test_early_stopping_can_be_turned_on_or_off_between_fit_and_partial_fit(earl
     assert (model.best_loss_ is None) == (not early)
 
 
-def test_callback_that_returns_a_true_numpy_bool_ends_the_training() -> None:
+def test_callback_that_returns_numpy_true_ends_the_training() -> None:
     assert fitted(callbacks=[lambda model, epoch: np.float64(epoch.loss) > 0]).n_iter_ == 1
 
 

@@ -165,7 +165,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "negative lr": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
     "unknown option": (("groups", 1, "momentum"), 0.5, "groups[1] must have only options of Adam; got 'momentum'"),
     "params in a group": (("groups", 1, "params"), 0.5, "groups[1] must have only options of Adam; got 'params'"),
-    "amsgrad": (("groups", 1, "amsgrad"), True, "groups[1] must turn on the same of the options amsgrad as"),
+    "amsgrad": (("groups", 1, "amsgrad"), True, "groups[1]: amsgrad must be on or off as in this optimizer"),
     "schedule": (("groups", 0, "lr_state"), {}, "groups[0] must not have lr_state"),
     "no option": (("groups", 1, "eps"), None, "groups[1] must have all options; missing eps"),
     "masked": (("state", "state.x", "exp_avg"), np.ma.zeros(7, F4), "must be an array; got MaskedArray"),
@@ -207,8 +207,8 @@ def test_load_state_dict_refuses_an_object_that_is_not_a_dict(state: Any) -> Non
 
 
 @every_class
-def test_load_state_dict_refuses_a_state_if_only_one_of_the_two_optimizers_has_ema_decay(cls: Any) -> None:
-    """One optimizer makes the state, and the second optimizer loads it."""
+def test_load_state_dict_refuses_a_state_with_missing_or_unexpected_averages(cls: Any) -> None:
+    """Two optimizers refuse each other's state. Only one has `ema_decay`, so only its state has averages."""
     with_ema, without = World(cls), World(cls, ema_decay=None)
     for old, new, words in ((with_ema, without, "ema must be None"), (without, with_ema, "ema must be averages")):
         before = new.everything()

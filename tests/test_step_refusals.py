@@ -84,7 +84,7 @@ def test_step_refuses_gradients_of_another_shape_or_dtype(cls: Any) -> None:
         ("ab", TypeError, ["grads must be a list, a tuple or a dict", "str"]),
     ],
 )
-def test_step_refuses_a_wrong_number_of_gradients_wrong_names_and_wrong_containers(
+def test_step_refuses_missing_or_extra_gradients_and_wrong_containers(
     grads: Any, error: type[Exception], words: list[str]
 ) -> None:
     World().assert_refuses(error, "AdamW.step: ", *words, grads=grads)
@@ -281,10 +281,10 @@ def test_step_accepts_numpy_scalars_as_gradients_of_zero_dimensional_parameters(
         opt.step([np.array(1.0, dtype)], zero_grads=True)
 
 
-def test_arrays_with_interleaved_strides_and_no_repeated_element_are_accepted(torch: Any) -> None:
+def test_arrays_with_interleaved_rows_and_no_repeated_element_are_accepted(torch: Any) -> None:
     """In a (4, 3) array with strides of 12 and 16 bytes, a row begins before the previous row ends.
 
-    No two elements overlap. The array is used as a gradient, as a torch parameter, and as the output of dropout.
+    No two elements overlap. Such an array is used as a gradient, as a torch parameter, and as the output of dropout.
     """
     memory = np.zeros(32, np.float32)
     g = as_strided(memory, (4, 3), (12, 16))

@@ -21,7 +21,7 @@ def bill_of_materials() -> dict[str, Any]:
 
 
 def test_package_requires_only_numpy() -> None:
-    """The imports of the package are tested in `test_runtime::test_import_loads_few_packages_and_changes_nothing`."""
+    """The requirements of the extras are not checked."""
     needs = importlib.metadata.requires("fusedstep") or []
     always = [need for need in needs if "extra ==" not in need]
     assert [re.match(r"[\w-]+", need)[0] for need in always] == ["numpy"]  # type: ignore[index]
@@ -33,7 +33,7 @@ def test_licence_and_bill_of_materials_are_installed() -> None:
     bill = bill_of_materials()
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["version"] == fs.__version__
-    # The bill is made from csrc/sbom.cdx.json.in by replacing each @name@. So @ may stand only before versions in URLs.
+    # Every @name@ of csrc/sbom.cdx.json.in is replaced. In the bill, @ stands only before versions in package URLs.
     assert "@" not in json.dumps(bill).replace("@" + fs.__version__, "").replace("pybind11@", "")
     assert importlib.metadata.version("fusedstep") == fs.__version__
 

@@ -64,7 +64,7 @@ def test_numbers_with_decimal_points_are_read_if_another_column_has_texts_with_c
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.bz2", ".csv.xz", ".parquet"])
-def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: str) -> None:
+def test_read_accepts_parquet_and_compressed_csv_files(tmp_path: Path, suffix: str) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", None, "?"]})
@@ -72,7 +72,7 @@ def test_read_accepts_compressed_csv_and_parquet_files(tmp_path: Path, suffix: s
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
     found = read(path)
     assert found["a"].tolist() == [1, 2, 3]
-    assert found["b"].isna().tolist() == [False, True, True]
+    assert found["b"].isna().tolist() == [False, True, True], 'a cell with "?" is missing'
 
 
 def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
@@ -86,7 +86,10 @@ def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
 
 
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
-    """Line 3 of the file is empty, and line 5 has only empty cells. The column b is the target."""
+    """Line 3 of the file is empty, and line 5 has only empty cells.
+
+    The column b is the target. Its cell "NA" is missing.
+    """
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
     assert frame["a"].isna().tolist() == [False, True, False]
     assert frame.index.tolist() == [2, 4, 6]
@@ -114,7 +117,7 @@ def test_a_row_with_too_many_cells_is_refused_with_its_line_number(tmp_path: Pat
         ("none", [np.nan] * ROWS, "empty"),
     ],
 )
-def test_columns_without_information_are_left_out_with_a_reason(name: str, cells: Any, note: str) -> None:
+def test_empty_and_constant_columns_identifiers_and_free_texts_are_left_out(name: str, cells: Any, note: str) -> None:
     assert kind_of(cells, name) == ("left out", note)
 
 

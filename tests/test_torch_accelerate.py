@@ -79,11 +79,10 @@ def test_optimizer_whose_class_is_replaced_keeps_state_schedule_and_hooks(
     assert str(ft.accelerate(model, opt)) == "optimizer: not replaced, its class is already fusedstep's"
 
 
-def test_schedule_detects_the_steps_of_an_optimizer_whose_class_is_replaced(torch: Any, ft: Any, clock: Any) -> None:
-    """A schedule of torch warns if its first step comes before the first step of the optimizer.
-
-    A deep copy of the optimizer trains like the original.
-    """
+def test_schedule_warns_if_it_steps_before_an_optimizer_whose_class_is_replaced(
+    torch: Any, ft: Any, clock: Any
+) -> None:
+    """At the end, deep copies of the model and the optimizer train like the originals."""
     model = network()
     opt = theirs("SGD")(model.parameters())
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.95)
@@ -98,7 +97,10 @@ def test_schedule_detects_the_steps_of_an_optimizer_whose_class_is_replaced(torc
 def test_accelerate_with_a_loss_replaces_layers_and_optimizer_and_keeps_the_weights(
     torch: Any, ft: Any, clock: Any
 ) -> None:
-    """`accelerate` compares copies, so the model gets no gradients. It restores the state of the random generator."""
+    """`accelerate` computes with copies of the model, so the model gets no gradients.
+
+    The state of the random generator is the same as before.
+    """
     model = model_with_layers(torch)
     before, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     report = ft.accelerate(model, torch.optim.AdamW(model.parameters()), loss_of(batches(1)[0]))
@@ -128,7 +130,10 @@ def test_accelerate_keeps_torch_layers_and_optimizer_if_fusedstep_is_not_faster(
 def test_accelerate_keeps_torch_layers_and_optimizer_if_the_results_of_fusedstep_differ(
     torch: Any, ft: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test makes the gradients of fusedstep's batch norm wrong by 1%. In torch's fused Adam, the step is wrong."""
+    """The test makes the gradients of fusedstep's batch norm wrong by 1%.
+
+    For the parameter w, the step of torch's fused Adam is wrong, and the step of fusedstep's Adam is right.
+    """
     from fusedstep.torch import batch_norm
 
     gradients = batch_norm.gradients
@@ -188,9 +193,9 @@ def test_accelerate_refuses_wrong_arguments_and_passes_on_an_error_in_the_loss_f
 
 
 def test_each_round_of_a_trial_measures_both_functions(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each round, a false clock gives 1 second for the first call and 3 seconds for the second call.
+    """A false clock gives 1 second for the first call, 3 seconds for the next call, then 1 second again, and so on.
 
-    So if each round measures both functions, one function has the median 1, and the other has the median 3.
+    So if each round calls both functions, all times of one function are 1, and all times of the other are 3.
     """
     from fusedstep.torch import _trial
 

@@ -51,7 +51,7 @@ def scaled_run(
     return losses, kept, scaler.get_scale()
 
 
-@pytest.mark.parametrize("unscale", [False, True], ids=["divided by the step", "divided by unscale_"])
+@pytest.mark.parametrize("unscale", [False, True], ids=["the step divides", "unscale_ divides"])
 @every_shared_optimizer
 def test_losses_with_grad_scaler_agree_with_those_of_torchs_optimizer(name: str, unscale: bool, torch: Any) -> None:
     got, want = (scaled_run(side(name), (0, 3, 4), unscale) for side in (ours, theirs))

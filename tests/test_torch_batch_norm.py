@@ -241,7 +241,7 @@ def test_second_backward_pass_gives_the_same_gradient_even_if_the_output_was_ove
     x = data(torch, "BatchNorm2d")
     y = layer(x, x)
     (first,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
-    (second,) = torch.autograd.grad(y.mul_(1).sum(), x)
+    (second,) = torch.autograd.grad(y.mul_(1).sum(), x)  # mul_ overwrites y with the same values
     assert torch.equal(first, second)
 
 
@@ -304,7 +304,7 @@ def test_mixed_dtypes_are_refused_as_in_torch(torch: Any, ft: Any) -> None:
     x = data(torch, "BatchNorm2d").detach()
     for layer, mixed in ((ft.BatchNorm2d(5), x.double()), (ft.BatchNorm2d(5).bfloat16(), x)):
         with pytest.raises(RuntimeError):
-            layer(mixed)  # torch raises the error
+            layer(mixed)  # the layer calls torch's operator, which raises the error
 
 
 def test_results_under_autocast_agree_with_torch(torch: Any, ft: Any) -> None:
@@ -319,7 +319,7 @@ def test_results_under_autocast_agree_with_torch(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit and torch's forward-mode differentiation warn
-def test_layer_supports_other_devices_torch_func_and_traces(torch: Any, ft: Any) -> None:
+def test_layer_supports_torch_func_torch_jit_trace_and_the_meta_device(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta

@@ -64,9 +64,9 @@ def test_shrunk_storages_are_refused(what: str, left: int, torch: Any) -> None:
 def test_negative_views_are_stepped_correctly_or_refused(what: str, size: int, torch: Any) -> None:
     """A tensor gets torch's negative bit. Its values are then the numbers in memory, multiplied by -1.
 
-    A parameter or a gradient gets the bit before the first step. After the first step, a state is replaced by a tensor
-    with the bit. If a tensor gets the bit between two steps but keeps its address and strides, the second step does not
-    detect the bit. This is not tested.
+    A parameter or a gradient gets the bit before the first step. To test a state, the test takes a step and then
+    replaces the state by a tensor with the bit. If a tensor gets the bit between two steps but keeps its address and
+    strides, the second step does not detect the bit. This is not tested.
     """
 
     def case(before: bool, assign: bool) -> None:
@@ -274,7 +274,7 @@ ACCEPTED = ("option names that are not text", "a parameter twice")
 
 
 @pytest.mark.parametrize("change", GROUPS)
-def test_unusual_groups_and_states_are_accepted_or_refused(change: str, torch: Any) -> None:
+def test_unusual_groups_and_states_are_accepted_or_refused_without_a_crash(change: str, torch: Any) -> None:
     def case(taken: int) -> None:
         w = World()
         for _ in range(taken):

@@ -137,7 +137,8 @@ def test_no_bit_changes_when_a_checkpoint_is_loaded(name: str, way: str, torch: 
 def test_training_resumes_from_checkpoints_of_earlier_torch_versions(name: str, torch: Any, tmp_path: Path) -> None:
     """In such checkpoints, the groups lack the options of later versions, and step counts are Python numbers.
 
-    At the end, an optimizer of the class `reference` loads a checkpoint of the resumed training.
+    The class `reference` is torch's, or ours if torch has none. It trains first. At the end, it loads a checkpoint of
+    the resumed training.
     """
     reference = theirs(name) if name in SHARED else ours(name)
     model = network()
@@ -174,7 +175,7 @@ def test_training_resumes_from_torchs_foreach_and_fused_optimizers(form: Options
 
 @every_optimizer
 def test_options_and_averages_that_torch_lacks_are_saved_and_loaded(name: str, torch: Any, tmp_path: Path) -> None:
-    """Torch lacks the options `l1`, `decay` and `ema_decay`. The last adds averages of parameters to the state."""
+    """The options `l1` and `decay` and the averages are saved. The option `ema_decay` is not, and is given again."""
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)

@@ -125,7 +125,7 @@ def test_gradient_that_is_expanded_from_one_number_is_used_correctly(name: str, 
 
 
 def test_torchs_fused_step_reads_past_an_expanded_gradient(torch: Any) -> None:
-    memory = numbers(0, shape=(N,))  # the gradient has one number; torch's step reads all N numbers
+    memory = numbers(0, shape=(N,))  # the gradient is expanded from the first number; torch's step reads all N numbers
     results = {}
     for cls in (ours("Adam"), theirs("Adam")):
         w = torch.zeros(SHAPE, requires_grad=True)
@@ -169,7 +169,7 @@ def test_an_expanded_parameter_is_refused(name: str, torch: Any) -> None:
 
 
 def test_torchs_fused_step_of_an_expanded_parameter_overwrites_other_elements(torch: Any) -> None:
-    memory = numbers(0, shape=(4,))  # the parameter has the first number; the step also writes the others
+    memory = numbers(0, shape=(4,))  # the parameter is expanded from the first number; torch also writes the others
     before = memory.clone()
     p = memory[:1].expand(4).requires_grad_()
     p.grad = torch.ones(4)
@@ -287,7 +287,7 @@ def test_constructor_refuses_parameters_that_the_kernels_do_not_support(name: st
 
 @every_optimizer
 def test_sparse_gradients_are_refused_before_anything_is_written(name: str, torch: Any) -> None:
-    """Some optimizers support sparse gradients if `weight_decay` is 0. For them, this test sets it to 0.1."""
+    """Optimizers that support sparse gradients refuse them if `weight_decay` is not 0. So the test sets it to 0.1."""
     params = [torch.ones(3, requires_grad=True) for _ in range(2)]
     opt = ours(name)(params, lr=0.1)
     params[0].grad, params[1].grad = torch.ones(3), torch.ones(3).to_sparse()

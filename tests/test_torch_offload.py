@@ -144,9 +144,9 @@ def test_a_state_that_was_saved_before_the_first_step_can_be_loaded(dtype: str, 
 
 
 def test_float32_master_weights_of_older_checkpoints_can_be_loaded() -> None:
-    """Older checkpoints have the float32 weight as the state "master".
+    """In older checkpoints, the state "master" is the float32 master weight.
 
-    Now the bfloat16 parameter is the rounded float32 weight, and the state "low" has the remaining 16 bits.
+    Now the bfloat16 parameter is the rounded master weight, and the state "low" has the remaining 16 bits.
     """
     model = network("bfloat16")
     masters = [torch.nn.Parameter(p.detach().float() * 1.001) for p in model.parameters()]
@@ -234,7 +234,7 @@ def by_copies(side: Any, model: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "method"), [("SGD", "averaged"), ("NAG", "lookahead")])
 def test_averaged_and_lookahead_change_the_model_and_restore_it(name: str, method: str) -> None:
-    """The optimizer steps float64 copies, called hosts. The context `method` changes both the hosts and the model."""
+    """`hosts` are float64 copies of the parameters. `averaged()` and `lookahead()` change the hosts and the model."""
     model = network("float32")
     options = {"ema_decay": 0.5} if method == "averaged" else {"momentum": 0.9}
     optimizer = by_copies(ours(name), model, **options)
@@ -260,7 +260,8 @@ def test_step_hooks_run_once_before_and_once_after_the_step(side: Any) -> None:
     from fusedstep.torch import OffloadedOptimizer
 
     model = network("bfloat16")
-    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch now wraps the method `step` of this class
+    # If `side` is `theirs`, this line makes torch wrap `torch.optim.SGD.step`. The wrapper also calls hooks.
+    side("SGD")([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     optimizer = OffloadedOptimizer(side("SGD"), model, lr=1.0)
     seen = []
 

@@ -61,6 +61,7 @@ FORMS = {"params", "foreach", "fused", "capturable", "differentiable"}
 
 @every_shared_optimizer
 def test_the_loss_curves_cover_every_option_that_changes_the_result(name: str, torch: Any) -> None:
+    """`FORMS` contains `params` and the options that choose torch's implementation."""
     covered = {option for options in torch_options(name) for option in options}
     assert covered | {"lr"} == inspect.signature(theirs(name)).parameters.keys() - FORMS
 
@@ -68,6 +69,7 @@ def test_the_loss_curves_cover_every_option_that_changes_the_result(name: str, t
 @every_way
 @every_shared_optimizer
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, way: str, torch: Any) -> None:
+    """`way` is the dtype of the model and of the data."""
     dtype = getattr(torch, way)
     data = batches(200, dtype)
     for options in torch_options(name):
@@ -183,7 +185,7 @@ def test_groups_and_states_have_the_same_keys_and_nearly_the_same_values_as_in_t
 
 
 def test_every_registered_optimizer_is_public_and_the_tests_cover_all_element_wise_ones(torch: Any) -> None:
-    """The error message for an unknown name contains this name."""
+    """The module has no optimizer `Adamm`. The error message must contain this name."""
     import fusedstep.torch
 
     assert set(fusedstep.torch.__all__) >= set(fs.optim.registry)
@@ -219,7 +221,7 @@ def test_losses_with_a_scheduler_agree_with_torchs(name: str, torch: Any) -> Non
 def test_momentum_that_a_scheduler_changes_is_used_without_a_new_binding(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OneCycleLR changes betas or momentum before every step.
+    """OneCycleLR changes betas (of SGD: momentum) before every step.
 
     A `Binding` prepares all parameters and states for the kernel. A new `Binding` would take longer than the step.
     """

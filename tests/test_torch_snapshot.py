@@ -178,7 +178,8 @@ def collects(w: World) -> None:
     gc.collect()
 
 
-DURING: list[Act] = [
+# Changes of groups, parameters, gradients and states, and a step inside the step.
+CHANGES: list[Act] = [
     sets_data,
     sets_shorter_data,
     appends_groups,
@@ -196,12 +197,8 @@ DURING: list[Act] = [
     shrinks_parameter,
     shrinks_state,
     steps,
-    loads,
-    averages,
-    averages_and_stays,
-    swaps_tensors,
-    collects,
 ]
+DURING: list[Act] = [*CHANGES, loads, averages, averages_and_stays, swaps_tensors, collects]
 # After these actions, later steps may be refused, because memory has been freed or replaced, or because the averages
 # are in the parameters.
 ENDS = (shrinks_parameter, shrinks_state, averages_and_stays, swaps_tensors, sets_shorter_data)
@@ -241,6 +238,8 @@ def test_step_is_right_or_refused_if_user_code_changes_tensors_groups_or_states(
 ) -> None:
     """The step calls the function `act` when it reads a learning rate or a gradient, as `place` says.
 
+    Before this step, the optimizer takes `taken` other steps.
+
     Functions that free memory are also tested with a large parameter. The system takes back the memory of a large
     parameter, so that a wrong access crashes the process.
     """
@@ -277,13 +276,13 @@ def acts_inside(module: Any, function: str, act: Act, w: World) -> None:
         w.goes_on()
 
 
-@pytest.mark.parametrize("act", DURING[:17], ids=name_of)
+@pytest.mark.parametrize("act", CHANGES, ids=name_of)
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_made(act: Act, torch: Any) -> None:
     """The first step makes the states with `torch.full_like`, which here calls `act`."""
     assert survives(lambda: acts_inside(torch, "full_like", act, World()))
 
 
-@pytest.mark.parametrize("act", [*DURING[:17], removes_a_state, replaces_a_state], ids=name_of)
+@pytest.mark.parametrize("act", [*CHANGES, removes_a_state, replaces_a_state], ids=name_of)
 @pytest.mark.parametrize("function", ["convert", "dtype_of_states"])
 def test_step_is_right_or_refused_if_user_code_runs_while_states_are_converted(
     act: Act, function: str, torch: Any
@@ -322,10 +321,10 @@ def test_step_takes_the_default_of_an_option_that_is_removed_from_the_group(torc
     w.opt.state.clear()
     del w.opt.param_groups[0]["initial_accumulator_value"]
     w.opt.step()
-    assert torch.equal(w.state["sum"], w.params[0].grad ** 2)
+    assert torch.equal(w.state["sum"], w.params[0].grad ** 2)  # 0 is the default of the option
 
 
-def test_lookahead_uses_the_default_of_a_removed_option_as_a_step_does(torch: Any) -> None:
+def test_lookahead_uses_the_default_of_a_removed_option(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours("NAG")([p], lr=0.1, momentum=0.5)
     p.grad = torch.full((3,), 2.0)
@@ -336,7 +335,7 @@ def test_lookahead_uses_the_default_of_a_removed_option_as_a_step_does(torch: An
         torch.testing.assert_close(p.detach(), want)
 
 
-def test_averaged_of_schedule_free_sgd_uses_the_default_of_a_removed_option(torch: Any) -> None:
+def test_the_context_averaged_of_schedule_free_sgd_uses_the_default_of_a_removed_option(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours("SGDScheduleFree")([p], lr=0.1)
     p.grad = torch.full((3,), 2.0)
@@ -373,10 +372,10 @@ def test_short_stress_test_finds_no_fault(torch: Any) -> None:
 def test_end_of_averaged_during_a_step_waits_or_is_refused(same_thread: bool, torch: Any) -> None:
     """The context `averaged` begins when a step makes its first state. Then this step calls `detach` of its states.
 
-    Here the states are of a subclass of Tensor with another `detach`. If this `detach` lets another thread end the
-    context, the other thread waits for the step. Meanwhile the other thread does not hold the interpreter's lock,
-    because the step needs this lock to run `detach`. If `detach` itself ends the context, an error is raised, because
-    the thread of the step would wait for itself.
+    Here the states are of a subclass of Tensor with another `detach`. If `same_thread` is False, this `detach` starts a
+    thread that ends the context. The new thread waits for the end of the step. It waits without the interpreter's
+    lock, because the step needs this lock to run `detach`. If `same_thread` is True, `detach` itself ends the context.
+    Then an error is raised, because the thread of the step would wait for itself.
     """
 
     def case() -> None:

@@ -264,7 +264,7 @@ def test_options_of_a_group_are_kept_if_a_checkpoint_lacks_them() -> None:
     saved["param_groups"][1] |= {"rounding": "stochastic", "state_dtype": "bfloat16"}
     optimizer.load_state_dict(saved)
     assert optimizer.param_groups[1]["rounding"] == "stochastic", "a load must set options that were saved"
-    assert optimizer.param_groups[1]["state_dtype"] == "uint8", "a load must keep state_dtype of the optimizer"
+    assert optimizer.param_groups[1]["state_dtype"] == "uint8", "a load must keep the state_dtype of the optimizer"
 
 
 def test_loaded_states_without_a_step_count_get_the_count_1() -> None:

@@ -255,7 +255,7 @@ def test_with_master_weights_a_nan_in_a_gradient_makes_only_one_element_nan() ->
         assert np.isfinite(np.delete(p, 17).astype(np.float32)).all()
 
 
-def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
+def test_an_inf_in_a_gradient_makes_only_one_block_of_8_bit_states_nan() -> None:
     """The inf is in the second of three blocks. A block has at most 256 elements, which have a common scale."""
     p, g = draw(600, 1, np.float32), draw(600, 2, np.float32)
     g[300] = np.inf
@@ -269,9 +269,9 @@ def test_inf_in_a_gradient_makes_only_its_block_of_8_bit_states_nan() -> None:
     assert np.isfinite(p[512:]).all()
 
 
-@pytest.mark.parametrize("stochastic", ["bfloat16", "float16", "uint8", "uint8-positive"])
-def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None:
-    """Each of 256 numbers is rounded 4,000 times. The mean of the results must be near the number.
+@pytest.mark.parametrize("number_format", ["bfloat16", "float16", "uint8", "uint8-positive"])
+def test_mean_of_stochastic_roundings_is_near_the_number(number_format: str) -> None:
+    """Each of 256 numbers is rounded 4,000 times.
 
     The case "uint8-positive" tests the 8-bit format of states that are never negative.
     """
@@ -282,21 +282,24 @@ def test_mean_of_stochastic_roundings_equals_the_number(stochastic: str) -> None
     total = np.zeros(n)
     for k in range(draws):
         bits = rounding.noise(rounding.key_of(1, 0, k, 1), n)
-        if stochastic == "bfloat16":
+        if number_format == "bfloat16":
             total += rounding.from_bfloat16(rounding.to_bfloat16(x, bits))
-        elif stochastic == "float16":
+        elif number_format == "float16":
             total += rounding.to_float16(x, bits)
         else:
-            positive = stochastic == "uint8-positive"
+            positive = number_format == "uint8-positive"
             total += formats.decode_u8(*formats.encode_u8(x, positive, bits), positive)
     # The error of one rounding is at most 1/128 (bfloat16), 1/1024 (float16) or 1/8 (8 bits) of the number.
-    unit = {"bfloat16": 2**-7, "float16": 2**-10}.get(stochastic, 2**-3)
+    unit = {"bfloat16": 2**-7, "float16": 2**-10}.get(number_format, 2**-3)
     z = (total / draws - x) / (x * unit) * np.sqrt(draws)
     assert np.abs(z).max() < 5 and abs(z.mean()) < 5 / np.sqrt(n)
 
 
 def test_second_moments_in_bfloat16_decay_only_if_rounded_stochastically() -> None:
-    """After one gradient of 1, the second moment is 0.001. Then 1,000 gradients of 0 must multiply it by 0.999^1000."""
+    """After one gradient of 1, the second moment is 0.001. Then follow 1,000 gradients of 0.
+
+    In exact arithmetic, they multiply the second moment by 0.999^1000. With rounding to nearest, it stays too large.
+    """
 
     def after(way: str) -> float:
         p = np.zeros(4096, np.float32)
@@ -320,7 +323,7 @@ def test_8_bit_second_moment_of_a_small_gradient_is_not_rounded_to_0() -> None:
     for _ in range(50):
         opt.step([g])
     assert opt.state[0]["exp_avg_sq"][1] > 0
-    assert np.abs(p).max() < 0.1
+    assert np.abs(p).max() < 0.1, "the steps must stay small"
     assert not p[2:].any(), "elements whose gradients are 0 must not change"
 
 
@@ -347,13 +350,14 @@ def test_resumed_training_with_narrow_states_has_the_bits_of_uninterrupted_train
         q = p.copy("K")
         second = fs.AdamW([q], lr=0.01, **WIDTHS[width])
         load(second)
-        reference = uninterrupted.copy("K")
-        third = fs.AdamW([reference], lr=0.01, **WIDTHS[width])
+        # `third` loads the state of `going_on`, which has not been saved to a file.
+        r = uninterrupted.copy("K")
+        third = fs.AdamW([r], lr=0.01, **WIDTHS[width])
         third.load_state_dict(going_on.state_dict())
         for g in grads[3:]:
             second.step([g])
             third.step([g])
-        assert q.tobytes() == reference.tobytes()
+        assert q.tobytes() == r.tobytes()
     for g in grads[3:]:
         going_on.step([g])
     assert q.tobytes() == uninterrupted.tobytes()
@@ -362,9 +366,9 @@ def test_resumed_training_with_narrow_states_has_the_bits_of_uninterrupted_train
 @pytest.mark.parametrize("to", [None, "bfloat16", "uint8"])
 @pytest.mark.parametrize("of", [None, "bfloat16", "uint8"])
 def test_states_load_into_optimizers_with_another_state_dtype_and_layout(of: str | None, to: str | None) -> None:
-    """The optimizer that saves its states has the `state_dtype` `of`. The optimizer that loads them has `to`.
+    """The states of an optimizer with `state_dtype=of` are loaded by an optimizer with `state_dtype=to`.
 
-    The saved and the loaded states are converted to float32, and agree within the rounding errors of `of` and `to`.
+    The saved and the loaded states are converted to float32, and agree within the rounding errors of the two dtypes.
     """
     start = draw(37 * 29, 1, np.float32).reshape(37, 29)
     first = fs.AdamW([np.asfortranarray(start)], state_dtype=of)
@@ -398,7 +402,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_optimizer_refuses_wrong_state_dtype_rounding_master_weights_and_seed(case: str) -> None:
+def test_optimizer_refuses_wrong_options_for_widths_and_rounding(case: str) -> None:
+    """The options are `state_dtype`, `rounding`, `master_weights` and `seed`."""
     dtype, options, message = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=f"^AdamW: .*{message}"):
         fs.AdamW([np.zeros(3, dtype)], **options)
@@ -454,7 +459,7 @@ def test_float16_parameter_is_its_master_weight_rounded_to_nearest() -> None:
 
 
 def test_float16_states_can_be_loaded_by_an_optimizer_with_float32_states() -> None:
-    """With master weights, the states of a float16 parameter are float32."""
+    """By default, the states of a float16 parameter are float16. With master weights, they are float32."""
     first = fs.AdamW([draw(300, 1, np.float16)])
     first.step([draw(300, 2, np.float16)])
     second = fs.AdamW([draw(300, 1, np.float16)], master_weights=True)
@@ -463,7 +468,8 @@ def test_float16_states_can_be_loaded_by_an_optimizer_with_float32_states() -> N
 
 
 @pytest.mark.parametrize("way", ["assigned", "loaded"])
-def test_stochastic_rounding_of_float64_parameters_is_refused_when_assigned_or_loaded(way: str) -> None:
+def test_option_rounding_stochastic_is_refused_for_float64_parameters(way: str) -> None:
+    """The option is assigned to a group, or is in a state dict that is loaded."""
     p = np.zeros(3)
     optimizer = fs.AdamW([{"params": [p], "lr": 0.1}])
     saved = optimizer.state_dict()
@@ -479,6 +485,7 @@ def test_stochastic_rounding_of_float64_parameters_is_refused_when_assigned_or_l
 @pytest.mark.parametrize("wrong", [None, 3, [1], np.zeros(2, np.int16), np.zeros(3)])
 @pytest.mark.parametrize("name", ["low", "low_sum", "exp_avg", "exp_avg_scale"])
 def test_load_state_dict_refuses_narrow_states_and_low_bits_of_a_wrong_type_or_shape(name: str, wrong: Any) -> None:
+    """`low` has the low bits, `low_sum` checksums of the parameter, and `exp_avg_scale` the scales of `exp_avg`."""
     p = np.zeros(3, bfloat16)
     optimizer = fs.AdamW([p], master_weights=True, state_dtype="uint8")
     saved = optimizer.state_dict()
@@ -494,5 +501,5 @@ def test_float32_number_is_restored_from_its_two_16_bit_halves() -> None:
     high, low = formats.halves_of(numbers.view(np.float32))
     back = ((high.astype(np.uint32) << 16) + low.astype(np.int32).view(np.uint32)).view(np.float32)
     np.testing.assert_array_equal(back, numbers.view(np.float32))
-    known = ~np.isnan(numbers.view(np.float32))
-    assert np.isnan(high.view(bfloat16)[~known].astype(np.float32)).all(), "the high half of a nan must be nan"
+    is_nan = np.isnan(numbers.view(np.float32))
+    assert np.isnan(high.view(bfloat16)[is_nan].astype(np.float32)).all(), "the high half of a nan must be nan"

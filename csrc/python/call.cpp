@@ -5,7 +5,8 @@ namespace fusedstep::bind {
 py::array Call::c_array(py::handle object, const char* argument, bool halves) const {
   py::array a = (halves ? require_number_array : require_float_array)(object, where(argument));
   if (!(a.flags() & py::array::c_style))
-    refuse_value(where(argument), "C-contiguous (for channels last, an array of shape (N, ..., C) and axis=-1)",
+    refuse_value(where(argument),
+                 "C-contiguous (for batch norm with channels last, an array of shape (N, ..., C) and axis=-1)",
                  describe(a) + " with strides " + std::string(py::str(a.attr("strides"))));
   return a;
 }

@@ -30,7 +30,7 @@ Broadcast lay_mask(const std::string& call, const char* argument, const py::arra
   bool fits = mask.size() == full.size();
   for (std::size_t d = 0; fits && d < full.size(); ++d) fits = mask[d] == full[d] || mask[d] == 1;
   if (!fits)
-    throw py::value_error(call + ": shape must broadcast against " + argument + ", " + describe(x) + "; got " +
+    throw py::value_error(call + ": shape must broadcast to the shape of " + argument + ", " + describe(x) + "; got " +
                           std::string(py::str(py::tuple(py::cast(*wish)))));
   return lay_over(full, mask);
 }

@@ -44,10 +44,11 @@ void TorchSource::refuse_gradient(py::handle gradient, py::handle parameter, con
   dlpack::Tensor t;
   View v;
   if (describe_(gradient.ptr(), &t) != 0)
-    PyErr_Clear(), refuse_value(where, need, got + ", which has no memory of its own");
+    PyErr_Clear(), refuse_value(where, need + " with memory of its own", got + ", which has no memory of its own");
   if (!dlpack::look(t, v) && t.data && t.device.type == dlpack::cpu && dlpack::dtype_of(t))
     refuse_value(where, "aligned to the size of its items", "a misaligned " + got);
-  refuse_value(where, need, got + (t.data || dlpack::is_empty(t) ? "" : " without memory"));
+  if (!t.data && !dlpack::is_empty(t)) refuse_value(where, need + " with memory", got + " without memory");
+  refuse_value(where, need, got);
 }
 
 }  // namespace fusedstep::bind

@@ -58,7 +58,7 @@ _ = left.legend()
 # %%
 # After the same number of passes, the loss is lower with smaller batches, because a pass with small batches has more
 # steps. After the same number of steps, the loss with batches of 32 rows is nearly the same as with batches of 384
-# rows. With batches of one row, it is higher.
+# rows. With batches of one row, the loss is higher.
 
 last = {size: found[:, 1, -1] for size, found in runs.items()}
 early = {size: found[:, 1, EPOCHS] for size, found in runs.items()}

@@ -1,15 +1,16 @@
 """
-Momentum against plateaus and saddles
-=====================================
+Momentum near a saddle
+======================
 
 .. code-block:: text
 
     a <- beta a + g,   theta <- theta - eta a        (beta = 0: gradient descent)
 
-theta are the weights of a network, g is the gradient of its loss, and eta is the learning rate. The network has four
-linear layers and learns to classify digits. Its initial weights are drawn by Glorot's rule and multiplied by 0.2. With
-weights this small, the training starts near a saddle of the loss: the network gives nearly the same output for every
-digit, and the gradient is nearly zero.
+theta are the weights of a network, g is the gradient of its loss, eta is the learning rate, and beta is the momentum.
+The array a starts at zero. The network has four linear layers, with tanh units between them, and learns to classify
+digits. Its initial weights are drawn by Glorot's rule and multiplied by 0.2. With weights this small, the training
+starts near a saddle of the loss: the network gives nearly the same output for every digit, and the gradient is nearly
+zero.
 """
 
 import numpy as np

@@ -48,7 +48,8 @@ for axes, column in zip(panels, (0, 1, 3), strict=True):
 # %%
 # Training with batches of 600 rows ends in a sharper minimum than training with batches of 4 rows. The final training
 # losses are similar. Textbooks say that flat minima (minima with a low sharpness) generalise better. These runs do not
-# confirm it: with 4 and with 600 rows, the accuracies on the test rows differ by less than one percentage point.
+# confirm this: for batches of 4 and of 600 rows, the accuracies on the test rows differ by less than one percentage
+# point.
 
 for size, values in zip(SIZES, found.swapaxes(0, 1), strict=True):
     sharp, curved, loss, right = (interval(column) for column in values.T)

@@ -7,7 +7,7 @@ A learning rate for each layer
     theta_l <- theta_l - eta_l g_l
 
 theta_l are the parameters of layer l, g_l is their gradient, and eta_l is the learning rate of this layer. The page
-uses SGD with momentum 0.9, which the formula leaves out.
+uses SGD with momentum 0.9. The formula is without momentum.
 
 In a network of four linear layers with sigmoids between them, the gradient becomes smaller from layer to layer towards
 the input. With parameter groups, each layer can have its own learning rate. On this page, the rate of the last layer is

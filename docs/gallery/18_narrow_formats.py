@@ -6,7 +6,7 @@ Narrow parameters and states
 
     nearest:     v <- round(v + 0.001 (g^2 - v))    8 significant bits in bfloat16: a change below v / 512 is lost
     stochastic:  v is rounded up or down at random, so that the mean is exact; no change is lost on average
-    low bits:    parameter = upper 16 bits, state = lower 16 bits; together they are a float32 number
+    low bits:    parameter = upper 16 bits, rounded; state = lower 16 bits; together they are a float32 number
 
 g is the gradient. A state is an array that the optimizer keeps for a parameter, such as v, AdamW's average of the
 squared gradients. The page asks whether a training with parameters or states of fewer bytes reaches the loss of
@@ -80,9 +80,9 @@ for model in ("digits", "text"):
 #   losses are more than 1% higher than with float32.
 # - In bfloat16 states, v cannot decay: a step lowers v by at most 0.001 v, which is less than half the distance to the
 #   next bfloat16 number. The loss is less than 1% higher than with float32, but the difference breaks condition 2.
-# - In 8-bit states, v stops growing early, so the steps are longer than with float32. In these trainings, the
-#   learning rate is below the best learning rate, so longer steps lower the loss by more than 1%. This breaks
-#   condition 1, which also limits lower losses.
+# - In 8-bit states, v stops growing early. A smaller v makes longer steps. In these trainings, the learning rate is
+#   below the best learning rate, so longer steps lower the loss by more than 1%. This breaks condition 1, which also
+#   limits lower losses.
 #
 # States that are rounded stochastically are within the margin, in bfloat16 and in 8 bits. bfloat16 parameters with low
 # bits are within the margin too, with float32 states and with 8-bit states. bfloat16 parameters that are rounded

@@ -52,7 +52,7 @@ _ = axes.legend(loc="lower center")
 # "proximal L1" is nearly the same as without a penalty.
 
 zeros = {label: np.array([np.mean(sizes == 0) for sizes, _ in found]) for label, found in runs.items()}
-right = {label: np.array([share for _, share in found]) for label, found in runs.items()}
+right = {label: np.array([correct for _, correct in found]) for label, found in runs.items()}
 for label in PENALTIES:
     share, correct = interval(zeros[label]), interval(right[label])
     print(f"{label}: {share:.0%} of the first layer's weights are zero, accuracy {correct:.1%}")

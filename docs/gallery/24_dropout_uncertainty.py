@@ -43,9 +43,9 @@ def masks(model, x):
 # -----------------------------------------------------------------
 # Each of ten splits has 200 training digits. Four predictions are compared:
 #
-# - a network that was trained with dropout predicts in one pass, with dropout off,
-# - the same network predicts with 30 masks, and the mean over the masks is taken,
-# - one network that was trained without dropout predicts in one pass,
+# - the prediction of a network that was trained with dropout, in one pass with dropout off,
+# - the mean of 30 predictions of the same network, each with another mask,
+# - the prediction of one network that was trained without dropout,
 # - the mean of the predictions of five networks that were trained without dropout.
 
 

@@ -6,7 +6,8 @@ Batch normalisation at different learning rates
 
     y = gamma (x - mean) / sqrt(var + eps) + beta
 
-In training, mean and var are computed from the batch. In prediction, they are averages over the training batches.
+In training, mean and var are the mean and the variance of the batch. In prediction, they are averages over the
+training batches. gamma and beta are learned. eps is a small constant.
 
 A network with five hidden ReLU layers learns the digits for 10 epochs by SGD without momentum. The page compares the
 accuracy with and without batch normalisation at 13 learning rates.
@@ -49,7 +50,7 @@ _ = axes.legend(loc="lower center")
 
 # %%
 # For each seed, the page counts the learning rates that lead to an accuracy above 95%. The output shows the mean of
-# this count over the five seeds:
+# this count over the five seeds, with its 95% interval:
 
 for label, counts in good.items():
     print(f"{label}: {interval(counts):.1f}")

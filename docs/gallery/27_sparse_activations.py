@@ -48,7 +48,8 @@ axes.set(title="Penalties make activations sparse (means over five seeds)")
 _ = axes.legend(loc=(0.02, 0.43))
 
 # %%
-# The output shows the share of test rows on which a unit is active (mean over all units), and the accuracy:
+# For each network, the printed line shows the share of test rows on which a unit is active (mean over all units), and
+# the accuracy:
 
 active = {label: np.array([units.mean() for units, _ in found]) for label, found in runs.items()}
 right = {label: np.array([share for _, share in found]) for label, found in runs.items()}

@@ -2,14 +2,15 @@
 The penalty of a mini-batch
 ===========================
 
+A batch of B rows gets the share B/T of the penalty, where T is the number of all rows. In online training, the share is
+B/t, where t is the number of rows in all steps so far, including the present step:
+
 .. code-block:: text
 
     B/T:            g = (sum of the gradients of the batch's rows) + (B/T) lambda theta
     online, B/t:    g = (sum of the gradients of the batch's rows) + (B/t) lambda theta
 
-g is the gradient in a step. B is the number of rows of the batch. T is the number of all rows. t is the number of rows
-in all steps so far, including the present step. theta are the weights, and lambda theta is the gradient of the whole
-penalty.
+g is the gradient in a step. theta are the weights, and lambda theta is the gradient of the whole penalty.
 
 A ridge regression learns T = 294 rows of the diabetes data in batches of B = 32 rows. In the last batch, B is 6. The
 factor B/T or B/t is the argument ``decay_scale`` of ``step``.

@@ -4,8 +4,9 @@ Noise on inputs and on weights
 
 .. code-block:: text
 
-    std: the standard deviation of the noise      z ~ N(0, 1), drawn again for every batch      theta: the weights
-    noise on inputs:     the network learns x' = x + std z instead of x
+    x: the inputs      theta: the weights      std: the standard deviation of the noise
+    z ~ N(0, 1), drawn again for every batch
+    noise on inputs:     the network is trained on x' = x + std z instead of x
     noise on weights:    Adam changes theta with the gradient of the loss at theta + std z
 
 A network with layers of 10, 64, 64 and 1 units memorises the diabetes data. If noise is added to the inputs or to

@@ -19,8 +19,8 @@ from shared import band, bars, interval, load, mlp, subplots, training, wrong_la
 
 import fusedstep as fs
 
-CYCLES, CYCLE, ROWS, BATCH, SPLITS = 8, 12, 400, 40, range(8)
-SETTINGS = {
+CYCLES, CYCLE, ROWS, BATCH, SPLITS = 8, 12, 400, 40, range(8)  # CYCLE: epochs of a cycle
+SETTINGS = {  # fraction of replaced labels, weight decay
     "wrong labels, decay": (0.2, 3e-3),
     "right labels, decay": (0.0, 3e-3),
     "wrong labels, no decay": (0.2, 0.0),
@@ -59,11 +59,11 @@ _ = panels[0].legend()
 
 # %%
 # The ensemble of all snapshots is compared with the first snapshot and with the mean accuracy of the single snapshots.
-# The comparison with the first snapshot is more useful, because this snapshot needs only an eighth of the training.
-# With weight decay, the gain over the first snapshot is small, both with wrong labels and with right labels. With wrong
-# labels and weight decay, the gain over the mean accuracy is larger, because later snapshots have memorised more wrong
-# labels and are less accurate. With wrong labels and without weight decay, the first snapshot alone is more accurate
-# than the ensemble.
+# The comparison with the first snapshot shows whether the other seven cycles are worth their time. With weight decay,
+# the gain over the first snapshot is small, both with wrong labels and with right labels. With wrong labels and weight
+# decay, the gain over the mean accuracy is larger than the gain over the first snapshot, because later snapshots have
+# memorised more wrong labels and are less accurate. With wrong labels and without weight decay, the first snapshot
+# alone is more accurate than the ensemble.
 
 gains = {}
 for name, found in runs.items():

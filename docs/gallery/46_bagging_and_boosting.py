@@ -55,11 +55,10 @@ _ = axes.legend()
 
 # %%
 # Both ensembles are more accurate than a single network that learns all rows. Even the first boosted network alone is
-# more accurate than such a single network. The reason is not boosting, but the L2 penalty of the network, ``alpha``.
-# The classifier divides this penalty by the sum of the sample weights of a batch. For a single network, each row has
-# the weight 1. For the first boosted network, each row has the weight 1/600, because AdaBoost makes the sum over all
-# 600 rows equal to 1. Therefore the penalty of the first boosted network is 600 times as large as that of a single
-# network. The larger penalty makes the first boosted network more accurate.
+# more accurate than such a single network. The reason is a larger L2 penalty (``alpha``). ``MLPClassifier`` divides
+# this penalty by the sum of the sample weights of a batch. For a single network, each row has the weight 1. For the
+# first boosted network, each row has the weight 1/600, because AdaBoost makes the sum over all 600 rows equal to 1.
+# Therefore the penalty of the first boosted network is 600 times as large as that of a single network.
 
 print(f"accuracy: one network {interval(single):.1%}, the first boosted network {interval(boosting[:, 0]):.1%}")
 print(f"{N} bagged networks {interval(bagging[:, -1]):.1%}, {N} boosted networks {interval(boosting[:, -1]):.1%}")

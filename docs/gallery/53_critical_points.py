@@ -27,7 +27,7 @@ def run(seed):
     """Train a network. Return the kind of its start point, and four quantities (see `look`) for every tenth epoch."""
     data, loss, small = load("digits", 300, seed), nn.SoftmaxNLL(), init.glorot(scale=0.02)
     model = nn.Sequential(nn.Linear(64, 8, weight_init=small), nn.Tanh(), nn.Linear(8, 10, weight_init=small), rng=seed)
-    model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))  # softmax = class frequencies
+    model.params["2.bias"][:] = np.log(np.bincount(data.y) / len(data.y))  # softmax of the biases = class frequencies
     kinds, values = [], []
 
     def look():

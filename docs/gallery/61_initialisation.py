@@ -45,7 +45,7 @@ for i, scale in enumerate(SCALES):
     if np.isfinite(losses[scale]).all():
         band(right, range(1, EPOCHS + 1), losses[scale], f"scale {scale:g}", color=f"C{i}")
 left.set(xlabel="layer", ylabel="log10 of the activations' standard deviation", title="Before training")
-right.set(xlabel="epoch", ylabel="training loss", title="Scale 2 is not drawn: the loss overflows")
+right.set(xlabel="epoch", ylabel="training loss", title="No curve for scale 2: the loss overflows")
 left.legend()
 _ = right.legend(loc="center right")
 

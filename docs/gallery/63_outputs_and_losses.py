@@ -3,7 +3,7 @@ Outputs and their losses
 ========================
 
 The page compares losses for linear outputs, for sigmoid outputs and for a softmax. z is the output of the last linear
-layer, t is the target, and p = sigmoid(z) or p = softmax(z).
+layer, t is the target, label is the correct class, and p = sigmoid(z) or p = softmax(z).
 
 .. code-block:: text
 

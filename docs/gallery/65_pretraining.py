@@ -3,8 +3,8 @@ Greedy layer-wise pre-training
 ==============================
 
 The hidden layers of a network of sigmoids are pre-trained one after the other, without labels. h[0] is the input of the
-network, and h[l] is the output of hidden layer l. Layer l is trained so that a decoder (V[l], c[l]) can reconstruct
-h[l-1] from h[l]:
+network. Hidden layer l has the weights W[l], the biases b[l] and the output h[l]. It is trained so that a decoder, with
+the weights V[l] and the biases c[l], can reconstruct h[l-1] from h[l]:
 
 .. code-block:: text
 
@@ -12,8 +12,8 @@ h[l-1] from h[l]:
              where h[l] = sigmoid(h[l-1] W[l] + b[l])
 
 A stack is a network of pre-trained layers. On top of each stack, the next layer is trained twice: without and with
-noise in its input. Each of the two results is a new stack. Of all new stacks, the two that reconstruct the network's
-input best are kept.
+noise in its input. Each result, together with the layers below it, is a new stack. Of all new stacks, the
+two that reconstruct the network's input best are kept.
 
 The pre-training uses 1,198 digits. Then an output layer is added to the best stack, and all layers together learn the
 labels of 200 of these digits. The page compares this network with a network whose initial weights are random, for five

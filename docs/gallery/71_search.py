@@ -64,8 +64,8 @@ _ = left.figure.legend(loc="outside lower center", ncols=4)
 
 # %%
 # The printed text shows the lowest validation loss of each search, and the relative difference from the lowest loss of
-# the grid search on the same split. With 25 trials of two hyperparameters, no search is measurably better or worse than
-# the grid search on these data.
+# the grid search on the same split. With 25 trials and two hyperparameters, no search is measurably better or worse
+# than the grid search on these data.
 
 last = {name: np.array([curve[-1] for curve in curves]) for name, curves in best.items()}
 for name, values in last.items():

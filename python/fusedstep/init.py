@@ -110,7 +110,7 @@ def fan_in(distribution: str = "uniform", scale: float = 1.0) -> Scaled:
 
     Examples
     --------
-    >>> fan_in().std((100, 10))
+    >>> fan_in().std((100, 10))  # the standard deviation of weights of this shape
     0.1
     >>> fan_in("normal")((3, 2), np.random.default_rng(0)).shape
     (3, 2)
@@ -189,7 +189,7 @@ def zeros() -> Constant:
 def constant(value: float) -> Constant:
     """Return an initializer that gives all elements the same value.
 
-    For example, with negative biases, few ReLU units are active at the start of the training.
+    Use it for example for negative biases. Then few ReLU units are active at the start of the training.
 
     Parameters
     ----------

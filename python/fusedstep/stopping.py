@@ -15,7 +15,7 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """Keep the weights of the best validation metric, and stop the training if the metric no longer improves.
+    """Keep the weights of the best validation metric, and tell the training loop when to stop.
 
     The training loop passes each metric to `observe`. If the metric is better than `best`, `best` becomes this metric,
     and the current weights are copied. If the metric is better than the previous `best` by more than `tol`, it is an

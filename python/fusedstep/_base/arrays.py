@@ -37,7 +37,7 @@ def float_dtype(owner: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def real_numbers(what: str, value: Any) -> Array:
-    """Return `value` as an array of real numbers. Its dtype is not converted.
+    """Return ``np.asarray(value)``. Refuse masked arrays, and elements that are not real numbers.
 
     `what` is the beginning of the error message, including the verb: for example, "average: outputs[0] must be".
     """

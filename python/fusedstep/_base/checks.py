@@ -173,7 +173,7 @@ def bounds(what: str, value: Any) -> tuple[float, float]:
 
 
 def survives(what: str, value: Any, dtypes: Iterable[str]) -> None:
-    """Refuse a positive eps that becomes 0 in float32, because it could not keep a denominator above 0.
+    """Refuse a positive eps that becomes 0 in float32. Such an eps could not keep a denominator above 0.
 
     `dtypes` are the names of the parameters' dtypes. If all are float64, nothing is refused, because steps of float64
     parameters are computed in float64.

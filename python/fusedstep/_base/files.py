@@ -33,14 +33,16 @@ def existing(call: str, path: str | os.PathLike[str]) -> str:
 
 
 def read_tensors(call: str, path: str | os.PathLike[str]) -> tuple[str, str, dict[str, Array]]:
-    """Return the path of a safetensors file, the text under the key "fusedstep" in its header, and its tensors.
+    """Read a safetensors file that fusedstep wrote.
+
+    Return `path` as a str, the text under the key "fusedstep" in the header of the file, and the tensors.
 
     Raises
     ------
     OSError, ValueError
         If the file cannot be read, or is not a safetensors file with this key.
     MemoryError
-        If there is too little memory for its tensors.
+        If there is too little memory for the tensors.
     """
     from safetensors import SafetensorError, safe_open
 

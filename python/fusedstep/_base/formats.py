@@ -86,10 +86,11 @@ def _codes(x: Array, sizes: Array, per_scale: Array, positive: bool, noise: Arra
 
 
 def halves_of(numbers: Array) -> tuple[Array, Array]:
-    """Return the bits of float32 numbers as two integers of 16 bits: `items` (unsigned) and `low` (signed).
+    """Return the bits of float32 numbers as two arrays of 16-bit integers: `items` (unsigned) and `low` (signed).
 
-    The bits of a float32 number are exactly ``items * 2**16 + low``. `items` are the bits of the number rounded to
-    bfloat16 (to nearest, ties away from zero). Before the split, every nan is replaced by ``np.nan``.
+    The bits of a float32 number, read as an integer, are exactly ``items * 2**16 + low``. `items` are the bits of the
+    number rounded to bfloat16 (to nearest, ties away from zero). Before the split, every nan gets the bits of
+    ``np.nan``.
     """
     bits = np.where(np.isnan(numbers), np.float32(np.nan), numbers).view(np.uint32)
     return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16), bits.astype(np.uint16).view(np.int16)
@@ -98,7 +99,8 @@ def halves_of(numbers: Array) -> tuple[Array, Array]:
 def low_sums(items: Array) -> Array:
     """Return a checksum of each block of a bfloat16 parameter.
 
-    Steps compare the sums with those of the last step, to find out whether other code has changed the parameter.
+    Each step of an optimizer compares them with the checksums of the step before, to find out whether other code has
+    changed the parameter.
     `items` are the 16-bit numbers of the parameter as a flat array in memory order.
     """
     products = items.view(np.int16).astype(np.int32) * np.resize(_weights(), items.size)

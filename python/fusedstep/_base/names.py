@@ -21,10 +21,11 @@ def shown(
     namespace : dict
         The ``globals()`` of the module.
     names : sequence of str, optional
-        The public names. By default, all names of the module except modules and names that begin with an underscore.
+        The public names. By default, all names of the module except modules, "TYPE_CHECKING", "annotations" and names
+        that begin with an underscore.
     homes : mapping, optional
-        For each name that is imported at its first use: the module that defines the name, such as ".adam". The key
-        "adam" with the value ".adam" stands for the module itself.
+        For each name that is imported at its first use: the module that defines the name, such as ".adam" for
+        "Adam". If the name is itself the name of a module: this module, such as ".nn" for "nn".
     """
     module = namespace["__name__"]
     named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))

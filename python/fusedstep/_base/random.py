@@ -23,7 +23,7 @@ class Key:
     Parameters
     ----------
     seed : int
-        The key of the generator Philox4x32-10, at least 0 and below 2**64.
+        Seed of the generator Philox4x32-10, at least 0 and below 2**64.
     stream : int
         The number of the stream, at least 0 and below 2**64. It is the upper half of Philox's counter. So two streams
         of the same seed do not overlap.
@@ -50,11 +50,13 @@ class Key:
     def fold(self, index: int) -> Key:
         """Return a new key, which depends on this key and on an index.
 
-        The random numbers of the new key are independent of those of this key. In the formulas, `seed` and `stream` are
-        those of this key, w has 128 bits, and w0 to w3 are the four 32-bit words of w::
+        The random numbers of the new key are independent of those of this key. The new key is computed from
+        the `seed` and the `stream` of this key::
 
             w = Philox4x32-10(key = seed, counter = (2^63 + index, stream))
             new key = Key(seed = w0 + 2^32 w1, stream = w2 + 2^32 w3)
+
+        w has 128 bits, and w0 to w3 are the four 32-bit words of w.
 
         Parameters
         ----------

@@ -12,10 +12,10 @@ NARROW = ("bfloat16", "uint8")
 
 
 def require_width(where: str, group: Mapping[str, Any], is_double: bool, element_wise: bool) -> None:
-    """Raise an error if `state_dtype` or `rounding` of a group is impossible for its parameters or its optimizer.
+    """Raise an error if a group's parameters or its optimizer do not allow the group's `state_dtype` or `rounding`.
 
-    `is_double` is True if the group has float64 parameters. `element_wise` is True if the optimizer's update of an
-    element does not depend on other elements.
+    `where` is the beginning of the error message. `is_double` is True if the group has float64
+    parameters. `element_wise` is True if the optimizer's update of an element does not depend on other elements.
     """
     width, way = group.get("state_dtype"), group.get("rounding")
     if is_double and width:
@@ -33,7 +33,7 @@ def require_width(where: str, group: Mapping[str, Any], is_double: bool, element
 
 
 class Rule(NamedTuple):
-    """The formula of an optimizer, called a rule. Its header in csrc/rules declares the fields.
+    """The data of a rule, which is the formula of an optimizer. The header in csrc/rules defines these data.
 
     A rule has variants. Bit k of a variant's number is 1 if the option ``variants[k]`` is on. `hyper` contains the
     names of the hyperparameters. `states` contains for each state: its name, a bit mask, and True if the state is never
@@ -75,7 +75,7 @@ def adjustment(name: str | None, rows: int, columns: int) -> float:
 
 
 def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: bool) -> None:
-    """Refuse a gradient that contains only some rows, if a step would also change the rows without a gradient.
+    """Refuse a gradient that contains only some rows, if the optimizer or one of its options does not support this.
 
     `takes` is True if the class of the optimizer accepts such gradients. `has_averages` is True if the optimizer has
     the option `ema_decay`.

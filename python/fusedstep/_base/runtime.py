@@ -70,9 +70,9 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        The largest number of threads, from 1 to 65536. A number above the number of usable CPUs has no effect. None
-        removes the limit. When the package is imported, the environment variable ``FUSEDSTEP_NUM_THREADS`` sets the
-        limit.
+        The largest number of threads, from 1 to 65536. None removes this limit. The other limits, which
+        `num_threads` lists, always hold. When the package is imported, the environment variable
+        ``FUSEDSTEP_NUM_THREADS`` sets the limit of `set_num_threads`.
 
     Raises
     ------

@@ -65,10 +65,10 @@ class Lines(Generic[L]):
 
 @dataclass(frozen=True)
 class Sampling:
-    """The time and the limits for the rounds of a case. In a round, every implementation is timed once.
+    """How long, and in how many rounds, a case is timed. In a round, every implementation is timed once.
 
     The number of rounds is about `budget_s` / (seconds of a round), but at least `min_rounds` and at most `max_rounds`.
-    After `limit_s` seconds, a case can end with fewer than `min_rounds` rounds.
+    If these rounds take longer than `limit_s` seconds, the case can end before `min_rounds` rounds.
     """
 
     budget_s: float = 4.0  # seconds of all rounds
@@ -120,9 +120,9 @@ def warm(runner: Runner, repeats: int, seconds: float) -> None:
 
 
 def settle(seconds: float) -> None:
-    """Wait until the threads of the previous library sleep, but at most about SETTLE_LIMIT_S.
+    """Wait until the threads of other libraries sleep, but at most about SETTLE_LIMIT_S seconds.
 
-    Each wait takes `seconds`. If the process used little CPU time during a wait, the threads probably sleep.
+    The wait consists of pauses of `seconds` each. If the process used little CPU time during a pause, the wait ends.
     """
     end = time.perf_counter() + SETTLE_LIMIT_S
     while seconds > 0 and time.perf_counter() < end:
@@ -147,8 +147,8 @@ def measure(
 ) -> dict[str, Timing]:
     """Time all runners in interleaved rounds. In a round, each runner is timed once, in a shuffled order.
 
-    Before a runner is timed, `before` is called with its name. The time of this call is not counted. The result has no entry for a
-    runner that is too slow for `plan.limit_s`.
+    Before a runner is timed, `before` is called with its name. The time of this call is not counted. The
+    result has no entry for a runner that is too slow for `plan.limit_s`.
     """
     with no_garbage_collection():
         repeats, is_short, cost = {}, {}, 0.0
@@ -188,8 +188,8 @@ def ratio_interval(
 ) -> Ratio:
     """Return the ratio of the medians with its bootstrap interval: (ratio, low, high).
 
-    ``numerator[i]`` and ``denominator[i]`` are the samples of round i. The bootstrap draws whole rounds. If the machine
-    is slow in a round, both samples of the round are longer, and the ratio hardly changes.
+    ``numerator[i]`` and ``denominator[i]`` are the two times of round i. The bootstrap draws whole rounds: if the
+    machine is slow in a round, both times are longer, and their ratio hardly changes.
     """
     rounds = len(numerator)
     if len(denominator) != rounds:

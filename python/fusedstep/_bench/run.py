@@ -43,7 +43,7 @@ class Pace:
         self.began = 0.0  # start of the current case
 
     def begin(self, plan: Sampling, reserve: float = 0.0) -> Sampling | None:
-        """Return `plan` with the budget and the time limit of the next case, or None if no time remains.
+        """Begin a case. Return `plan` with the budget and the time limit of this case, or None if no time remains.
 
         `reserve` is the number of seconds that are reserved for the compilations of this case.
         """
@@ -142,10 +142,10 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if fusedstep was not timed in a case that was started, else 0.
+        """Run all cases. Return 1 if a case was started but gave no time of fusedstep, else 0.
 
-        For example, it is not timed if its result is wrong. If it is not timed because a package is not installed, this
-        does not count.
+        For example, there is no time if fusedstep's result is wrong. A case does not count if fusedstep needs a package
+        for it that is not installed.
         """
         if not missing(["torch"]):  # imported now, so that fusedstep uses torch's OpenMP in all cases
             importlib.import_module("torch")
@@ -230,11 +230,11 @@ def reserve_of(case: Any) -> float:
 
 
 def of_one_suite(case: Any) -> bool:
-    """Return True for a case that is left out if several suites run, because ten minutes are too short for all cases.
+    """Return True if a run of several suites leaves the case out, to save time.
 
     The cases that are left out:
 
-    - the models (ResNet-18, GPT-2), except with Adam or in the cases full/*
+    - the cases with the models ResNet-18 and GPT-2, except the cases adam/* and full/*
     - the cases widths/*, which time narrow number formats
     - in the suite sklearn, the accuracies of the larger network (256-256), and the fits in float32
     """

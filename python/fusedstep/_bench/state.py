@@ -62,7 +62,7 @@ class Watch:
 def ticks() -> tuple[int, int] | None:
     """Return the time that all processes used, and the time that a hypervisor took, in clock ticks.
 
-    Both times are sums over the CPUs of this process. Return None if the system does not report them.
+    Both times are sums over the CPUs on which this process may run. Return None if the system does not report them.
     """
     usable = {f"cpu{n}" for n in usable_cores()}
     rows = [line.split() for line in text_of("/proc/stat").splitlines()]
@@ -96,9 +96,8 @@ def usable_cores() -> list[int]:
 def core_times() -> dict[int, float]:
     """Return the time of the same work on each core.
 
-    If the times of the cores differ too much, measure again, up to ATTEMPTS times, and return the times that differ
-    least. If another process uses a core during one measurement, the next measurement may be undisturbed. If a core is
-    always slow, all measurements show this.
+    If the times differ too much, all cores are measured again, because another process may have used a core. There are
+    at most ATTEMPTS measurements. The measurement in which the times of the cores differ least is returned.
     """
     found: list[dict[int, float]] = []
     while len(found) < ATTEMPTS and (not found or distance(found[-1]) > FAR):

@@ -41,7 +41,8 @@ class Setting:
 class Suite:
     """A group of cases, and the functions that run, print and judge them.
 
-    `run` returns a result with a method `as_dict`. `records.records` reads the "lines" of this dict.
+    `run` returns a result whose method `as_dict` returns a dict with the key "lines". `records.records` reads
+    these lines.
     """
 
     name: str
@@ -62,7 +63,7 @@ def run_optim(case: Any, plan: Sampling, setting: Setting) -> Any:
 SUITES = (
     Suite(
         "optim",
-        "optimizer steps for a tensor in DRAM, a tensor in cache, many small tensors and two models",
+        "optimizer steps for a tensor in DRAM, a tensor in cache, many small tensors and three models",
         lambda setting: optim_cases.optim_cases(fs.optim.registry),
         run_optim,
         optim_report.print_case,

@@ -32,7 +32,8 @@ def cells(over_ours: Ratio | None, mine: bool, remark: str = "") -> tuple[str, s
 def held(ratio: Ratio, bound: float, at_most: bool = False) -> dict[str, Any]:
     """Compare a ratio with the bound of a target: the smallest allowed ratio, or with `at_most` the largest.
 
-    In the returned dict, `sure` is True if the bound is outside the interval of the ratio.
+    In the returned dict, `value` is the ratio, `met` is True if the ratio is allowed, and `sure` is True if the bound
+    is outside the interval of the ratio.
     """
     reached = [x <= bound if at_most else x >= bound for x in ratio]
     return {"value": ratio[0], "met": reached[0], "sure": len(set(reached)) == 1}

@@ -72,9 +72,9 @@ def shift(images: Array, key: Key, max_shift: int = 1, *, fill: float = 0.0, fir
 
 
 def _source(step: Array, length: int) -> tuple[Array, Array]:
-    """Return for each pixel of an axis the index that it comes from, and True if this index is inside the image.
+    """Return for each pixel along an axis the index that it is copied from, and whether this index is inside the image.
 
-    An index outside of the image is replaced with the nearest index inside.
+    `step` is the shift of each image. An index outside of the image is replaced with the nearest index inside.
     """
     at = np.arange(length) - step[:, None]
     return np.clip(at, 0, length - 1), (at >= 0) & (at < length)

@@ -170,9 +170,9 @@ def _blend(a: Array, partner: Array, weight: Array) -> Array:
 
 
 def _interval(centre: Array, side: Array, length: int) -> npt.NDArray[np.bool_]:
-    """Return for each box which of the `length` pixels along one axis are inside, as an array (boxes, length).
+    """Return an array of shape (boxes, length): True for the pixels along one axis that are inside the box.
 
-    `centre` and `side` are the centre and the side of each box along this axis, divided by `length`.
+    `centre` and `side` are the centre and the side of each box along this axis, as fractions of `length`.
     """
     half = side * length / 2
     low, high = np.rint(centre * length - half), np.rint(centre * length + half)

@@ -30,7 +30,7 @@ def weight_noise(params: Mapping[str, Array] | Sequence[Array], std: float, key:
     Parameters
     ----------
     params : {name: array} or list of arrays
-        float32 or float64, such as ``model.params``.
+        The arrays have the dtype float32 or float64. For example, ``model.params``.
     std : float
         Standard deviation of the noise, at least 0.
     key : Key

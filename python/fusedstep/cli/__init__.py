@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     The exit status is 0 after success. It is 2 after a mistake of the user, an error of the operating system or a lack
-    of memory. It is 1 if the training of ``fusedstep train`` has diverged, or if ``fusedstep bench`` has failed to
-    measure fusedstep in a case, for example because a result of fusedstep was wrong. It is 130 after Ctrl-C, and 141 if
-    the reader of the output has closed the pipe.
+    of memory. It is 1 if the training of ``fusedstep train`` has diverged, or if a measurement of fusedstep in
+    ``fusedstep bench`` has failed, for example because fusedstep's result was wrong. It is 130 after Ctrl-C, and
+    141 if the reader of the output has closed the pipe.
 
     Parameters
     ----------

@@ -55,10 +55,10 @@ class Problem:
         return "accuracy" if self.task == "classification" else "R^2"
 
     def weights(self, class_weight: str, dtype: npt.DTypeLike) -> Array | None:
-        """Return the weight of each training row, or None if all weights are equal.
+        """Return the weight of each training row. If `class_weight` is "none" or the task is a regression, return None.
 
-        With "balanced", a row of class c has the weight n / (k n_c). There are n training rows. They have k classes,
-        and n_c of them are of class c.
+        With "balanced", a row of class c has the weight n / (k n_c), where n is the number of training rows, k is the
+        number of their classes, and n_c is the number of training rows of class c.
         """
         if class_weight == "none" or self.task != "classification":
             return None
@@ -84,9 +84,10 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
     source : str
         Name of a bundled data set, or path of a file.
     target : str or None
-        Name of the target column.
+        Name of the target column, for a table with named columns. For other data, it must be None.
     wishes : dict
-        Maps "drop", "categorical" and "numeric" to names of columns.
+        The column names that the options ``--drop``, ``--categorical`` and ``--numeric`` list. The keys are "drop",
+        "categorical" and "numeric".
 
     Raises
     ------
@@ -108,7 +109,7 @@ def load_table(source: str, target: str | None, wishes: dict[str, list[str]] | N
 
 
 def find_file(source: str, argument: str = "--data") -> Path:
-    """Return the path of a data file. `argument` is the name of the command's argument, for error messages.
+    """Return the path of the data file `source`. `argument` is the name of the command's argument, for error messages.
 
     Raises
     ------
@@ -140,7 +141,10 @@ def _bundled(name: str) -> Table:
 
 
 def from_frame(name: str, frame: Any, target: str | None, wishes: dict[str, list[str]]) -> Table:
-    """Separate the target from the input columns. Leave out rows without a target.
+    """Separate the target of a table from the input columns. Leave out rows without a target.
+
+    `name` is the name of the file. `wishes` contains the column names of the options ``--drop``, ``--categorical`` and
+    ``--numeric``.
 
     Raises
     ------
@@ -208,7 +212,7 @@ def prepare(table: Table, task: str, split_seed: int) -> Problem:
 
 
 def _decide(table: Table, task: str) -> str:
-    """Return the task of the option, or if it is "auto", the task of the data set.
+    """Return `task`, the value of the option ``--task``. If it is "auto", return the task of `table` instead.
 
     If both are "auto", return "classification" if the target has strings or few distinct integers, else "regression".
     """
@@ -288,11 +292,11 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 
 
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Take one row in `every`. Return the remaining rows and the taken rows, both in ascending order.
+    """Take a share of 1 / `every` of the rows. Return the remaining rows and the taken rows, both in ascending order.
 
-    `strata` has the class of each row, as a number. To choose, order the rows by class, and at random within a class,
-    and take one in `every`. So the taken rows have nearly the same proportions of the classes as all rows. `every` is
-    at least 5, and so at most one row of a class with up to five rows is taken.
+    `strata` has the class of each row, as a number. The rows are ordered by class, and at random within a class. From
+    each `every` successive rows, one is taken. So the taken rows have nearly the same proportions of the classes as all
+    rows. `every` is at least 5, and so at most one row of a class with up to five rows is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

@@ -38,7 +38,7 @@ class Finish:
     headline : list of str
         Lines that describe the run.
     masks : int, optional
-        Number of dropout masks for predictions of the test rows.
+        If given, the predictions of the test rows are means over this number of dropout masks.
     """
 
     def __init__(self, trainer: Trainer, words: list[str], headline: list[str], masks: int | None) -> None:

@@ -41,9 +41,10 @@ def open_folder(name: str, files: Sequence[str] = FILES) -> Path:
 
 
 def set_aside(path: Path, files: Sequence[str] = FILES) -> Path | None:
-    """Move the files of another run into a new folder: the first of run-1, run-2, ... that is free. Return this folder.
+    """Move the files of an earlier run from `path` into a new folder, and return the new folder.
 
-    If there are no such files, return None.
+    The new folder is the first of path/run-1, path/run-2, ... that does not exist yet. If `path` contains none of
+    `files`, return None.
     """
     there = [path / file for file in files if (path / file).exists()]
     if not there:

@@ -51,9 +51,10 @@ def _predict(model: nn.TrainedModel, rows: Any, masks: int | None, seed: int) ->
 
 
 def score(model: nn.TrainedModel, said: Predictions, target: Array, known: Array) -> Scores:
-    """Score predictions against the targets. `known` are the targets of the training rows, for the trivial baseline.
+    """Return the scores of the predictions, and the scores of a baseline that predicts the same for every row.
 
-    For a classification, all targets are labels: indices of the model's classes.
+    The baseline is computed from `known`, the targets of the training rows. For a classification, `target` and
+    `known` contain indices of the model's classes.
     """
     if said.p is not None:
         return score_classes(model.classes, target, said.p, known)
@@ -69,9 +70,9 @@ def write(path: Path, model: nn.TrainedModel, said: Predictions, names: Any, whe
     model : nn.TrainedModel
     said : Predictions
     names : sequence
-        The number of each row, by which it is found in the data file.
+        The line number or the row number of each row in the data file.
     where : str
-        What these numbers count: "line" or "row".
+        The header of the column with these numbers: "line" or "row".
     target : ndarray, optional
         The true values.
     """

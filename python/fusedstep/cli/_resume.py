@@ -50,9 +50,10 @@ def take(trainer: Any) -> Snapshot:
 
 
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
-    """Write the last snapshot and the words of the command. If no epoch is complete, do nothing.
+    """Write the last snapshot and `words` into the folder. If no epoch is complete, do nothing.
 
-    The trainer's optimizer is first set back to the snapshot, and then saved.
+    `words` are the words of the command that repeats the run. The trainer's optimizer is set back to the snapshot
+    before it is saved.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:
@@ -95,7 +96,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def restore(folder: Path, trainer: Any) -> None:
-    """Load the state of the run in a folder into a trainer.
+    """Read the saved state of a run from `folder`, and load it into `trainer`.
 
     Raises
     ------

@@ -51,14 +51,15 @@ def load_model(path: str) -> nn.TrainedModel:
 
 
 def load_rows(model: nn.TrainedModel, source: str, with_target: bool) -> Rows:
-    """Read the rows of a table for a model. Columns that the model does not need are ignored.
+    """Read rows of data for a model: from a table, an .npz file or a bundled data set.
 
-    If `with_target` is False, the target column of a table is ignored, too.
+    In a table, columns that the model does not need are ignored. If `with_target` is False, the target column of a
+    table is ignored, too. Other data must have as many columns as the model has inputs.
 
     Raises
     ------
     UsageError
-        If the data cannot be read, if columns are missing, or if the table has no rows.
+        If the data cannot be read, if the columns do not fit the model, or if a table has no rows.
     """
     if source in BUNDLED:
         table = load_table(source, None)

@@ -18,18 +18,18 @@ COVERED = 0.9  # the share of rows that prediction intervals should cover
 
 
 def score_classes(classes: list[Any], labels: Array, p: Array, known: Array) -> Scores:
-    """Return the scores of predicted probabilities of classes.
+    """Return the scores of a classification, computed from the predicted probabilities.
 
     Parameters
     ----------
     classes : list
         All classes.
     labels : ndarray of integers, shape (n,)
-        For each row, the index of its class in `classes`.
-    p : ndarray, shape (n, classes)
-        The predicted probabilities.
+        The right class of each row, as an index of `classes`.
+    p : ndarray, shape (n, len(classes))
+        The predicted probabilities of the classes, for the same rows.
     known : ndarray of integers
-        Labels of the training rows. The trivial baseline is computed from them.
+        The right class of each training row, as an index of `classes`. The trivial baseline is computed from these.
     """
     metrics = need("sklearn.metrics", "scikit-learn")
     found, every = p.argmax(axis=1), list(range(len(classes)))
@@ -67,9 +67,10 @@ def _of_probabilities(labels: Array, p: Array) -> Scores:
 
 
 def _calibration(labels: Array, p: Array) -> Scores:
-    """Divide the rows into bins of equal width, by the probability of the predicted class.
+    """Return the calibration error, and the calibration curve, which has an entry for each bin that contains rows.
 
-    For each bin, compare the mean probability with the share of right predictions.
+    The bin of a row depends on the probability of its predicted class. Bins have equal widths. Each entry has the mean
+    probability and the share of right predictions. The error is the mean distance of these two over all rows.
     """
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
@@ -83,16 +84,17 @@ def _calibration(labels: Array, p: Array) -> Scores:
 
 
 def score_values(target: Array, found: Array, known: Array, error: float | None) -> Scores:
-    """Return the scores of predicted values, in the units of the target.
+    """Return the scores of a regression, computed from the predicted values.
 
     Parameters
     ----------
     target, found : ndarray, shape (n,)
         The true values and the predicted values.
     known : ndarray
-        Targets of the training rows. The trivial baseline is computed from them.
+        The targets of the training rows. The trivial baseline always predicts their mean.
     error : float, optional
-        Half the width of the prediction intervals.
+        Half the width of the prediction intervals. If it is given, the scores contain the share of true values that are
+        in these intervals.
     """
     scores: Scores = {"rows": len(target), **_of_values(target, found)}
     if error is not None:
@@ -115,9 +117,10 @@ def _of_values(target: Array, found: Array) -> Scores:
 
 
 def interval_error(target: Array, found: Array) -> float:
-    """Return half the width of the prediction interval for a new row: the k-th smallest of the n absolute errors.
+    """Return half the width of the prediction interval for a new row, from the targets and predictions of n rows.
 
-    As in split conformal prediction, k = ceil((n + 1) COVERED), but at most n.
+    The result is the k-th smallest of the n absolute errors, with k = ceil((n + 1) COVERED), but at most n, as in split
+    conformal prediction. COVERED is the share of rows that prediction intervals should cover.
     """
     errors = np.sort(np.abs(found - target))
     place = min(math.ceil((len(errors) + 1) * COVERED), len(errors))

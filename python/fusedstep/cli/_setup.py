@@ -60,7 +60,7 @@ class Settings:
 
 
 def build_model(problem: Problem, settings: Settings, rng: np.random.Generator) -> nn.Sequential:
-    """Make the network: one block of layers for each hidden layer, and a linear output layer.
+    """Return the untrained network that the options describe. The output layer is linear.
 
     Raises
     ------

@@ -127,10 +127,13 @@ def as_number(cell: str) -> float | None:
 
 
 def read_target(file: str, column: Any) -> Array:
-    """Return numbers if all cells are numbers, else strings.
+    """Return the cells as numbers if all of them are numbers, else as strings.
 
-    Refuse a column for which two conditions hold: more than half of the cells (but not all) are numbers, and
-    there are more than MOST_CLASSES different values.
+    Raises
+    ------
+    UsageError
+        If all cells are numbers and one of them is infinite. Or if more than half of the cells (but not all) are
+        numbers, and there are more than MOST_CLASSES different values.
     """
     if column.dtype.kind in "iuf":
         values = column.to_numpy()

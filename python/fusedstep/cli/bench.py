@@ -24,9 +24,10 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print and draw. Return 1 if fusedstep was not timed in a case that was started, else 0.
+    """Compare fusedstep with other libraries, and print and draw the results. Return 0 or 1.
 
-    Cases that fusedstep cannot run because a package is not installed are ignored.
+    The result is 1 if fusedstep was not timed in a case that was started. Cases that fusedstep cannot run because a
+    package is not installed do not count.
     """
     folder = open_folder(args.out, FILES)
     for name, value in VARIABLES.items():

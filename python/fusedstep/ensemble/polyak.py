@@ -21,7 +21,7 @@ class Polyak:
     ::
 
         avg = d avg + (1 - d) theta          decay d: the exponential average; avg starts at the initial theta
-        avg = avg + (theta - avg) / t        decay None: the mean of theta_1 ... theta_t after t updates
+        avg = avg + (theta - avg) / t        decay None: the mean of theta at updates 1 ... t
 
     The option ``ema_decay`` of an optimizer also computes an exponential average. It takes less time than this class,
     because the average is computed in the optimizer's step. Use this class to update the average less often than at

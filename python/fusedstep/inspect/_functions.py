@@ -42,7 +42,8 @@ def place(call: str, f: Any, theta: npt.ArrayLike | None) -> Vector:
 def vector(call: str, name: str, value: npt.ArrayLike, size: int | None = None) -> Vector:
     """Return `value` as a new vector of float64. Refuse a wrong shape and numbers that are not finite.
 
-    `name` is the name of the argument. If `size` is given, the vector must have this number of elements.
+    The errors name the function `call` and the argument `name`. If `size` is given, the vector must have this number of
+    elements.
     """
     found = np.array(value, np.float64, copy=True)
     if found.ndim != 1 or not found.size or (size is not None and found.size != size):

@@ -22,6 +22,7 @@ class CriticalPoint(NamedTuple):
     ----------
     kind : str
         "not critical", "minimum", "flat minimum", "maximum", "flat maximum", "saddle" or "plateau".
+        `critical_point` defines these kinds.
     gradient_norm : float
         The Euclidean norm of the gradient.
     smallest, largest : float
@@ -152,9 +153,9 @@ def sharpness(
 
     Notes
     -----
-    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1, for a box in the space of all
-    weights. As in this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the weights:
-    it can differ between two ReLU networks with the same outputs (Dinh et al. 2017).
+    Source: Keskar et al. (2017), "On large-batch training for deep learning", metric 2.1 with the identity as its
+    matrix A. As in this paper, the maximum is searched with L-BFGS-B. The sharpness depends on the scale of the
+    weights: it can differ between two ReLU networks with the same outputs (Dinh et al. 2017).
 
     Examples
     --------

@@ -28,7 +28,7 @@ def plot_curves(
     ax : matplotlib axes, optional
         Axes to draw in. By default, a new figure is made.
     best : str, optional
-        Name of a curve, for example that of the validation loss. The epoch of its smallest value is marked.
+        Name of a curve, for example "validation". The epoch of this curve's smallest value is marked.
     xlabel, ylabel : str
         Labels of the axes.
     log : bool
@@ -41,7 +41,7 @@ def plot_curves(
     Raises
     ------
     TypeError, ValueError
-        If `curves` is empty or no dict, or if `best` is not the name of a curve.
+        If `curves` is not a dict or is empty, or if `best` is not the name of a curve.
     ImportError
         If matplotlib is not installed. Install it with ``pip install 'fusedstep[inspect]'``.
 
@@ -56,7 +56,7 @@ def plot_curves(
     if not curves:
         raise ValueError("plot_curves: curves must hold at least one curve; got none")
     if best is not None and best not in curves:
-        raise ValueError(f"plot_curves: best must be one of {', '.join(curves)}; got {best!r}")
+        raise ValueError(f"plot_curves: best must be one of {list(curves)}; got {best!r}")
     ax = new_axes(ax)
     for name, values in curves.items():
         ax.plot(np.arange(1, len(values) + 1), values, label=name)

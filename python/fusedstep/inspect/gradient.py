@@ -31,9 +31,8 @@ class GradientCheck:
     tol : float
         The tolerance of the relative errors.
     worst : str
-        A text about one element: in the parameter with the largest relative error, the element whose gradient differs
-        most from its central difference. The text contains the name of the parameter, and the index, the gradient and
-        the central difference of the element.
+        A text with the name of the parameter with the largest relative error. For the element of this parameter at
+        which the gradient and the central difference differ most, the text also has the index and these two numbers.
     """
 
     errors: dict[str, float]
@@ -145,8 +144,8 @@ def central_differences(
     """Return central differences of f with respect to elements of `array`.
 
     f has no arguments and must read `array`. `where` has the indices of the elements in the flattened `array` (C
-    order). Each of these elements is changed, and then restored. If `where` is None, the differences of all elements
-    are returned, in the shape of `array`.
+    order). Each of these elements is changed by +h and -h, where h = step * max(1, |element|), and then restored. If
+    `where` is None, the differences of all elements are returned, in the shape of `array`.
     """
     indices = range(array.size) if where is None else where
     slopes = np.array([_difference(f, array, np.unravel_index(i, array.shape), step) for i in indices], np.float64)
@@ -174,10 +173,10 @@ def _pieces(shapes: Mapping[str, tuple[int, ...]]) -> Iterable[tuple[str, slice]
 
 
 def _relative(analytic: Vector, numeric: Vector, floor: float) -> tuple[float, int]:
-    """Return the relative error of a parameter, and the index of the element with the largest difference.
+    """Return the relative error of a gradient, and the index of the element with the largest error.
 
-    `analytic` is the gradient at the checked elements, and `numeric` are the central differences. The divisor of the
-    relative error is at least `floor`: see the formulas of `check_gradient`.
+    `analytic` holds the checked elements of the gradient, and `numeric` the central differences for these elements. The
+    divisor of the relative error is at least `floor`: see the formulas of `check_gradient`.
     """
     differences = np.abs(analytic - numeric)
     scale = max(float(np.abs(analytic).max()), float(np.abs(numeric).max()), floor)

@@ -96,7 +96,7 @@ def _product(call: str, f: Function, theta: Vector, v: Vector, step: float = STE
 def hessian(f: Function, theta: npt.ArrayLike | None = None) -> npt.NDArray[np.float64]:
     """Return the whole Hessian of f as a symmetric matrix.
 
-    For d weights, f is called 2 d times, and the matrix has d * d elements.
+    If theta has d elements, f is called 2 d times.
 
     Parameters
     ----------

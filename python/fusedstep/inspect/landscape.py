@@ -76,8 +76,8 @@ class Plane(NamedTuple):
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
         """Draw contours of `values`, or of their decimal logarithms if `log` is True. Return the axes.
 
-        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `levels` and `style` are
-        arguments of ``contourf``.
+        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `levels` and the other
+        keyword arguments, `style`, are passed to ``contourf``.
         """
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values
@@ -172,7 +172,7 @@ def line(
         For example the result of `random_direction`. With the direction ``theta_2 - theta``, a = 0 is the point theta,
         and a = 1 is the point theta_2.
     theta : array_like, shape (d,), optional
-        The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
+        The point of the line where a = 0. If f is an `Objective`, the default is ``f.theta``.
     span : pair of float
         The smallest and the largest value of a.
     points : int
@@ -227,7 +227,7 @@ def plane(
     f : function of a vector (d,), or Objective
         Returns the value, or (value, gradient).
     first, second : array_like, shape (d,)
-        For example two results of `random_direction` with different keys.
+        The directions of the plane, for example two results of `random_direction` with different keys.
     theta : array_like, shape (d,), optional
         The point at which f is analysed. If f is an `Objective`, the default is ``f.theta``.
     span : pair of float
@@ -238,8 +238,8 @@ def plane(
     Returns
     -------
     Plane
-        A named tuple (at, values). `at` contains the values of a, which are also the values of b. `values` contains the
-        values of f. The method ``plot(ax=None)`` draws them.
+        A named tuple (at, values). `at` contains the values of a, which are also the values of b. ``values[i, j]`` is
+        the value of f for a = at[j] and b = at[i]. The method ``plot(ax=None)`` draws `values`.
 
     Raises
     ------

@@ -26,7 +26,7 @@ class Objective:
     theta : ndarray of float64, shape (d,)
         The weights that the network had when `objective` was called.
     shapes : dict of str to tuple
-        Names and shapes of the parameters, in the order of their weights in theta.
+        The shape of each parameter, by name. theta holds the weights of the parameters in the same order.
     """
 
     def __init__(self, model: Sequential, loss: Loss, x: Array, targets: Any, training: bool, key: Key) -> None:
@@ -55,8 +55,8 @@ class Objective:
     def split(self, theta: Vector) -> dict[str, Array]:
         """Split a vector into views: one view per parameter, in the shape of the parameter.
 
-        The vector has one element per weight. It is theta or a gradient, for example. The result is a dict
-        with the parameter names as keys.
+        The vector may be theta or another vector of the same length, such as a gradient. The result is a dict with the
+        parameter names as keys.
         """
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         parts = np.split(theta, ends[:-1])
@@ -70,10 +70,10 @@ class Objective:
 def objective(
     model: Sequential, loss: Loss, x: npt.ArrayLike, targets: Any, *, training: bool = False, key: Key | None = None
 ) -> Objective:
-    """Return a function f of a network's weights: ``f(theta)`` is the mean loss over the rows x, with its gradient.
+    """Return a function f that computes the mean loss of a network over the rows x, and the gradient of this loss.
 
-    The call ``f(theta)`` returns (value, gradient), in float64. The gradient is with respect to theta, a vector of all
-    weights.
+    The call ``f(theta)`` returns (value, gradient), in float64. theta is a vector of the network's weights (all of its
+    parameters). The gradient is with respect to theta.
 
     ::
 

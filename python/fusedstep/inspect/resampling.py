@@ -56,7 +56,7 @@ def bias_variance(
     loss: str = "squared",
     key: Key | None = None,
 ) -> BiasVariance:
-    r"""Decompose the mean loss of models, whose training sets are drawn by bootstrap, into bias and variance.
+    r"""Decompose the mean loss of models into bias and variance. Their training sets are drawn by bootstrap.
 
     For one test row::
 
@@ -85,7 +85,7 @@ def bias_variance(
     Returns
     -------
     BiasVariance
-        (loss, bias, variance, net_variance, predictions)
+        (loss, bias, variance, net_variance, predictions). ``net_variance`` is ``loss - bias``.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def bias_variance(
     rows, targets, X_test, truth = (np.asarray(a) for a in (X, y, X_test, y_test))
     if len(rows) != len(targets) or not len(rows) or truth.shape != (len(X_test),) or not len(X_test):
         raise ValueError(
-            f"{call}: X and X_test must have at least one row, y must have one entry for each row of X, and y_test "
-            f"must have one number for each row of X_test; got X {rows.shape}, y {targets.shape}, "
+            f"{call}: X and X_test must not be empty, len(y) must equal len(X), and y_test must have the "
+            f"shape (len(X_test),); got X {rows.shape}, y {targets.shape}, "
             f"X_test {X_test.shape}, y_test {truth.shape}"
         )
     if whole_number(f"{call}: rounds", rounds, 2**31) < 2:

@@ -24,7 +24,7 @@ LARGEST_WEIGHT = 32768  # number of elements of the network's largest weight
 def stays_on_one_core(rows: int, largest: int) -> bool:
     """Return True if a network should use one CPU core only.
 
-    ``rows`` is the batch size. ``largest`` is the number of elements of the network's largest weight.
+    ``rows`` is the batch size. ``largest`` is the number of elements of the network's largest weight matrix.
     """
     return rows <= MOST_ROWS and largest <= LARGEST_WEIGHT
 
@@ -33,7 +33,7 @@ def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
     """Compute ``out = a b``. Each thread computes some columns of ``out``.
 
     ``largest`` is the number of elements of the network's largest weight. If ``stays_on_one_core(len(a), largest)`` is
-    True, `_core` uses one thread only.
+    True, the compiled module uses one thread only.
     """
     if not _core.product(a, b, out, False, int(stays_on_one_core(len(a), largest))):
         np.dot(a, b, out)
@@ -43,8 +43,8 @@ def by_columns(a: Array, b: Array, out: Array, largest: int) -> Array:
 def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
     """Compute ``out = a b``, where each row of ``b`` belongs to one example. Each thread computes some rows of ``out``.
 
-    ``largest`` is the number of elements of the network's largest weight. If ``stays_on_one_core(len(b), largest)`` is
-    True, `_core` uses one thread only.
+    ``largest`` is the number of elements of the network's largest weight matrix. If
+    ``stays_on_one_core(len(b), largest)`` is True, `_core` uses one thread only.
     """
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)

@@ -20,8 +20,8 @@ class Layer:
     the gradient of the loss with respect to y, and dx is the gradient with respect to x.
 
     A layer declares the memory that it needs (`param_shapes`, `buffer_shapes`). `Sequential` allocates that memory and
-    passes views of it to `attach`. An array that `forward` or `backward` returns is valid until the next call, because
-    layers write their results to scratch memory, which is used again for every batch of the same size.
+    passes views of it to `attach`. Layers write their results to scratch memory, which is used again for every batch of
+    the same size. Therefore an array that `forward` or `backward` returns is valid until the next call of that method.
 
     Attributes
     ----------
@@ -30,8 +30,8 @@ class Layer:
         sets the attribute ``over_x`` to True if no other code needs x. `forward` may then write y over x. `Sequential`
         sets ``over_dy`` to True if no other code needs dy. `backward` may then write dx over dy.
     keeps_output : bool
-        Class attribute, True by default. True if the next layer must not overwrite y, because `backward` reads y or
-        because y may be x itself, which other code may need.
+        Class attribute, True by default. True if the next layer must not overwrite y, because this layer's `backward`
+        reads y, or because y may be x itself, which other code may need.
     keeps_dx : bool
         Class attribute, True by default. True if the layer before must not overwrite dx, because dx may be dy
         itself, which other code may need.
@@ -153,9 +153,8 @@ class Layer:
     def sample(self, key: Key | None, first_row: int = 0) -> None:
         """Use `key` for the random numbers of the next passes, in training and in prediction.
 
-        If `key` is None, the layer again draws its own random numbers, and only in training. If each pass gets
-        only a part of the rows of an input, ``first_row`` is the index, in the whole input, of the first row of the
-        next pass.
+        If `key` is None, the layer draws its own random numbers in training, and uses none in prediction. If an input
+        is passed in several parts, one part per pass, ``first_row`` is the number of rows in the earlier parts.
         """
 
     def forward(self, x: Array, training: bool) -> Array:

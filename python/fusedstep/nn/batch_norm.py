@@ -27,6 +27,8 @@ class BatchNorm(Layer):
         y = act(gamma * (x - mean) / sqrt(var + eps) + beta),   act(a) = max(0, a) if relu, else a
         running statistic = (1 - momentum) * running statistic + momentum * batch statistic   (in training)
 
+    In a batch of n rows, var has the divisor n. But the variance that updates ``running_var`` has the divisor n - 1.
+
     Parameters
     ----------
     num_features : int, optional
@@ -56,8 +58,8 @@ class BatchNorm(Layer):
     Notes
     -----
     Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. ``torch.nn.BatchNorm1d`` computes the
-    same. Its ``weight`` and ``bias`` are called gamma and beta here. Make the `Linear` before a `BatchNorm` with
-    ``bias=False``, because beta replaces the bias of the `Linear`.
+    same. Its ``weight`` and ``bias`` are called gamma and beta here. If a `BatchNorm` follows a `Linear`, set
+    ``bias=False`` in the `Linear`, because beta replaces that bias.
 
     Examples
     --------
@@ -143,7 +145,7 @@ class BatchNorm(Layer):
         return dx if need_dx else None
 
     def normalize(self, x: Array, training: bool, residual: Array | None = None) -> Array:
-        """Return y, the output for the input x. If a residual is given, it is added before the ReLU.
+        """Return y, the output for the input x. A residual is added after the normalisation and before a ReLU.
 
         `gradients` reads x again, so do not change x before that call.
         """

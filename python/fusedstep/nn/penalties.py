@@ -37,7 +37,7 @@ class ActivityPenalty(Layer):
     Attributes
     ----------
     penalty : float
-        The term ``weight * penalty(h)`` for the input h of the last forward pass, if it was a pass in training. Else 0.
+        The whole term ``weight * penalty(h)``, computed in the last forward pass. 0 if this pass was not in training.
 
     Raises
     ------

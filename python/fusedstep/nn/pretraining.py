@@ -96,12 +96,12 @@ def pretrain(
     A stack has one auto-encoder per hidden layer. The auto-encoder of layer l has an encoder, with weight W_l and bias
     b_l, and a decoder, with weight V_l and bias c_l::
 
-        h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = h_l V_l + c_l
+        h_0 = x,    h_l = act(h_{l-1} W_l + b_l),    r_l = decoder_l(h_l) = h_l V_l + c_l
         layer l minimises  mean((h_{l-1} - r_l)^2) + weighted penalty of h_l
         error of a stack   mean((x - r)^2),  r = decoder_1(... decoder_{l-1}(decoder_l(h_l)))
 
     Without the setting ``penalty``, the penalty is 0. With the setting ``noise``, random noise is added to the
-    encoder's input while layer l is trained, but not later. The decoder must still reconstruct h_{l-1} without noise.
+    encoder's input, but only while layer l is trained. The decoder must reconstruct h_{l-1} without the noise.
 
     A candidate is a set of settings for the training of one layer. On top of each kept stack, one new layer is trained
     with each candidate. Of all these new stacks, the ``keep`` stacks with the smallest errors are kept.

@@ -22,7 +22,7 @@ class Residual(Layer):
     and dh are the gradients of the loss with respect to y, x and h. J is the Jacobian of h with respect to x::
 
         y = act(BN(h) + x),   act = ReLU if the BatchNorm has relu=True, else identity
-        dx = J^T dh + dresidual,   dresidual = dy act'(BN(h) + x)
+        dx = J^T dh + dy act'(BN(h) + x)
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Residual(Layer):
         check_layers("Residual", layers)
         norm = layers[-1]
         if not isinstance(norm, BatchNorm):
-            raise TypeError(f"Residual: layers[{len(layers) - 1}], the last, must be a BatchNorm; got {norm!r}")
+            raise TypeError(f"Residual: the last layer, layers[{len(layers) - 1}], must be a BatchNorm; got {norm!r}")
         self.sublayers, self._inner, self._norm = layers, layers[:-1], norm
         self.is_random = any(layer.is_random for layer in layers)
         self._width: int | None = None

@@ -119,7 +119,7 @@ class Sequential:
     def penalty(self) -> float:
         """Sum of the penalties that layers such as `L1Activity` computed in the last forward pass.
 
-        Add this sum to the loss. Do not add its gradient: the gradients from `backward` already include it.
+        Add this sum to the loss. The gradients from `backward` already include the gradient of this sum.
         """
         return total_penalty(self.layers)
 
@@ -136,8 +136,7 @@ class Sequential:
         Returns
         -------
         ndarray, shape (n, out_features)
-            The outputs. The next forward pass with the same number of rows overwrites this array. `predict` also runs
-            forward passes.
+            The outputs. Later calls of `forward`, `predict` or `predict_samples` can overwrite this array.
 
         Raises
         ------
@@ -242,8 +241,8 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or if the model has no layer that draws random numbers, such as
-            `Dropout`.
+            If an argument is not as described, or if the model has no layer, such as `Dropout`, that draws random
+            numbers.
         """
         call = "Sequential.predict_samples"
         rows = self._rows("predict_samples", x)

@@ -46,8 +46,8 @@ def one_blas_thread(rows: int, largest: int) -> Iterator[None]:
     Notes
     -----
     The limit needs threadpoolctl, which is installed with scikit-learn. Without threadpoolctl, the block changes
-    nothing. The block also changes nothing if several threads of this package compute the products. These threads do
-    not wait for each other. So, unlike the threads of BLAS, they are not all slowed down by one busy core.
+    nothing. The block also changes nothing if this package computes the products on several threads of its own,
+    without BLAS.
 
     Examples
     --------

@@ -43,8 +43,8 @@ class TrainedModel:
     target_mean, target_scale : float
         The scaling of the target of a regression: usually the mean and the standard deviation in the training rows.
     columns : tables.Columns, optional
-        Converts the columns of a table into the features X. ``feature_names`` must then be ``columns.outputs``, the
-        names that `columns` gives to these features.
+        Converts the columns of a table into the features X. If `columns` is given, ``feature_names`` must be
+        ``columns.outputs``, the names of these features.
     target_name : str
         Name of the column that is predicted; may be empty.
     error : float, optional
@@ -90,8 +90,8 @@ class TrainedModel:
         Parameters
         ----------
         X : pandas.DataFrame or array_like
-            The columns of a table are found by name, in any order. If ``feature_names`` is empty, they are found by
-            position. An array must have one column per feature, in the order of ``feature_names``.
+            The columns of a table are found by name, in any order. An array must have one column per feature, in the
+            order of the inputs of the network. If ``feature_names`` is empty, a table is used like an array.
 
         Raises
         ------
@@ -143,21 +143,22 @@ class TrainedModel:
         return softmax(self.model.predict(self.transform(X)))
 
     def predict_samples(self, X: Any, k: int, key: Key | int = 0) -> SampledPrediction:
-        """Return predictions from the mean over k dropout masks, with one uncertainty per row.
+        """Return a prediction and its uncertainty for each row, from k runs of the network with dropout.
 
         Parameters
         ----------
         X : pandas.DataFrame, or array_like of shape (n, features)
             Features that are not scaled.
         k : int
-            Number of runs with dropout, >= 1. Each run has other masks.
+            Number of runs, >= 1. Each run has other dropout masks.
         key : Key or int
             The same key gives the same masks. An int is the seed of a key.
 
         Returns
         -------
         SampledPrediction
-            For each row: the prediction, its uncertainty, and the mean and variance of the outputs.
+            For each row: the prediction, its uncertainty, and the mean and variance over the runs. In a classification,
+            these are the mean and variance of the probabilities; in a regression, of the predicted values.
 
         Raises
         ------

@@ -96,7 +96,8 @@ class Batches:
         """Yield all batches.
 
         `order` is an array with the indices of the rows, in the order in which the batches take them. If it is None,
-        the rows keep their order, and the batches are views of the arrays.
+        the rows keep their order, and the batches are views of the arrays given to `Batches`. Otherwise the batches
+        are copies, and each is valid until the next one is made.
         """
         x, targets, weights = self._x, self._targets, self._weights
         for part in self._slices:
@@ -110,7 +111,7 @@ class Batches:
 
 
 class Trainer:
-    """Train a model: compute the gradients of each batch and take one optimizer step.
+    """Train a model: for each batch, compute the gradients and take one optimizer step.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ class Trainer:
             raise TypeError(f"Trainer: loss must be a Loss, such as nn.SoftmaxNLL(); got {loss!r}")
         names = optimizer.params
         if not isinstance(names, Mapping) or names.keys() != model.params.keys():
-            raise ValueError(f"Trainer: optimizer must have parameters with the names of model.params; got {optimizer}")
+            raise ValueError(f"Trainer: optimizer must be made from the dict model.params; got {optimizer}")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self._grads = [model.grads[name] for name in names]
         self._clip_norm, self._decay_by_rows, self._penalty = clip_norm, decay_by_rows, penalty
@@ -246,10 +247,10 @@ class Trainer:
         stop : function of the loss, optional
             Called after every step; see `epoch`.
         validate : function of the mean loss, optional
-            Called after every epoch that neither `stop` nor a loss that is not finite has ended. Returns a number for
-            which smaller is better. If the learning rate is a `ReduceOnPlateau` schedule, the schedule observes this
-            number. If the optimizer keeps averages of the parameters, the parameters have the values of these averages
-            while `validate` runs.
+            Called after every epoch, unless `stop` or a loss that is not finite has ended the training. Returns a
+            number for which smaller is better. If the learning rate is a `ReduceOnPlateau` schedule, the schedule
+            observes this number. If the optimizer keeps averages of the parameters, the parameters have the
+            values of these averages while `validate` runs.
 
         Yields
         ------

@@ -69,7 +69,7 @@ def batch_norm(
 
     Parameters
     ----------
-    x : ndarray of shape (N, C), (N, C, ...) or any other with at least 2 axes
+    x : ndarray of shape (N, C) or (N, C, ...), or with the channels on another axis
         The input: float32, float64, float16 or the bfloat16 of ml_dtypes, C-contiguous. N is the batch size and C the
         number of channels. For a layout with the channels last, pass a C-contiguous (N, ..., C) array and ``axis=-1``.
     gamma, beta : ndarray of shape (C,), or None
@@ -191,9 +191,9 @@ def batch_norm_backward(
     saved : BatchNormSaved
         The second result of `batch_norm`. You can use it more than once.
     out : ndarray like x, (dx, dresidual), or None
-        The array for dx. If `batch_norm` got a residual and applied a ReLU, `out` can be a pair of arrays. The second
-        array is for dresidual, the gradient of the residual. The array for dx may be dy (in place), with one exception.
-        With a residual and without a ReLU, it must not be dy, because the result dresidual is then the array dy itself.
+        The array for dx. It may be dy (in place), except if `batch_norm` got a residual and applied no ReLU. Then the
+        result dresidual (the gradient of the residual) is the array dy itself. If `batch_norm` got a residual and
+        applied a ReLU, `out` can be a pair of arrays, for dx and dresidual.
 
     Returns
     -------

@@ -34,9 +34,10 @@ def forward(v: Array, gamma: Any, beta: Any, mean: Array, var: Array, eps: float
 def backward(
     v: Array, dz: Array, gamma: Any, mean: Array, var: Array, eps: float, frozen: bool
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients with respect to v, gamma and beta. dz is the gradient with respect to `forward`'s output.
+    """Return the gradients with respect to the arguments v, gamma and beta of `forward`.
 
-    If `frozen` is True, mean and var are constants (the running statistics). Otherwise they are the statistics of v.
+    dz is the gradient with respect to `forward`'s output. If `frozen` is True, mean and var are constants (the
+    running statistics). Otherwise they are the statistics of v.
     """
     invstd = 1 / np.sqrt(var + eps)
     xhat, n = (v - mean[:, None]) * invstd[:, None], v.shape[1]
@@ -90,7 +91,7 @@ def moments(v: Array) -> tuple[Array, Array]:
 
 
 def block_sums(dz: Array, d: Array) -> tuple[Array, Array]:
-    """Return the sums of dz and of dz * d for each row, in float64.
+    """Return the sums of dz and of dz * d for each row, in float64. dz and d have the same shape.
 
     Each row is divided into blocks. The sums of a block are computed in the dtype of dz, and then added in float64. If
     one of the two sums of a block overflows, both are computed again in float64.

@@ -22,15 +22,15 @@ class BatchStats:
         delta = mean_b - mean_a                      n = n_a + n_b
         mean  = mean_a + delta * n_b / n             M2 = M2_a + M2_b + delta^2 * n_a * n_b / n
 
-    Use this class for the statistics of several mini-batches (gradient accumulation), or of a memory-mapped file that
-    is larger than the memory. Objects of this class can be pickled. So you can also merge the statistics of several
-    processes.
+    Use this class for the statistics of several mini-batches, for example with gradient accumulation, or of a
+    memory-mapped file that is larger than the memory. Objects of this class can be pickled. So you can also merge the
+    statistics of several processes.
 
     Notes
     -----
     Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979). The
-    results equal the results for one array with all values, up to rounding in float64. If each array except the last
-    has a multiple of 1,024 values per channel, even the bits are equal.
+    results equal the results for one array with all values, up to rounding in float64. Without `merge`, even
+    the bits are equal if each array except the last has a multiple of 1,024 values per channel.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class BatchStats:
         self._moments = _core.ChannelMoments()
 
     def update(self, x: Array, axis: int = 1) -> None:
-        """Add the values of an array.
+        """Add the values of an array to the statistics.
 
         Parameters
         ----------

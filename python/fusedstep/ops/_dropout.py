@@ -27,11 +27,11 @@ def dropout(
 ) -> Array:
     r"""Set each element to zero with probability p.
 
-    A Philox block is 128 random bits: four words of 32 bits, or eight halves of 16 bits.
+    A Philox block is 128 random bits: eight numbers of 16 bits.
 
     ::
 
-        T = round(65536 p)                              h_i = 16-bit half (i mod 8) of Philox block i // 8
+        T = round(65536 p)                              h_i = 16-bit number (i mod 8) of Philox block i // 8
         y_i = 0                     if h_i < T          (training)
         y_i = x_i * 65536 / (65536 - T)  otherwise      (mode="inverted", training)
         y_i = x_i                        otherwise      (mode="vanilla", training)
@@ -81,8 +81,8 @@ def dropout(
     Notes
     -----
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The generator is Philox4x32-10. Its key is
-    ``key.seed``. Its counter is the pair of the block's number and ``key.stream``. The first half of a block is the low
-    half of word 0.
+    ``key.seed``. Its counter is the pair of i // 8 and ``key.stream``. A block is four words of 32 bits. Each word is
+    two 16-bit numbers: first the low bits, then the high bits.
     The results have the same bits for every instruction set and number of threads. 16-bit numbers are multiplied in
     float32, and the products are rounded to nearest even. bfloat16 is the dtype of the package ml_dtypes.
 

@@ -39,7 +39,9 @@ def words(seed: int, stream: int, first: int, n: int) -> Array:
 def mask(seed: int, stream: int, first: int, n: int, p: float) -> Array:
     """Return the dropout mask of n elements, beginning with element `first`. True means that the element is kept.
 
-    The random number of element i is a half of word i // 2: the low half if i is even, the high half if i is odd.
+    p is the probability of dropping an element. Element i is kept if its 16-bit random number is at least
+    ``round(65536 * p)``. The random number is a half of the 32-bit word i // 2 of the stream: the low half if i is
+    even, the high half if i is odd.
     """
     w = words(seed, stream, first // 2, n // 2 + 1)
     halves = np.stack([w & U32(0xFFFF), w >> U32(16)], axis=-1).reshape(-1)

@@ -35,7 +35,7 @@ def uniform(shape: int | tuple[int, ...], key: Key, offset: int = 0) -> NDArray[
     shape : int or tuple of int
         Shape of the result.
     key : Key
-        The key of the random numbers. Use a new key for every call, because the same key gives the same numbers.
+        The key of the random numbers. Use a new key for every array, because the same key gives the same numbers.
     offset : int
         Index i of the first number, at least 0 and below 2**63. With `offset`, you can draw a part of a longer array.
 
@@ -103,7 +103,7 @@ def permutation(n: int, key: Key) -> NDArray[np.intp]:
 def beta(n: int, a: float, b: float, key: Key, offset: int = 0) -> NDArray[np.float64]:
     r"""Return n random numbers x with the distribution Beta(a, b), float64.
 
-    G_s is a random number of the gamma distribution with shape parameter s.
+    In the formula, G_a and G_b are random numbers of the gamma distributions with the shape parameters a and b.
 
     ::
 

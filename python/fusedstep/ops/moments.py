@@ -44,7 +44,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
         Runs the network with this key, and returns the output: a number, or an array that has the same shape in every
         call. If the network has several dropout layers, give each layer its own key: ``key.fold(layer)``.
     k : int
-        Number of runs, above `ddof`.
+        Number of runs. It must be greater than `ddof`.
     key : Key
         f gets the keys ``key.fold(0)``, ``key.fold(1)`` ...
     ddof : int
@@ -65,7 +65,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
     -----
     Gal and Ghahramani (2016), "Dropout as a Bayesian approximation". The variance does not include the constant noise
     term of this paper. The method of Welford (1962) computes the variance precisely, even if it is much smaller than
-    the mean. torch has no such function.
+    the mean.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def dropout_moments(f: Callable[[Key], Any], k: int, key: Key, *, ddof: int = 0)
 
 
 def deviations(what: str, draws: Iterable[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of the arrays `draws`, and the sum of squared deviations from it.
+    """Return the elementwise mean of the arrays `draws`, and the elementwise sum of squared deviations from it.
 
     `draws` may be an iterator, and must give at least one array. Error messages name `what` as the source of `draws`.
     """

@@ -11,7 +11,9 @@ from .._base.random import Key as Key
 
 
 class Philox:
-    """A generator of keys. All its keys have the same seed, and each new key has the next stream number.
+    """A generator of keys. Each key selects a stream: a sequence of random numbers.
+
+    All keys have the seed of the generator, and each new key has the next stream number.
 
     Several threads can use the same object.
 
@@ -27,8 +29,8 @@ class Philox:
 
     Notes
     -----
-    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. A random number depends only on its key and its index. So a
-    stream has no position, unlike ``torch.Generator``. Keys with different seeds or streams give independent numbers.
+    Salmon, Moraes, Dror, Shaw (2011), Philox4x32-10. A random number depends only on the key and on the index in
+    the stream, not on earlier calls. Keys with different seeds or stream numbers give independent numbers.
 
     Examples
     --------

@@ -34,10 +34,11 @@ def collect(opt: Any) -> dict[str, Any]:
 
 
 def _copy(a: Any) -> Any:
-    """Return a copy of a state, in C order if possible, because safetensors misreads other orders.
+    """Return a copy of a state. The copy is in C order, because safetensors misreads other orders.
 
-    Two kinds of states must keep their order in memory. 8-bit states have a scale for each block of 256 elements in
-    this order. The low bits of bfloat16 parameters (see `_narrow.kept_bits`) have a checksum for each such block.
+    Two kinds of states are exceptions, and keep their order in memory. 8-bit states have a scale for each block of
+    256 elements in this order. The low bits of bfloat16 parameters (see `_narrow.kept_bits`) have a checksum for each
+    such block. `save` stores these states with their axes in memory order.
     """
     return a.copy("K" if a.dtype in (np.uint8, np.int16) else "C")
 
@@ -81,10 +82,10 @@ def _copy_like(target: Any, source: Any) -> Any:
 
 @contextmanager
 def _restored_schedules(opt: Any, states: list[Any], restored: dict[str, Any]) -> Iterator[None]:
-    """Load the states of learning rate schedules. Restore the old states if loading or the ``with`` block fails.
+    """Load the states of learning rate schedules, then run the ``with`` block, which loads the optimizer's other state.
 
-    The block puts an item into the dict `restored` when it has loaded the rest of the optimizer's state. If the block
-    is interrupted after that, the schedules keep their new states.
+    After the block has loaded that state, it puts an item into the dict `restored`. If an exception is raised while
+    `restored` is empty, the schedules get their old states back. With a later exception, they keep their new states.
     """
     import copy
 
@@ -166,8 +167,8 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
         raise ValueError(
-            f"{label}: groups[{k}] must not have lr_state, because the lr of this optimizer's group cannot load it; "
-            f"got {lr_state!r}"
+            f"{label}: groups[{k}] must not have lr_state unless the lr of this optimizer's groups[{k}] has the "
+            f"methods state_dict and load_state_dict; got {lr_state!r}"
         )
     if callable(group["lr"]):
         values.pop("lr", None)  # the optimizer keeps its schedule
@@ -182,9 +183,10 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
     if opt._variant({**group, **values}) != opt._variant(group):
+        names = RULES[opt.rule].variants
         raise ValueError(
-            f"{label}: groups[{k}] must turn on the same of the options {', '.join(RULES[opt.rule].variants)} as this "
-            f"optimizer; got {values}"
+            f"{label}: groups[{k}]: {', '.join(names)} must be on or off as in this optimizer; "
+            f"got { {name: values.get(name) for name in names} }"
         )
     return values, lr_state
 
@@ -261,9 +263,9 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
 
 
 def _laid(what: str, stored: Any, axes: Any) -> Any:
-    """Return a stored array with its axes in the order before saving.
+    """Return a stored array with its axes in the order that they had before saving.
 
-    `axes` has the original number of each stored axis. It is None if saving has not changed the order.
+    `axes` has the original number of each stored axis, or is None if saving has not changed the order.
     """
     if axes is None:
         return stored

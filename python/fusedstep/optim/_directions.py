@@ -46,7 +46,7 @@ class Directed(Optimizer):
         return True
 
     def _direction(self, k: int, g: Array, t: int, rows: Array | None) -> tuple[list[Moved], Array]:
-        """Return the changed states and the direction of parameter k at step t. g is the gradient.
+        """Return the new values of the states, and the direction, of parameter k at step t. g is the gradient.
 
         If `rows` is not None, g is the gradient of only these rows of the parameter.
         """
@@ -58,10 +58,11 @@ class Directed(Optimizer):
 
 
 def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: dict[str, Any]) -> StepInfo:
-    """Take a step: call the method `fused` with directions in place of gradients.
+    """Take a step: call `fused`, the step of the base class, with directions in place of gradients.
 
-    `fused` multiplies its gradients by a factor (for `grad_scale` and `clip_norm`). A direction is computed from the
-    gradient times this factor. Then the direction is divided by the factor, because `fused` will multiply it.
+    `fused` multiplies the arrays that it gets by a factor (for `grad_scale` and `clip_norm`). A direction is computed
+    from the gradient times this factor. Then the direction is divided by the factor, because `fused` multiplies it by
+    the factor again.
     """
     given = grads if type(grads) is list or type(grads) is dict else opt._in_order(grads)
     raw = _that_fit(opt, given)
@@ -95,7 +96,7 @@ def _step(opt: Directed, fused: Callable[..., StepInfo], grads: Any, options: di
 def factored(g: Array, row: Array, column: Array, weight: float, eps: float) -> tuple[Array, Array, Array]:
     """Return the next `row` and `column`, and the gradient divided by the root of the second moment.
 
-    The second moment of element (i, j) is ``row[i] * column[j] / mean(row)``.
+    The second moment of element (i, j) is ``row[i] * column[j] / mean(row)``, with the next `row` and `column`.
 
     Parameters
     ----------
@@ -130,8 +131,8 @@ def of_vector(g: Array, variance: Array, weight: float, eps: float) -> tuple[Arr
 def by_rows(g: Array, total: Array, rate: float, eps: float) -> tuple[Array, Array]:
     """Return the next `total`, and the direction ``rate * g / (sqrt(total) + eps)`` with this next `total`.
 
-    `total` contains a number for each row of the parameter: the mean squares of the row's gradients, added up over all
-    steps.
+    `total` contains one number for each row of the parameter: the sum, over all steps, of the mean square of the row's
+    gradient.
     """
     if g.size == 0:
         return total, g
@@ -187,9 +188,9 @@ def _unscaled(direction: Array, factor: float) -> Array:
 
 
 def _factor(opt: Any, raw: Mapping[int, Any], options: dict[str, Any]) -> float:
-    """Return the factor by which the fused step multiplies the gradients (for `grad_scale` and `clip_norm`).
+    """Return the factor by which the fused step multiplies the gradients, computed from `grad_scale` and `clip_norm`.
 
-    If the step needs the norm of the gradients, also write it to ``options["grad_norm"]``.
+    If the step needs the norm of the gradients and ``options["grad_norm"]`` is missing, write the norm there.
     """
     scale = opt._option(checks.positive, "grad_scale", options.get("grad_scale", 1.0))
     clip = options.get("clip_norm")

@@ -39,7 +39,9 @@ class Group(MutableMapping[str, Any]):
 
     def _require_known(self, name: str) -> None:
         if name not in self._checks:
-            raise ValueError(f"{self._where}{name} is not an option; the options are {', '.join(self._checks)}")
+            raise ValueError(
+                f"{self._where}{name} is not an option of a group; the options are {', '.join(self._checks)}"
+            )
 
     def __getitem__(self, name: str) -> Any:
         return self._params if name == "params" else self._values[name]
@@ -49,7 +51,7 @@ class Group(MutableMapping[str, Any]):
             raise ValueError(f"{self._where}params cannot be changed; make a new optimizer")
         self._require_known(name)
         if name in self._only_at_first:
-            raise ValueError(f"{self._where}{name} must be given when the optimizer is made; got {value!r} later")
+            raise ValueError(f"{self._where}{name} cannot be changed; make a new optimizer")
         self.assign({name: value})
 
     def assign(self, values: dict[str, Any]) -> None:

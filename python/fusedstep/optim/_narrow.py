@@ -34,7 +34,7 @@ def dtype_of_states(p: Array, state_dtype: str | None, master_weights: bool) -> 
 
 
 def add(state: dict[str, Array], name: str, array: Array, initial: float, rule: Rule) -> None:
-    """Fill `array` with `initial` and add it to the states of a parameter. If it is an 8-bit state, add its scales too.
+    """Add `array`, filled with `initial`, to the states of a parameter. If `array` is 8-bit, also add its scales.
 
     Before the call, `array` contains zeros. So if `initial` is 0, the array is not written before the first step of
     the optimizer. The operating system then places each page of memory near the core that writes it in this step.
@@ -71,8 +71,9 @@ def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Ar
     """Return the saved states of the parameter p with the dtypes of `own`, the states that the optimizer has for p.
 
     Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
-    If `own` has the states of `kept_bits` and `saved` has none of them, the result gets new ones from `kept_bits`.
-    Unsuitable states are not converted, and later checks refuse them.
+    If `own` has the states that `kept_bits` returns and `saved` has none of them, they are created with `kept_bits`.
+    A state that cannot be converted, for example because its shape is not that of p, is returned unchanged. Later
+    checks refuse it if it does not fit.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

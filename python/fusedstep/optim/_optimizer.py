@@ -204,7 +204,7 @@ class Optimizer:
     def _regrouped(
         cls, entries: list[_params.Entry], groups: list[dict[str, Any]], values: Mapping[str, Any]
     ) -> list[_params.Entry]:
-        """Return `entries`, the parameters with the numbers of their groups.
+        """Return `entries`: each parameter with the number of its group.
 
         A subclass may add groups to `groups` here, and move parameters to these groups. `values` contains the
         optimizer's options.
@@ -254,7 +254,7 @@ class Optimizer:
     def _directed(
         cls, g: Array, state: Mapping[str, Array], t: int, group: Mapping[str, Any], dtype: str
     ) -> tuple[dict[str, Array], Array]:
-        """Return the next states by name, and the array that the C++ kernel gets in place of the gradient g.
+        """Return the new values of `state`, and the array that the C++ kernel gets in place of the gradient g.
 
         t is the number of the step, and `dtype` the name of the parameter's dtype.
         """
@@ -274,9 +274,10 @@ class Optimizer:
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
         if rule.state_names(variant) != self._state_names(k):
+            changed = [name for j, name in enumerate(rule.variants) if (variant ^ self._variants[k]) >> j & 1]
             raise ValueError(
-                f"{type(self).__name__}: groups[{k}]: the changed option would add or remove a state array; make a new "
-                "optimizer with this option"
+                f"{type(self).__name__}: groups[{k}]: {', '.join(changed)} must be turned on or off when the optimizer "
+                f"is made; got { {name: group.get(name) for name in changed} } later"
             )
         self._require_width(group.what(""), group)
         if "eps" in group:
@@ -367,9 +368,9 @@ class Optimizer:
             One gradient for each parameter, with the shape of the parameter and any strides. A float64 parameter needs
             a float64 gradient. For a float32, float16 or bfloat16 parameter, the gradient has any of these three
             dtypes. A gradient can also be an object with ``__dlpack__`` in the CPU's memory, such as a tensor of torch
-            or an array of JAX. It is not copied. If a gradient is None, its parameter does not change, and the states
-            and the average of this parameter do not change. If a parameter has no axes, its gradient can be a NumPy
-            scalar. Some optimizers also allow `Rows`, which are gradients of some rows of a parameter.
+            or an array of JAX. Such an object is not copied. If a gradient is None, its parameter does not change, and
+            the states and the average of this parameter do not change. If a parameter has no axes, its gradient
+            can be a NumPy scalar. Some optimizers also allow `Rows`, which are gradients of some rows of a parameter.
         lr : float, optional
             Learning rate of all groups in this step. By default, each group uses its own learning rate.
         clip_norm : float, optional
@@ -394,14 +395,14 @@ class Optimizer:
             The Euclidean norm of all gradients after their division by `grad_scale`, if you have already computed it,
             for example over the gradients of all processes. The step uses this number for `clip_norm`, and does not
             compute a norm. If `grad_norm` is given and `skip_nonfinite` is True, the step does not check the gradients.
-            Then it is skipped only if `grad_norm` is inf or nan.
+            Then the step is skipped only if `grad_norm` is inf or nan.
 
         Returns
         -------
         StepInfo
             ``step`` is the number of steps so far, without skipped steps. ``grad_norm`` is the norm if it was given or
-            computed, else None. ``clip_coef`` is the factor that `clip_norm` describes. ``skipped`` is True if the step
-            was skipped.
+            computed, else None. ``clip_coef`` is the factor from the description of `clip_norm` above. ``skipped`` is
+            True if the step was skipped.
 
         Raises
         ------
@@ -525,7 +526,7 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If the state belongs to another optimizer, or to parameters with other names, shapes or dtypes.
+            If the state comes from another class of optimizer, or from parameters with other names, shapes or dtypes.
         """
         _checkpoint.restore(self, state)
 
@@ -578,10 +579,10 @@ class Optimizer:
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:
-        """Return the new parameters and update `state`, in NumPy. The results have the same bits as the C++ kernel's.
+        """Take one step in NumPy: return the parameter after the step, and update `state`.
 
-        The tests compare the kernel with this function. p is the parameter, g its gradient after clipping and L2 decay,
-        t the number of the step, lr the learning rate, and group the options.
+        The C++ kernel must return the same bits as this function. p is the parameter before the step, g its gradient
+        after clipping and L2 decay, t the number of the step, lr the learning rate, and group the options.
         """
         raise NotImplementedError
 

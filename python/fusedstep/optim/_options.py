@@ -65,10 +65,10 @@ def as_number(name: str, group: Group) -> dict[str, Any]:
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return a function for `Option.in_kernel`. The C++ kernel gets the option's value as one argument.
+    """Return a function for `Option.in_kernel` that passes the value as one argument, whose name depends on flags.
 
-    `flags` are names of other options. The argument is named after the first of these options that is True. If all are
-    False, its name is `otherwise`.
+    `flags` are names of other options. The argument has the name of the first of these options that is True. If all of
+    them are False, its name is `otherwise`.
     """
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 
@@ -175,9 +175,10 @@ def signature(cls: Any) -> inspect.Signature:
 
 
 def _documented(cls: Any, own: dict[str, Option]) -> str:
-    """Return the docstring of `cls` with the descriptions of its options.
+    """Return the docstring of `cls`, completed with the descriptions of the options.
 
-    The descriptions replace the text "{options}" in it. If it has no such text, they become a section before the notes.
+    The descriptions replace the text "{options}". If the docstring does not contain this text, the descriptions become
+    a section before the notes.
     """
     text = inspect.cleandoc(cls.__doc__)
     if "{options}" in text:

@@ -12,10 +12,10 @@ from ._params import Array, Entry
 
 
 def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: float) -> Array:
-    """Return an approximation of U V^T for a matrix with the singular value decomposition x = U S V^T.
+    """Return an approximation of U V^T for a matrix x with the singular value decomposition x = U S V^T.
 
-    First, x is divided by max(norm(x), eps). Then `steps` Newton-Schulz iterations follow: x = a x + (b A + c A^2) x,
-    where A = x x^T, and (a, b, c) are the coefficients. All numbers have the dtype of x.
+    First, x is divided by the larger of its Frobenius norm and eps. Then `steps` Newton-Schulz iterations follow:
+    x = a x + (b A + c A^2) x, where A = x x^T, and (a, b, c) are the coefficients. All numbers have the dtype of x.
     """
     a, b, c = (x.dtype.type(value) for value in coefficients)
     tall = x.shape[0] > x.shape[1]
@@ -35,10 +35,11 @@ def orthogonalised(x: Array, coefficients: Sequence[float], steps: int, eps: flo
 
 
 def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array, Array]:
-    """Return the next momentum buffer, and the orthogonalised momentum times the factor of `rules.adjustment`.
+    """Return the next momentum buffer, and the direction of the step. g is the gradient.
 
-    The momentum is orthogonalised as a matrix: all axes after the first are merged. For example, the weights of a
-    convolution become a matrix with one row per output channel.
+    The direction is the momentum (with ``nesterov``, Nesterov's momentum), orthogonalised and multiplied by the factor
+    that ``adjust_lr_fn`` chooses. The momentum is orthogonalised as a matrix: all axes after the first are merged. For
+    example, the weights of a convolution become a matrix with one row per output channel.
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)

@@ -50,7 +50,7 @@ def parse(label: str, params: Any) -> tuple[list[Entry], list[dict[str, Any]]]:
 def foreign_memory(arrays: Iterable[Array]) -> list[memoryview]:
     """Return memoryviews of the memory that the arrays use and do not own.
 
-    A mapped file or a shared memory cannot be closed as long as a memoryview of it exists.
+    As long as the caller keeps these memoryviews, a mapped file or a shared memory under an array cannot be closed.
     """
     found: dict[int, memoryview] = {}
     for array in arrays:

@@ -111,7 +111,7 @@ def next_share(lr: float, t: int, group: Mapping[str, Any], state: dict[str, Arr
 def eps_inside_outside(c: Any, group: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return two numbers that are added to a step's denominator: the first inside its square root, the second outside.
 
-    The numbers are (eps, 0) if the option `eps_inside` is True, and (0, eps) otherwise. Their type is c.
+    The numbers are (eps, 0) if the option `eps_inside` is True, and (0, eps) otherwise. `c` is their type.
     """
     eps = (c(group["eps"]), c(0))
     return eps if group["eps_inside"] else eps[::-1]
@@ -121,12 +121,12 @@ def norm(grads: list[Array | None], sizes: list[int]) -> float:
     """Return the Euclidean norm of all gradients together. The order of additions is the same as in the C++ kernels.
 
     The gradients are joined to one array and cut into chunks of 4,096 elements. In each chunk, 16 sums are computed:
-    sum i contains the squares of the elements i, i + 16, i + 32 and so on. The 16 sums of a chunk are then added, and
-    at last the sums of the chunks.
+    sum i contains the squares of the elements i, i + 16, i + 32 and so on. Then the 16 sums of each chunk are added. At
+    last, the sums of all chunks are added.
 
     Parameters
     ----------
-    grads : list of arrays or None
+    grads : list of (array or None)
         The gradient of each parameter, with its elements in the memory order of the parameter. None stands for zeros.
     sizes : list of int
         The number of elements of each parameter.
@@ -169,8 +169,8 @@ def step(
 ) -> Array:
     """Return the parameters p after step t of the optimizer class `cls`, and update `state`. g is the gradient.
 
-    `factor` is the clipping factor clip_coef divided by grad_scale. `group` contains the options. `Optimizer` describes
-    them and the other arguments.
+    `factor` is clip_coef divided by grad_scale. `group` contains the options. For the meaning of these names, see
+    `Optimizer` and `Optimizer.step`.
     """
     c = p.dtype.type
     weight_decay, l1 = decay_scale * group["weight_decay"], decay_scale * group["l1"]

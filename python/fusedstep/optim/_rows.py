@@ -83,7 +83,7 @@ def prepared(opt: Any, k: int, rows: Rows) -> Any:
 
 
 def coalesced(opt: Any, k: int, rows: Rows) -> Rows:
-    """Sort the indices of `rows`, the gradient of parameter k, and return the sorted `Rows`.
+    """Return the gradient `rows` of parameter k as new `Rows` with sorted indices.
 
     The values of equal indices are added, so that each index occurs once.
     """

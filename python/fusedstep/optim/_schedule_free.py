@@ -32,8 +32,9 @@ class ScheduleFree(Optimizer):
         return super()._averages() or self._own_averages
 
     def _own_averages(self) -> list[Array]:
-        """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y. share is the share of x in y.
+        """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y.
 
+        This x is the solution of y = share * x + (1 - share) * z, where z is the state ``z`` of the parameter.
         Before the first step, x, y and z are equal.
         """
         averages = copies_of(self._arrays)

@@ -48,7 +48,7 @@ class Adadelta(Optimizer):
     eps = Option(
         1e-06, checks.non_negative, "Added inside both roots, as in torch. It decides the size of the first step."
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. The option `decay` chooses its form.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

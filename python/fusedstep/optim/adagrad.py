@@ -44,7 +44,7 @@ class Adagrad(Optimizer):
 
     lr = Option(0.01, checks.rate, "Learning rate.")
     lr_decay = Option(0.0, checks.non_negative, "The learning rate of step t is lr / (1 + (t - 1) * lr_decay).")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. The option `decay` chooses its form.")
     initial_accumulator_value = Option(0.0, checks.non_negative, "Initial value of `sum`.", begins_state=True)
     eps = Option(
         1e-10,

@@ -53,7 +53,7 @@ class Adam(Optimizer):
         "Keeps the denominator above 0.",
         in_kernel=under_a_flag("eps_inside", "eps_hat", otherwise="eps_outside"),
     )
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. The option `decay` chooses its form.")
     amsgrad = Option(False, checks.flag, "True divides by the root of v_max, the largest v so far.")
     eps_inside = Option(
         False,

@@ -46,7 +46,7 @@ class Adamax(Optimizer):
     lr = Option(0.002, checks.rate, "Learning rate.")
     betas = Option((0.9, 0.999), checks.betas, "beta1 and beta2, each at least 0 and below 1.")
     eps = Option(1e-08, checks.non_negative, "Keeps the denominator u above 0.")
-    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. Its form is the option `decay`.")
+    weight_decay = Option(0.0, checks.non_negative, "Strength of weight decay. `decay` sets its form, by default L2.")
 
     @staticmethod
     def reference(p: Array, g: Array, state: dict[str, Array], t: int, lr: float, group: Mapping[str, Any]) -> Array:

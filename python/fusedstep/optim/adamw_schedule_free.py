@@ -32,10 +32,10 @@ class AdamWScheduleFree(ScheduleFree):
 
     Notes
     -----
-    Defazio et al., "The road less scheduled" (2024). Same as the authors' ``AdamWScheduleFree``. Decoupled L1 and the
-    proximal form of `decay` change y, but not z. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq``
-    (v), ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored, but computed
-    from y and z.
+    Defazio et al., "The road less scheduled" (2024). Same as the authors' ``AdamWScheduleFree``. With
+    ``decay="decoupled"``, `l1` is applied to y alone, and `weight_decay` to y and z. With ``decay="proximal"``, both
+    are applied to y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v), ``weight_sum``
+    (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored, but computed from y and z.
 
     Examples
     --------

@@ -28,7 +28,8 @@ class AdEMAMix(Optimizer):
         p = p * (1 - lr * weight_decay)
         p = p - lr * (m1 / (1 - beta1^t) + alpha_t * m2) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. m1 is the fast average, m2 the slow one.
+    p is the parameter, g its gradient and t the number of the step, from 1. m1 is the fast average, m2 the slow one,
+    and v is the average of g^2.
 
     Notes
     -----

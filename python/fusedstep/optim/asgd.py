@@ -15,11 +15,11 @@ from ._reference import real_power, scalar
 
 
 class ASGD(Optimizer):
-    r"""Averaged gradient descent: a falling rate, and the mean of the parameters from step t0 + 2 on.
+    r"""Averaged gradient descent: a falling learning rate eta, and the mean of the parameters from step t0 + 2 on.
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (computed at the end of step t - 1; at t = 1, eta = lr)
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (with the lr of step max(1, t - 1))
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 

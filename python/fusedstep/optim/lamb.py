@@ -32,8 +32,9 @@ class LAMB(Optimizer):
     -----
     You et al., "Large batch optimization for deep learning: training BERT in 76 minutes" (2020), algorithm 2. But
     here norm(p) has no lower or upper limit. Biases, and the gains of normalisation layers, usually need no scaling by
-    norms and no decay. Put them into a group with ``adapt=False, weight_decay=0``. Decoupled L1 is applied before the
-    norms are computed. torch has no optimizer of this name. States: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+    norms and no decay. Put them into a group with ``adapt=False, weight_decay=0``. With ``decay="decoupled"``, the
+    penalty `l1` is applied before the norms are computed. torch has no optimizer of this name. States: ``exp_avg`` (m),
+    ``exp_avg_sq`` (v).
 
     Examples
     --------

@@ -30,8 +30,8 @@ class LARS(Optimizer):
     You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), algorithm 1. Biases, and the
     gains of normalisation layers, usually need no scaling by norms and no decay. Put them into a group with
     ``adapt=False, weight_decay=0`` and a smaller lr, because `trust_coefficient` is not a factor of their rate.
-    Decoupled L1 is applied before the norms are computed. torch has no optimizer of this name. States:
-    ``momentum_buffer`` (buf).
+    With ``decay="decoupled"``, the penalty `l1` is applied before the norms are computed. torch has no optimizer of
+    this name. States: ``momentum_buffer`` (buf).
 
     Examples
     --------

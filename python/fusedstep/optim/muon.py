@@ -34,9 +34,9 @@ class Muon(Directed):
 
     Use Muon for the matrices of hidden layers, including the kernels of convolutions. Put embeddings, output layers,
     biases, and the gains of normalisation layers into a group with ``adamw=True``. AdamW updates the parameters of such
-    a group, with `betas` and `adamw_eps`. Here a vector is a parameter with fewer than two axes. If a group does not
-    set `adamw`, AdamW updates the vectors of the group. If the group also has matrices, the vectors are moved to a new
-    group with ``adamw=True``, at the end of `groups`.
+    a group, with `betas` and `adamw_eps`. If a group does not set `adamw`, AdamW updates its vectors (parameters
+    with fewer than two axes). If the group also has matrices, the vectors are moved to a new group with ``adamw=True``,
+    at the end of `groups`.
 
     Notes
     -----

@@ -12,7 +12,7 @@ from ._options import Option
 
 
 class RowwiseAdagrad(Directed):
-    r"""Adagrad with one sum of squared gradients for each row, instead of each element, for large embeddings.
+    r"""Adagrad for large embeddings: it keeps one sum of squared gradients for each row, not for each element.
 
     ::
 
@@ -29,7 +29,7 @@ class RowwiseAdagrad(Directed):
     of this paper uses the formulas above for its embeddings. A gradient is an array, which contains all rows, or a
     `Rows` object, which contains only some rows. If each row has only one element, the formulas are those of `Adagrad`.
     Clipping and `grad_scale` change g before the formulas are computed. Weight decay and L1 are applied after the
-    division by the root. If weight decay, L1 or `ema_decay` is used, all gradients must be arrays. torch has no
+    division by sqrt(sum) + eps. If weight decay, L1 or `ema_decay` is used, all gradients must be arrays. torch has no
     optimizer of this name. States: ``sum``.
 
     Examples

@@ -26,8 +26,8 @@ class Rprop(Optimizer):
         p = p - step_size * sign(prev)
 
     p is the parameter and g its gradient. Before the first step, step_size is lr and prev is 0. A step size grows if
-    the sign of the gradient stays the same, and shrinks if the sign changes. So compute each gradient over the whole
-    data set. With mini-batches, the signs would be random.
+    the sign of the gradient stays the same, and shrinks if the sign changes. With mini-batches, the signs change at
+    random. So compute each gradient over the whole data set.
 
     Notes
     -----

@@ -49,8 +49,8 @@ class SGD(Optimizer):
     nesterov = Option(
         False,
         checks.flag,
-        "True uses Nesterov's momentum, which needs momentum above 0 and dampening 0. The parameters are then the "
-        "look-ahead points of `NAG`.",
+        "True uses Nesterov's momentum, which needs momentum above 0 and dampening 0. The parameters are then what "
+        "`NAG` calls the look-ahead points.",
     )
 
     @classmethod

@@ -17,7 +17,7 @@ def _as_eps_hat(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SparseAdam(Optimizer):
-    r"""Adam that updates only the rows with a gradient, and only the moments of these rows, for embeddings.
+    r"""Adam for embeddings. A step updates only the rows that have a gradient, and the moments of these rows.
 
     ::
 

@@ -79,9 +79,9 @@ class CosineRestarts:
         integer("cosine_restarts", "multiplier", self.multiplier)
 
     def cycle(self, t: int) -> Cycle:
-        """Return the number of the cycle that contains step t, the position of step t in this cycle, and its length.
+        """Return the cycle that contains step t: (number of the cycle, position of step t in the cycle, cycle length).
 
-        All three are exact, even for very large t.
+        Cycles are counted from 0, positions from 1. All three values are exact, even for very large t.
         """
         position, length, number = step_number(t) - 1, self.cycle_steps, 0
         if self.multiplier == 1:
@@ -105,7 +105,8 @@ class CosineRestarts:
 class Warmup:
     """The schedule that `warmup` returns. Call it with the number t of a step to get the rate of the step.
 
-    The rate is ``schedule(1) * t / (steps + 1)`` if t <= steps, and ``schedule(t - steps)`` afterwards.
+    With the arguments ``schedule`` and ``steps`` of `warmup`, the rate is ``schedule(1) * t / (steps + 1)`` if
+    t <= steps, and ``schedule(t - steps)`` afterwards.
     """
 
     schedule: Callable[[int], float]

@@ -184,7 +184,9 @@ def inverse_time(lr: float, decay: float) -> InverseTime:
 
 
 def bengio(lr: float, tau: float) -> Bengio:
-    """Return a schedule whose rate is constant for ``tau`` steps and then falls as 1 / t: ``lr * tau / max(t, tau)``.
+    """Return a schedule whose rate is constant for ``tau`` steps and then falls.
+
+    The rate of step t is ``eta(t) = lr * tau / max(t, tau)``.
 
     The source is Bengio (2012), "Practical recommendations for gradient-based training of deep architectures", eq. 10.
 

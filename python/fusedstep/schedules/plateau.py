@@ -17,8 +17,8 @@ class ReduceOnPlateau:
 
     The attribute ``best`` is the metric of the last improvement. With mode "min", a metric is an improvement if it is
     below ``best - threshold * |best|``. With mode "max", it is an improvement if it is above
-    ``best + threshold * |best|``. If there was no improvement yet, every finite metric counts as one. nan is never an
-    improvement.
+    ``best + threshold * |best|``. Until the first improvement, every finite metric is an improvement.
+    nan is never an improvement.
 
     For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau(threshold_mode="rel")``. For
     negative metrics, such as a log-likelihood, the rates differ: torch's class also counts slightly worse metrics as
@@ -31,8 +31,8 @@ class ReduceOnPlateau:
     factor : float
         The rate is multiplied by this number, in (0, 1].
     patience : int
-        Number of metrics in a row without improvement after which the rate is still the same, >= 0. One more metric
-        without improvement lowers the rate.
+        Number of metrics in a row without improvement that do not lower the rate, >= 0. The next metric without
+        improvement lowers it.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     threshold : float
@@ -116,10 +116,10 @@ class ReduceOnPlateau:
         return metric < self.best - margin if self.mode == "min" else metric > self.best + margin
 
     def state_dict(self) -> dict[str, float]:
-        """Return a dict with four entries.
+        """Return the state for `load_state_dict`, a dict with four entries.
 
         "lr" is the rate, and "best" is the metric of the last improvement. "bad" is the number of metrics in a row
-        without improvement, and "cooling" is the number of metrics until the cooldown ends.
+        without improvement, as counted for `patience`. "cooling" is the number of metrics until the cooldown ends.
         """
         return {"lr": self.lr, "best": self.best, "bad": self._bad, "cooling": self._cooling}
 

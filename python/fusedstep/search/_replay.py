@@ -89,8 +89,8 @@ class ReplaySampler(BaseSampler):
         value = trial.system_attrs[self.attribute][self._names.index(param_name)]
         if not param_distribution._contains(param_distribution.to_internal_repr(value)):
             raise ValueError(
-                f"{call}: the sampler's value of {param_name} must be in the suggested {param_distribution}; "
-                f"got {value!r}"
+                f"{call}: the suggested distribution of {param_name!r} must contain the sampler's value {value!r}; "
+                f"got {param_distribution}"
             )
         return value
 

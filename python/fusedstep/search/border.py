@@ -30,8 +30,8 @@ class Border(NamedTuple):
     side : {"low", "high"}
         The border on which the value lies.
     low, high : float
-        The ends of the range. If the tried values form a grid, and ``best`` lies on the border of this grid but not of
-        the range, then ``low`` and ``high`` are the smallest and the largest tried value.
+        The ends of the range. If the tried values form a grid, and ``best`` lies on the border of this grid but
+        not on the border of the range, then ``low`` and ``high`` are the smallest and the largest tried value.
     """
 
     name: str
@@ -102,8 +102,8 @@ def border_report(study: Study, *, tolerance: float = 0.02, ignore: Collection[s
         raise ValueError(f"{call}: tolerance must be below 0.5; got {tolerance!r}")
     finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     if not any(trial.state.name == "COMPLETE" for trial in finished):
-        got = f"{len(finished)} failed or pruned trials, and none completed"
-        raise ValueError(f"{call}: study must have a completed trial; got {got}")
+        got = f"none ({len(finished)} failed or pruned)"
+        raise ValueError(f"{call}: study must have at least one completed trial; got {got}")
     best, found = study.best_trial, []
     for name in best.params:
         border = None if name in ignore else _border(name, best, finished, edge)

@@ -61,9 +61,9 @@ class BaseMLP(Fitted):
     def _encode(self, y: Any, first: bool, incremental: bool) -> Array:
         """Return the targets in the form that the loss takes.
 
-        If `first` is True, a new network will be made, and this method also sets the attributes that depend on y. The
-        exception is `classes_` in `partial_fit`, which sets it before. `incremental` is True in `partial_fit` and for
-        validation rows. y may then lack some of the classes.
+        If `first` is True, a new network will be made, and this method also sets the attributes that depend on y. But
+        in `partial_fit`, `classes_` is set before this call. `incremental` is True in `partial_fit` and for validation
+        rows. y may then lack some of the classes.
         """
         raise NotImplementedError
 
@@ -118,8 +118,7 @@ class BaseMLP(Fitted):
             if not weights.any():
                 given = self.class_weight
                 raise ValueError(
-                    "class_weight must be above 0 for the class of at least one row with sample_weight above 0; "
-                    f"got {given!r}"
+                    f"class_weight times sample_weight must be above 0 for at least one row; got class_weight={given!r}"
                 )
         return Data(X, targets, y, weights).without_weightless()
 
@@ -228,7 +227,10 @@ class BaseMLP(Fitted):
         restore = self.early_stopping and (self._stopping.stop or not incremental)
         if restore:
             if self.validation_scores_ and np.isnan(self.validation_scores_).all():
-                raise ValueError("The validation score was nan after every epoch, so no epoch has the best weights.")
+                raise ValueError(
+                    "The validation score must be a number after at least one epoch; got nan after every epoch. "
+                    "Check scoring and the validation rows."
+                )
             self._stopping.restore()
         elif optimizer.has_averages:
             with optimizer.averaged():

@@ -140,8 +140,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         ``average = ema_decay * average + (1 - ema_decay) * weights``.
     snapshots : int
         If above 0, a copy of the network is kept at the end of each cycle of the learning rate, and the prediction is
-        the mean of the copies' predictions. `learning_rate` must be "cosine_restarts", which then divides the training
-        into this many cycles of equal length, or a schedule with a method ``ends_cycle(t)``. Only the latest
+        the mean of the copies' predictions. `learning_rate` must be a schedule with a method ``ends_cycle(t)``, or
+        "cosine_restarts", which then divides the training into `snapshots` cycles of equal length. Only the latest
         `snapshots` copies are kept.
     scoring : str, function or None
         Scorer for the validation rows. None: the accuracy. If there are no validation rows, `scoring` must be None.
@@ -210,10 +210,13 @@ class MLPClassifier(ClassifierMixin, Labels):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         y : array-like, shape (n,) or (n, labels)
+            The class of each row. If rows have several labels, one column per label, with 1 for the labels of a row and
+            0 for all others.
         sample_weight : array-like, shape (n,), optional
             Weight of each row in the loss, >= 0.
         X_val, y_val : like X and y, optional
-            Validation rows. If they are given, `early_stopping` holds out no rows of X.
+            Rows whose score is computed after every epoch. If they are given, `early_stopping` uses this score and
+            holds out no rows of X.
         """
         return self._fit(X, y, sample_weight, X_val, y_val)
 
@@ -223,8 +226,8 @@ class MLPClassifier(ClassifierMixin, Labels):
     ) -> MLPClassifier:
         """Train for one more epoch on these rows.
 
-        The first call needs `classes`: an array of all classes, also of those that are not in y. `fit` describes the
-        other arguments.
+        The first call needs `classes`: an array of all classes, including classes that are not in y. `fit` describes
+        the other arguments.
         """
         if _check_partial_fit_first_call(self, classes):
             self._learn_classes(y if type_of_target(y).startswith("multilabel") else classes)
@@ -233,8 +236,7 @@ class MLPClassifier(ClassifierMixin, Labels):
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row.
 
-        If rows have several labels, return one column per label instead, with 1 for the labels of a row and 0 for all
-        others.
+        If a row can have several labels, return one column per label instead: 1 if the row has the label, otherwise 0.
         """
         return self._labels(self._predicted(self._checked(X)))
 

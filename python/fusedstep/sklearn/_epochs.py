@@ -125,9 +125,9 @@ class Epochs:
         return score
 
     def _set_rate(self, rate: float) -> None:
-        """Change the learning rate of SGD, and rescale its state so that state times rate stays the same.
+        """Change the learning rate of SGD, and rescale the momentum buffers so that buffer * rate stays the same.
 
-        In scikit-learn, the state of SGD is this product, and a new rate does not change it.
+        In scikit-learn, SGD stores this product instead of the buffer, and a new rate does not change the product.
         """
         before = present_rate(self._optimizer)
         for arrays in self._optimizer.state.values():
@@ -139,8 +139,8 @@ class Epochs:
     def _is_over(self, epoch: Epoch, progress: Progress) -> bool:
         """Return True if a callback, a loss that is not finite, or a lack of improvement ends the training.
 
-        With SGD and learning_rate="adaptive", a lack of improvement lowers the learning rate. It ends the training only if
-        the rate is already SMALLEST_RATE or lower.
+        With SGD and learning_rate="adaptive", a lack of improvement lowers the learning rate. It ends the training only
+        if the rate is already SMALLEST_RATE or lower.
         """
         estimator = self._estimator
         asked = [callback(estimator, epoch) for callback in estimator.callbacks or ()]

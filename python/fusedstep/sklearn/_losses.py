@@ -15,8 +15,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over all rows and columns of the outputs y and the targets t.
 
-    The gradient is ``(y - t) / n`` for n rows. For k columns, this is k times the gradient of the mean above.
-    scikit-learn does the same: it reports the mean over the columns, and minimises the sum.
+    For n rows, the gradient is ``(y - t) / n``, as if the losses of the columns were added. scikit-learn also reports
+    the mean over the columns, and minimises the sum.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -38,10 +38,10 @@ class LogLoss(nn.BinaryCrossEntropy):
 
 
 class HalfPoisson(nn.Loss):
-    """Half the Poisson deviance of outputs y and targets t.
+    """Half the Poisson deviance of the targets t from the predictions exp(y), where y are the outputs.
 
-    For each row, it is ``t log(t / exp(y)) - t + exp(y)``, summed over the columns. The loss is the mean over the n
-    rows, and its gradient is ``(exp(y) - t) / n``.
+    For each row, this is ``t log(t / exp(y)) - t + exp(y)``, summed over the columns. The loss is the mean over the n
+    rows. The gradient of the loss with respect to y is ``(exp(y) - t) / n``.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -19,7 +19,8 @@ def make_network(given: Parameters, n_in: int, n_out: int, dtype: Any, rng: np.r
 
         W, b ~ U(-r, r),    r = sqrt(a / (fan_in + fan_out)),    a = 2 if activation is "logistic", else 6
 
-    If only parameters of scikit-learn are used, the same seed gives the same initial weights as in scikit-learn.
+    The same seed gives the same initial weights as in scikit-learn, unless more random numbers are drawn, for example
+    for dropout.
     """
     generator = np.random.default_rng(rng.randint(2**31) if given._draws else 0)
     widths = [n_in, *given._hidden, n_out]
@@ -68,7 +69,9 @@ class Views(list[Array]):
     def __setitem__(self, index: Any, value: Any) -> None:
         for array, new in zip(self[index], value, strict=True) if isinstance(index, slice) else [(self[index], value)]:
             if np.shape(new) != array.shape:
-                raise ValueError(f"an array of this network must keep its shape {array.shape}; got {np.shape(new)}")
+                raise ValueError(
+                    f"an array of coefs_ or intercepts_ must keep its shape {array.shape}; got {np.shape(new)}"
+                )
             array[...] = new
 
 

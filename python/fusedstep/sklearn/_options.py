@@ -29,7 +29,7 @@ def check_options(given: Parameters) -> None:
         if given._runs_to_the_end:
             raise ValueError(f"solver='lbfgs' has no learning rate; got learning_rate={given.learning_rate!r}")
     elif cls is None:
-        why = "{name} must have its default if solver is a function, which chooses the options of its optimizer itself"
+        why = "{name} must not be set if solver is a function, because the function sets the options of its optimizer"
         _refuse(given, OPTIMIZERS_OWN, why)
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
             raise ValueError(
@@ -62,9 +62,8 @@ def _check_weight_decay(given: Parameters, cls: type[Optimizer]) -> None:
     form = given.decay or own_decay(cls)
     if form != "decoupled":
         raise ValueError(
-            "weight_decay needs decay='decoupled', or a solver with this default, such as 'AdamW' or 'Lion'; got "
-            f"weight_decay={given.weight_decay!r} with solver={given.solver!r}, whose decay is {form!r}: use alpha "
-            "instead"
+            f"weight_decay needs decay='decoupled' (for a decay of {form!r}, use alpha instead); got "
+            f"weight_decay={given.weight_decay!r}, solver={given.solver!r}, decay={given.decay!r}"
         )
     _refuse(given, ("l1_ratio",), "weight_decay replaces the penalty alpha, so {name}, a share of alpha, must be 0")
 

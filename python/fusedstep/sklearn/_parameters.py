@@ -30,8 +30,8 @@ def _at_least_0(kind: type = Real) -> Interval:
 def parameter(default: Any, *constraints: Any) -> Any:
     """Return a dataclass field that has the default and the constraints of a parameter.
 
-    In every fit, scikit-learn checks that the value fulfils one of the constraints. A parameter that has the same
-    constraints in scikit-learn's MLPClassifier does not need this function.
+    In every fit, scikit-learn checks that the value fulfils one of the constraints. A field made without
+    this function has the constraints of the parameter of the same name in scikit-learn's MLPClassifier.
     """
     return field(default=default, metadata={"constraints": list(constraints)})
 

@@ -98,10 +98,12 @@ class MLPRegressor(RegressorMixin, BaseMLP, OfNumbers):
         ----------
         X : array-like or sparse matrix, shape (n, features)
         mc_samples : int, optional
-            Average over this many dropout masks. The model must have `dropout` > 0. The masks of a row depend on its
-            index in X, so the same row at another index has another result.
+            If given, return the mean of the predictions with this many dropout masks. The model must have
+            `dropout` > 0. The masks of a row depend on the index of the row in X, so the same row at another index has
+            another result.
         return_std : bool
-            If True, return (predictions, standard deviations of the predictions over the masks).
+            If True, return (predictions, standard deviations of the predictions over the masks). This needs
+            `mc_samples`.
         """
         if return_std and mc_samples is None:
             raise ValueError(

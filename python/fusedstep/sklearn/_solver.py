@@ -19,12 +19,12 @@ OWN = ("lr", "weight_decay", "l1", "decay", "ema_decay")  # the estimator's para
 def make_optimizer(given: Parameters, model: nn.Sequential, steps: int) -> optim.Optimizer:
     """Return an optimizer for a training of `steps` steps.
 
-    The weights have decay. The biases, and gamma and beta of batch norm, have no decay.
+    Weight decay and L1 apply to the weights only, not to the biases and not to gamma and beta of batch norm.
 
     Raises
     ------
     TypeError, ValueError
-        If the optimizer refuses an argument, or the function `solver` did not return an optimizer.
+        If the optimizer refuses an argument, or if `given.solver` is a function that does not return an optimizer.
     """
     weights = {name: p for name, p in model.params.items() if name.endswith("weight")}
     others = {name: p for name, p in model.params.items() if name not in weights}
@@ -53,7 +53,7 @@ def own_decay(cls: type[optim.Optimizer]) -> str:
 def _made_by_hand(given: Parameters, groups: list[dict[str, Any]]) -> optim.Optimizer:
     made = given.solver([groups[0], groups[1] | {"weight_decay": 0.0, "l1": 0.0}])
     if not isinstance(made, optim.Optimizer):
-        raise TypeError(f"solver must return a fusedstep optimizer of the groups that are its argument; got {made!r}")
+        raise TypeError(f"solver must return a fusedstep optimizer, made from the groups it is given; got {made!r}")
     return made
 
 
@@ -117,9 +117,9 @@ def present_rate(optimizer: optim.Optimizer) -> float:
 
 
 def make_snapshots(given: Parameters, model: nn.Sequential, optimizer: optim.Optimizer) -> Snapshots | None:
-    """Return the object that keeps a copy of the network at the end of each cycle of the learning rate.
+    """Return the object that copies the network at the end of each cycle of the learning rate.
 
-    Return None if `snapshots` is 0.
+    The object keeps the latest `given.snapshots` copies. Return None if this number is 0.
     """
     if not given.snapshots:
         return None
@@ -149,8 +149,8 @@ def thawed(known: dict[str, Any], model: nn.Sequential) -> optim.Optimizer:
 def decay_term(given: Parameters, optimizer: optim.Optimizer) -> Callable[[], float] | None:
     """Return a function that computes the penalty ``alpha * (l1_ratio |W|_1 + (1 - l1_ratio) / 2 |W|^2)``.
 
-    W is all weights of the network. Return None if the loss does not contain this penalty: if `alpha` is 0, if the
-    decay is decoupled, or if `solver` is a function.
+    W is all weights of the network. `alpha`, `l1_ratio` and `solver` are attributes of `given`. Return None if `alpha`
+    is 0, if the decay is decoupled, or if `solver` is a function: then the loss does not contain this penalty.
     """
     if given._optimizer_class is None or not given.alpha or optimizer.groups[0]["decay"] == "decoupled":
         return None

@@ -73,8 +73,8 @@ def _model(plain: State) -> nn.Sequential:
 def _named(known: State) -> State:
     """Return the data `known` of an optimizer, with plain data in place of objects.
 
-    A registered class is replaced by its name, and a schedule by a dict. If other groups share the schedule of the
-    first group, only the first group has an entry for it.
+    A registered class is replaced by its name, and a schedule by a dict. If another group has the same schedule object
+    as the first group, the entry "lr" of that other group is left out.
     """
     cls: Any = known["class"]
     first, *others = known["options"]

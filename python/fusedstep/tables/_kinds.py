@@ -27,9 +27,9 @@ CAMEL = re.compile(r"[a-z]I[dD]$")
 
 @dataclass(frozen=True)
 class Column:
-    """The kind of a column, and the values that were fitted to its cells.
+    """The kind of a column of a table, and what was learned from its cells.
 
-    A column is turned into numbers, which are inputs of a network. These numbers are called the outputs of the column.
+    The columns of numbers that are computed from a column are called its outputs.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Column:
         If the kind is "category", the categories that have an output of their own, most frequent first. If it is
         "date", the parts of the date, such as "month".
     other : bool
-        True if there is one output for all other categories.
+        True if all categories that are not in `values` share one output.
     """
 
     name: str
@@ -86,8 +86,8 @@ class Column:
         texts = (column.name, column.kind, column.note, column.decimal, column.format, *column.values)
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                "a column's name, kind, note, decimal, format and all elements of its values must be strings, and its "
-                f"kind must be one of {', '.join(kinds)}; got {described!r}"
+                "a column must have only strings in name, kind, note, decimal, format and values, and its kind must be "
+                f"one of {', '.join(kinds)}; got {described!r}"
             )
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
@@ -148,7 +148,7 @@ def _check_names(frame: Frame, drop: Collection[str], categorical: Collection[st
 
 
 def _easy_numbers(frame: Frame, named: set[str]) -> dict[str, Column]:
-    """Decide the kinds of all columns of ordinary numbers at once, because a table may have many of them.
+    """Decide the kinds of all columns with integers or floats at once, because a table may have many such columns.
 
     The result does not contain the columns in `named`, whose kind the user has chosen. It also does not contain columns
     with infinite values, which are refused later.
@@ -185,8 +185,8 @@ def _may_be_named_so(name: str) -> bool:
 def _named_as_identifier(name: str, column: Series) -> bool:
     """Return True if a column has the name and the values of an identifier.
 
-    An identifier is a column of strings or whole numbers with more than FEW different values. If the name matches
-    NEVER_REPEATED, but neither OFTEN_REPEATED nor CAMEL, all values must differ.
+    An identifier is a column of strings or whole numbers with more than FEW different values. If the name matches only
+    the pattern NEVER_REPEATED, all values must differ.
     """
     if not _may_be_named_so(name):
         return False

@@ -38,13 +38,14 @@ class Columns:
         date       days since 1970, month, weekday; also the hour if the dates have times
         left out   no output
 
-    Rare categories share one output. A category is rare if it has fewer than 3 training rows, or if 30 categories are
-    more frequent. If no category has 3 rows, the 30 most frequent categories still have outputs of their own.
+    At most 30 categories of a column have an output of their own: the most frequent of those with at least 3 training
+    rows or, if no category has 3, the most frequent of all. The other categories share one output.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
 
-    If a column would have exactly two outputs, and each of them is a category's own output, one of the two is left out.
+    If the outputs of a column would be only those of two categories, the column has just the output of the less
+    frequent one.
 
     Parameters
     ----------
@@ -114,8 +115,8 @@ class Columns:
         Raises
         ------
         TableError
-            If the table lacks a column that has outputs, or has a column that the table given to `fit` did not have.
-            The message has the names of such columns.
+            If the table lacks a column from which inputs are computed, or has a column that the table given to `fit`
+            did not have. The message has the names of such columns.
         """
         self.check_names(frame)
         X = np.empty((len(frame), len(self.outputs)))
@@ -237,9 +238,9 @@ def _learn_dates(column: Column, times: Series) -> Column:
 
 
 def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> None:
-    """Write many columns of ordinary numbers into X at once, with the outputs that mark missing cells.
+    """Write the columns of `plain`, which pandas stores as numbers, into X at once. Also mark their missing cells.
 
-    `plain` has each of these columns, and the index of its first output in X.
+    `plain` is a list of (column, index in X of the first output of this column).
     """
     if not plain:
         return

@@ -90,9 +90,9 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _step_supports_amp_scaling(self) -> bool:
         """True if the step, not GradScaler, divides the gradients by the scale of the loss.
 
-        It is True if a parameter is float16, because GradScaler cannot divide float16 gradients. Otherwise GradScaler
-        divides the gradients before the step, so that the user can clip them. Lightning refuses to clip gradients if
-        this property is True.
+        It is True if a parameter is float16, because GradScaler cannot divide float16 gradients. If no parameter is
+        float16, GradScaler divides the gradients before the step, so that the user can clip them. Lightning refuses to
+        clip gradients if this property is True.
         """
         return any(p.dtype == torch.float16 for group in self.param_groups for p in group["params"])
 
@@ -119,8 +119,8 @@ class FusedOptimizer(torch.optim.Optimizer):
     def grad_norm(self) -> float | None:
         """The norm of all gradients in the last step, before clipping.
 
-        A step computes the norm if `clip_norm` or `skip_nonfinite` is used. If the step did not compute the norm and
-        did not get it as the argument `grad_norm`, the value is None.
+        A step computes the norm if `clip_norm` or `skip_nonfinite` is used, unless the caller gives the norm as the
+        argument `grad_norm`. If the norm was neither computed nor given, the value is None.
         """
         return None if self._info is None else self._info.grad_norm
 
@@ -169,9 +169,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         closure : callable, optional
             Evaluates the model again and returns the loss.
         grad_norm : float, optional
-            The norm of all gradients, for `clip_norm` and `skip_nonfinite`. If it is given, the step does not compute
-            the norm. For example, if each process has only a part of the gradients, give the norm of all parts
-            together. With `skip_nonfinite`, the step is skipped if and only if `grad_norm` is inf or nan.
+            The norm of all gradients, for the options `clip_norm` and `skip_nonfinite`. If it is given, the step does
+            not compute the norm. For example, if each process has only a part of the gradients, give the norm of all
+            parts together. With `skip_nonfinite`, the step is skipped if and only if `grad_norm` is inf or nan.
 
         Returns
         -------
@@ -233,7 +233,8 @@ class FusedOptimizer(torch.optim.Optimizer):
 
         If `directed` is False, `rows` contains the sparse gradients. If `directed` is True, `rows` contains directions
         that replace gradients; see `DirectedSteps`. In this case, the caller computes the norm over all ranks and
-        applies `clip_value` before the call. After the call, the caller applies `zero_grads`.
+        applies `clip_value` before the call. If `zero_grads` is True, the caller zeroes the gradients of this
+        optimizer's parameters after the call.
         """
         self._require_own("step")
         found_inf = self._found_inf()
@@ -276,10 +277,10 @@ class FusedOptimizer(torch.optim.Optimizer):
         return found
 
     def _attempt(self, action: Callable[[Binding], T | None]) -> tuple[T, Binding]:
-        """Call `action` with the binding: all parameters and states, prepared for the kernel.
+        """Return the result of `action`, and the binding with which `action` was called.
 
-        The action returns None if the optimizer has changed since the binding was made. The action is then called again
-        with a new binding.
+        A binding is all parameters and states, prepared for the kernel. `action` returns None if the optimizer has
+        changed since the binding was made. `action` is then called once more, with a new binding.
         """
         for _ in range(2):
             binding = self._bound()
@@ -342,8 +343,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         """Return a dict with the format of torch's optimizer of the same name.
 
         With `master_weights`, the state of a bfloat16 parameter contains checksums of the parameter, ``"low_sum"``. If
-        this rank has only a part of the parameter, the dict does not contain these checksums. After a load, they are
-        computed again.
+        this rank has only a part of the parameter, the dict does not contain these checksums. Then the first step after
+        a load computes them.
         """
         return _loading.without_sums_of_parts(self, super().state_dict())
 
@@ -456,7 +457,7 @@ def _leave_to_python(*functions: Any) -> None:
 
     Compiled code that calls one of these functions has one graph break at this call.
 
-    `torch.compiler.disable` would wrap the functions, so each step would call one more Python function.
+    `torch.compiler.disable` is not used, because it would add a Python function call to each call of these functions.
     """
     frames: Any = torch._C._dynamo.eval_frame
     for function in functions:

@@ -22,7 +22,7 @@ _APART = 1 << 40
 
 
 def zeros_of_blocks(p: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor with a zero for each block of a parameter.
+    """Return a tensor with a zero for each block of 256 elements of a parameter.
 
     For a DTensor, the result is a DTensor that is divided among the ranks in the same way as the parameter.
     """
@@ -53,7 +53,9 @@ def refuse_parts(where: str, p: Tensor) -> None:
 
 
 def refuse_cut_blocks(where: str, p: Tensor) -> None:
-    """Raise an error if a rank's part of a parameter could begin inside a block, whose 8-bit states share a scale.
+    """Raise an error if a rank's part of a parameter could begin inside a block of 256 elements.
+
+    The 8-bit states of a block share one scale. So two ranks must not have parts of the same block.
 
     Raises
     ------
@@ -77,8 +79,8 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
 def first_block(p: Tensor) -> int:
     """Return the number of the block with which this rank's part of a parameter begins.
 
-    Random bits depend on this number. If the part begins in the middle of a block, the result is a number that no other
-    part has.
+    A block is 256 consecutive elements. Random bits depend on the result. If the part begins in the middle of a block,
+    or does not consist of consecutive rows, the result is a number that no other part has.
     """
     if not is_shard(p) or not (cuts := _cuts(p)):
         return 0
@@ -132,7 +134,7 @@ def _is_regular(p: Tensor) -> bool:
     """Return True if it is certain that all groups of rows have equally many blocks.
 
     A group is the smallest number of rows whose elements fill whole blocks; see `_together`. Only the last group of a
-    tensor may have fewer rows, and then possibly fewer blocks.
+    tensor can have fewer rows. Then it may also have fewer blocks.
     """
     rows, blocks = _together(p)
     return blocks == 1 or p.shape[0] % rows == 0
@@ -149,9 +151,9 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 def _shape(p: Any) -> tuple[int, ...]:
     """Return the shape of a DTensor that has one number for each block of `p`.
 
-    If a contiguous `p` is divided, and all groups of rows have equally many blocks (see `_is_regular`), the shape is
-    (groups, blocks of a group). Then the groups are divided among any number of ranks in the same way as the rows of
-    `p`. Otherwise the shape is (blocks of `p`,).
+    The shape is (groups, blocks of a group) if `p` is contiguous and divided among ranks, and all groups of rows have
+    equally many blocks (see `_is_regular`). Then the groups are divided among any number of ranks in the same way as
+    the rows of `p`. In all other cases, the shape is (blocks of `p`,).
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

@@ -33,8 +33,9 @@ class Moved(NamedTuple):
 class Raw(NamedTuple):
     """The gradient of a parameter, and the options of the parameter's group.
 
-    `place` is the index of the parameter among all parameters of the optimizer. If the gradient is sparse, `rows` has
-    the indices of its rows, and `values` has only these rows. Otherwise `rows` is None.
+    `place` is the index of the parameter among all parameters of the optimizer. `values` is the gradient. If the
+    gradient is sparse, `values` has only the stored rows, and `rows` has the indices of these rows in the parameter.
+    Otherwise `rows` is None.
     """
 
     place: int
@@ -53,9 +54,9 @@ class DirectedSteps(FusedOptimizer):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise an error if this class cannot step group k of an optimizer.
+        """Raise an error if this class cannot update the parameters of group k of an optimizer.
 
-        Complex parameters are refused, and so are DTensors in a group without ``adamw=True``.
+        Complex parameters are refused. A DTensor is refused if its group does not have ``adamw=True``.
         """
         group = optimizer.param_groups[k]
         for what, p in named(f"{cls.__name__}: param_groups[{k}]: ", group):
@@ -134,14 +135,16 @@ class DirectedSteps(FusedOptimizer):
 
     @torch.no_grad()
     def _around(self, raw: Mapping[Tensor, Raw], factor: float, fused: Callable[[Rows], bool | None]) -> None:
-        """Take a step with directions in place of gradients. If the step was not skipped, write the new states.
+        """Compute directions from the gradients `raw`, and take a step with directions in place of these gradients.
 
-        The gradients `raw` are multiplied by `factor`, which clips them and removes a GradScaler's scale. Then the
+        If the step is taken, the states that were computed together with the directions are also written.
+
+        The gradients are multiplied by `factor`, which clips them and removes a GradScaler's scale. Then the
         directions are computed from them. The kernel also multiplies the directions by `factor`, as if they were
         gradients. So they are divided by `factor` before the kernel gets them.
 
         `fused` takes the step with the kernel. It returns True if the step was taken, False if it was skipped, and None
-        if a GradScaler has found an inf or nan. If the result is None, the gradients are not zeroed.
+        if a GradScaler has found an inf or nan. With `zero_grads`, the gradients are zeroed unless the result is None.
         """
         self._check_can_be_zeroed(raw)
         bound, directions, moved = self.clip_value, {}, []
@@ -188,9 +191,10 @@ class DirectedSteps(FusedOptimizer):
         return True
 
     def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        """Return (changes of states, direction) of a parameter with the gradient `g`.
+        """Return (changes of the own states, direction) for a parameter with the gradient `g`.
 
-        If the gradient is sparse, `rows` has the indices of its rows, and `g` has only these rows.
+        The kernel gets the direction in place of the gradient. If the gradient is sparse, `g` has only the stored rows,
+        and `rows` has the indices of these rows in the parameter. Otherwise `rows` is None.
         """
         own = self._own(p, options)
         where = ... if rows is None else rows

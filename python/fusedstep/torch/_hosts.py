@@ -30,8 +30,9 @@ class Hosts:
     dtype : torch.dtype
         The dtype of the hosts, unless `keeps_bits` is True and the parameter has 16 bits.
     keeps_bits : bool
-        True if the host of a 16-bit parameter has the dtype of the parameter, not `dtype`. The bits of the float32
-        weight that do not fit into the host are then in the state of the optimizer.
+        True if the host of a 16-bit parameter has the dtype of the parameter, not `dtype`. With
+        ``master_weights=True``, the optimizer's states then contain the other 16 bits of each float32 weight (if the
+        host is bfloat16) or the whole float32 weight (if the host is float16).
     reads_any : bool
         True if the optimizer can read gradients whose dtype is not the host's dtype.
     """
@@ -50,9 +51,9 @@ class Hosts:
         self._after = AfterReduction(label)
 
     def of(self, p: Any) -> Any:
-        """Return the host of a parameter. The first call for a parameter creates the host.
+        """Return the host of the parameter `p`. The first call for `p` creates the host. `Hosts` says what a host is.
 
-        If the argument is not a tensor, return the argument. torch's optimizer then raises an error for it.
+        If `p` is not a tensor, return `p`. torch's optimizer then raises an error.
         """
         if not isinstance(p, Tensor):
             return p
@@ -115,8 +116,8 @@ class Hosts:
     def _widen(self, p: Tensor) -> None:
         """If a parameter in the CPU's memory has a 16-bit gradient, convert the gradient to float32.
 
-        This function runs before a further backward pass adds to the gradient. In a process of torch.distributed, it
-        does nothing.
+        torch calls this function before a backward pass adds to the gradient. If torch.distributed is initialised, the
+        function does nothing.
         """
         if p.grad is None or p.grad.dtype == torch.float32:
             return
@@ -147,12 +148,12 @@ class Hosts:
             self._stream.synchronize()
 
     def give_gradients(self) -> None:
-        """For each host that is a copy of a parameter, set `grad` to the gradient of the parameter.
+        """Give the gradient of a parameter to its host, as `grad`. Do this for each host that is a copy.
 
-        If the parameter is on a device, `grad` becomes the copy of the gradient that `_fetch` has made on the CPU.
-
-        If the parameter is in the CPU's memory, its gradient and the host's gradient then share their memory. So a
+        If the parameter is in the CPU's memory, its gradient and the host's gradient share their memory. So a
         change of one gradient, for example by ``GradScaler.unscale_``, also changes the other gradient.
+
+        If the parameter is on another device, the host gets the gradient that `_fetch` has copied to the CPU.
         """
         if self._copies:
             self.wait()
@@ -183,7 +184,7 @@ class Hosts:
 
         If other code has changed the parameter since the last step, the host gets the new values. If the optimizer
         cannot read the dtype of the gradient, a converted copy of the gradient becomes the host's `grad`. After the
-        step, call `drop` or `forget_gradients`.
+        step, call `drop`. If the step raises an error, call `forget_gradients` instead.
         """
         p = self._copies.get(host, host)
         if host is p:

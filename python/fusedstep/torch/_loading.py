@@ -18,9 +18,10 @@ Tensor = torch.Tensor
 
 
 def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Complete a call of torch's `load_state_dict`, and undo its wrong conversions of dtypes.
+    """Restore options and dtypes of states after torch's `load_state_dict`, and check the options.
 
-    `own` are the optimizer's groups before that call.
+    torch's method converts all loaded states to the parameter's dtype, but some states need another dtype. `own` are
+    the optimizer's groups before the load.
 
     Raises
     ------
@@ -36,9 +37,9 @@ def finish(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) 
 
 
 def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
-    """Remove the checksums "low_sum" of each parameter of which this rank has only a part. Return the state dict.
+    """Remove the checksums "low_sum" of all parameters that are divided among ranks. Return the state dict.
 
-    The checksums depend on the part, so other ranks cannot use them.
+    Each rank computes these checksums from its own part of a parameter. So other ranks cannot use them.
     """
     for k, p in _params_of(opt, saved) if opt.master_weights else ():
         if is_part(p) and "low_sum" in saved["state"].get(k, {}):
@@ -47,10 +48,10 @@ def without_sums_of_parts(opt: Any, saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_sums(opt: Any, state_dict: dict[str, Any]) -> None:
-    """Remove checksums "low_sum" from the optimizer's state if they do not come from the state dict.
+    """Remove the checksums "low_sum" that `load_state_dict` computed from the current parameters.
 
-    Such checksums were computed from the current parameters, but the user may load other parameters before the next
-    step. The next step computes the checksums again.
+    Checksums that were loaded from `state_dict` stay. The computed ones are removed because the user may load other
+    parameters before the next step. That step computes the checksums again.
     """
     for k, p in _params_of(opt, state_dict):
         entry = state_dict["state"].get(k, {})
@@ -66,10 +67,10 @@ def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]
 
 
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """Restore the options that torch's parameter groups do not have, if the state dict lacks them.
+    """If the state dict lacks an option that torch does not have, restore the value from before the load.
 
-    The option ``state_dtype`` always keeps the value that it had before the load. States that were saved in another
-    dtype are converted.
+    The option ``state_dtype`` always gets its value from before the load. States that were saved in another dtype are
+    converted.
     """
     for group, mine, saved in zip(opt.param_groups, own, state_dict["param_groups"], strict=True):
         group.update({name: mine[name] for name in opt.extras if name in mine and name not in saved})
@@ -78,9 +79,9 @@ def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str,
 
 
 def _check_options(opt: Any) -> None:
-    """Raise an error if a loaded group lacks options, because a step would silently use their defaults.
+    """Raise an error if a loaded group lacks an option. Without this check, a step would silently use a default.
 
-    For example, the state dict may be that of another optimizer.
+    For example, options are missing if the state dict was saved by an optimizer of another class.
     """
     where = f"{type(opt).__name__}.load_state_dict: param_groups"
     for k, group in enumerate(opt.param_groups):
@@ -92,8 +93,8 @@ def _check_options(opt: Any) -> None:
 def _restore_widths(opt: Any, state_dict: dict[str, Any]) -> None:
     """Restore the saved dtype of states that were saved in a dtype other than the parameter's dtype.
 
-    torch converts all loaded states to the parameter's dtype. But the moving average ``"ema"`` of a 16-bit parameter is
-    float32, and scalar states are float32 or float64.
+    torch converts all loaded states to the parameter's dtype. But some states need another dtype. For example, the
+    moving average ``"ema"`` of a 16-bit parameter is float32, and scalar states are float32 or float64.
     """
     wide = ["ema", *(name for name, _ in RULES[opt.kernel.rule].scalars)]
     groups = [group for group in opt.param_groups for _ in group["params"]]

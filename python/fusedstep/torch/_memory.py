@@ -74,7 +74,7 @@ def array_of(t: Tensor) -> Array:
 def empty(shape: tuple[int, ...], strides: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
     """Return an uninitialized tensor for an output. If `strides` is None, the tensor is in C order.
 
-    If the tensor is large, huge pages are requested, as in NumPy.
+    If the tensor has at least 4 MiB, huge pages are requested, as NumPy does for its arrays.
     """
     t = torch.empty(shape, dtype=dtype) if strides is None else torch.empty_strided(shape, strides, dtype=dtype)
     if t.nbytes >= _HUGE:

@@ -68,10 +68,10 @@ def is_part(p: Tensor) -> bool:
 
 
 def zero_that_makes_this() -> weakref.ref[Any] | None:
-    """Return the ZeroRedundancyOptimizer that is now creating its local optimizer, or None.
+    """Return a weak reference to the ZeroRedundancyOptimizer that is now creating its local optimizer, or None.
 
-    No argument tells the local optimizer that it has only some of the parameters. So the frames of the callers are
-    searched for a ZeroRedundancyOptimizer.
+    The local optimizer updates only some of the parameters, but no argument of its constructor says so. Therefore the
+    frames of the callers are searched for a ZeroRedundancyOptimizer.
     """
     if "torch.distributed.optim.zero_redundancy_optimizer" not in sys.modules:
         return None
@@ -86,7 +86,7 @@ def zero_that_makes_this() -> weakref.ref[Any] | None:
 class Ranks:
     """The ranks among which an optimizer's gradients are divided.
 
-    The ranks form a grid with one or more axes, such as a device mesh.
+    The ranks form a grid (for example a device mesh) with one or more axes.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Ranks:
         For each axis of the grid, the process group along this axis.
     cuts : dict of Tensor to tuple of int
         For each parameter, the axes of the grid along which the parameter is divided. Along the other axes, the ranks
-        have copies. The attribute ``cuts`` is a list of the different tuples.
+        have copies. The attribute ``cuts`` is a list that contains each of these tuples once.
     unknown : str
         The reason why the process groups are unknown. Empty if they are known.
     by_hand : bool
@@ -124,15 +124,16 @@ class Ranks:
         return [self._class_of[p] for p in params]
 
     def decide(self, squares: Callable[[], list[Squares]], found_inf: bool) -> tuple[bool, float]:
-        """Return a bool, and the norm of the gradients of all ranks. Both are the same on all ranks.
+        """Return whether `found_inf` is True on any rank, and the norm of the gradients of all ranks.
 
-        The bool is True if any rank has found an inf or NaN.
+        All ranks get the same results.
 
         Parameters
         ----------
         squares : callable
-            Makes all checks of a step. Returns the sums of squares of this rank's gradients: one `Squares` for each
-            element of ``self.cuts``. May raise an error.
+            Makes all checks of a step, and may raise an error. Returns the sums of squares of this rank's gradients.
+            Element k is for the parameters that are divided along the axes ``self.cuts[k]``. Missing elements at the
+            end count as 0.
         found_inf : bool
             True if the GradScaler of this rank has found an inf or NaN.
 
@@ -175,8 +176,9 @@ class Ranks:
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
         """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        `table` has the sums of all ranks. The result has one entry for each part of these gradients, in the order of
-        the ranks. If several ranks have copies of a part, the part has one entry.
+        `table` has the values of all ranks. The result has one row for each rank, in the order of the ranks. A row has
+        the numbers of a `Squares`. If several ranks have copies of the same gradients, only the first of these ranks
+        has a row.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):
@@ -231,9 +233,9 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the square root of the total sum of squares. Each row is a `Squares`.
+    """Return the norm of all gradients, whose sums of squares are in `rows`. Each row has the numbers of a `Squares`.
 
-    If the total is too large or too small for a float64, the scaled sums in the rows are used instead.
+    If the total sum is too large or too small for a float64, the scaled sums in the rows are used instead.
     """
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:

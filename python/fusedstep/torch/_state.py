@@ -91,10 +91,9 @@ class Binding:
             self.plan.set_group(k, (g.variant, g.hyper, 0.0, *common, g.state_dtype, g.rounding))
 
     def _catch_up(self) -> bool:
-        """Give changed options to the plan, and create missing states. Return False if a new binding is needed.
+        """Give changed options to the plan, and create missing states. Return False if a new binding is needed instead.
 
-        OneCycleLR, for example, changes the momentum before every step. This method is faster than a new binding,
-        which would take longer than the step.
+        A new binding takes longer than a step, and a schedule such as OneCycleLR changes options before every step.
         """
         if not self.plan.follow_options():
             return False
@@ -143,7 +142,7 @@ class Binding:
     def squares(self, zero_grads: bool, num_threads: int | None, rows: Rows | None) -> list[Squares] | None:
         """Make all checks of a step, and return the sums of squares of this rank's gradients.
 
-        If the optimizer has changed so much that it needs a new binding, the result is None.
+        Return None if the optimizer has changed so much that it needs a new `Binding`.
         """
         assert self.ranks is not None
         classes = self.ranks.classes_of([m.param for m in self.members])

@@ -95,7 +95,7 @@ def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: floa
     """Return max|ours - theirs| / max|theirs|, or 0 if rounding errors can explain the difference.
 
     They can if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here, `rounding` is an absolute error that
-    the caller allows, and eps is the largest machine epsilon of the dtypes.
+    the caller allows, and eps is the largest machine epsilon of the dtypes in `theirs`.
     """
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):

@@ -112,9 +112,9 @@ def decode(entry: Entry, name: str, rule: Rule) -> Tensor:
 
 
 def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
-    """Write float32 numbers into the 8-bit state `name`. For a DTensor, write the part of this rank.
+    """Write float32 numbers into the 8-bit state `name`. They must have the memory layout of the state.
 
-    The numbers must have the memory layout of the state.
+    If the state is a DTensor, `numbers` is the part of this rank.
     """
     state, scales = local_of(entry[name]), local_of(entry[name + SCALE])
     codes, found = formats.encode_u8(arrays.flat(numbers.numpy()), rule.is_positive(name))
@@ -123,7 +123,7 @@ def encode(entry: Entry, name: str, numbers: Tensor, rule: Rule) -> None:
 
 
 def keep_bits(where: Where, entry: Entry, p: Tensor) -> None:
-    """Create or check the states for the float32 weight of a 16-bit parameter (``master_weights=True``).
+    """Create the states for the float32 weight of a 16-bit parameter (``master_weights=True``), or check existing ones.
 
     For a float16 parameter, the state ``"master"`` has the whole weight. A bfloat16 parameter is the weight, rounded to
     bfloat16, and the state ``"low"`` has the weight's lower 16 bits. The state ``"low_sum"`` has a checksum of each
@@ -133,8 +133,7 @@ def keep_bits(where: Where, entry: Entry, p: Tensor) -> None:
     Raises
     ------
     ValueError
-        If ``"low"`` or ``"master"`` does not have the parameter's shape and the right dtype, or if ``"low_sum"`` is not
-        valid.
+        If ``"low"`` (int16) or ``"master"`` (float32) has a wrong dtype or shape, or if ``"low_sum"`` is not valid.
     """
     name, dtype = ("low", torch.int16) if p.dtype == torch.bfloat16 else ("master", torch.float32)
     kept, own = entry.get(name), local_of(p).detach()
@@ -172,8 +171,9 @@ def _lies_like(t: Tensor, p: Tensor) -> bool:
 def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype, start: float) -> Tensor:
     """Check a state that the kernel of the step does not use, and return it. If `value` is None, create the state.
 
-    If `value` has a wrong dtype, memory layout or device, return a converted copy. `shape` is the shape of the state,
-    and `dtype` is the dtype of the parameter. The elements of a new state have the value `start`.
+    The state is a contiguous tensor on the CPU. It is float64 if `dtype`, the dtype of the parameter, is float64, and
+    else float32. If `value` has another dtype, memory layout or device, return a converted copy. `shape` is the shape
+    of the state. The elements of a new state have the value `start`.
     """
     wide = torch.promote_types(dtype, torch.float32)
     if value is None:

@@ -18,8 +18,7 @@ Tensor = torch.Tensor
 def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
     """Raise an error if FullyShardedDataParallel (FSDP1) has wrapped a parameter.
 
-    Under FSDP1, the hooks of the parameters run before the gradients are averaged over all processes, or they do not
-    run at all.
+    Under FSDP1, no hook of a parameter runs after the gradients have been averaged over all processes.
 
     Raises
     ------
@@ -37,10 +36,11 @@ def refuse_wrapped(label: str, params: Iterable[Tensor]) -> None:
 class AfterReduction:
     """Runs an action for each parameter when its gradient is complete on all ranks.
 
-    The hooks of the parameters add the actions. DistributedDataParallel reduces gradients (averages them over all
-    processes) after these hooks have run. So in a process of torch.distributed, the actions run at the end of the
-    backward pass, after DistributedDataParallel has reduced the gradients. In a pass under DistributedDataParallel's
-    `no_sync`, no action runs, and the gradients of the next pass are added to the gradients of this pass.
+    The hooks of the parameters call `add` with the actions. DistributedDataParallel reduces gradients (averages them
+    over all processes) after these hooks have run. So in a process of torch.distributed, the actions run at the end of
+    the backward pass, after DistributedDataParallel has reduced the gradients. In a pass under the `no_sync` of a
+    DistributedDataParallel model, no action runs for the parameters of this model, and the gradients of the next pass
+    are added to the gradients of this pass.
 
     Actions for DTensors run immediately, because the gradients of DTensors are reduced before the hooks run. Without
     torch.distributed, all actions run immediately.

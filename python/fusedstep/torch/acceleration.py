@@ -39,7 +39,7 @@ class Acceleration:
         The measured times. The key "layers" is for a forward and backward pass of the model, and the key "optimizer"
         is for a step. Each value has two median times in seconds: first with fusedstep's classes, then with torch's.
     left : dict of str to str
-        The reason why classes were not replaced. The key is "layers" or "optimizer".
+        What was not replaced ("layers" or "optimizer"), and the reason.
     """
 
     layers: tuple[str, ...] = ()
@@ -89,8 +89,8 @@ def accelerate(
     loss : function of a model, optional
         Gets a model and returns its loss for a batch, for example ``lambda model: criterion(model(x), y)``. Each call
         must use the same batch. If `loss` is given, `accelerate` first compares torch's layers with fusedstep's layers,
-        on copies. The layers are replaced if the new layers give the same gradients in less time. Without `loss`, all
-        supported layers are replaced.
+        on copies. The classes are replaced if the new classes give the same gradients in less time. Without `loss`, the
+        classes of all supported layers are replaced.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def accelerate(
     Except for rounding and dropout masks, the model computes the same as before. With the same seed, the dropout masks
     are not the same as torch's.
 
-    These layers and optimizers are not replaced:
+    These layers and optimizers keep their classes:
 
     - Subclasses of torch's classes, because they may compute something else. Examples are ``SyncBatchNorm``, lazy and
       quantized layers, and your own classes.

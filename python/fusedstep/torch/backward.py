@@ -33,9 +33,9 @@ class BackwardSteps:
 def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
     """Update each parameter in the backward pass as soon as its gradient is complete, and free the gradient.
 
-    The peak memory falls by almost the size of all gradients. A program can still call ``optimizer.step()``, which
-    learning rate schedulers expect. This call updates only parameters that still have a gradient. Usually there are
-    none.
+    Without torch.distributed, the peak memory falls by almost the size of all gradients. A program can still call
+    ``optimizer.step()``, which learning rate schedulers expect. This call updates only parameters that still have a
+    gradient. Usually no parameter has one.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def step_in_backward(optimizer: FusedOptimizer) -> BackwardSteps:
         - `clip_norm` is not None.
         - FullyShardedDataParallel (FSDP1) has wrapped the model.
         - The optimizer is the local optimizer of a ZeroRedundancyOptimizer.
-        - `skip_nonfinite` is True, and each rank has only a part of the gradients.
+        - `skip_nonfinite` is True, and each process has only a part of the gradients.
 
     Notes
     -----

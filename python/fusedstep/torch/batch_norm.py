@@ -170,17 +170,17 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
     Notes
     -----
-    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. The sums for the statistics lose no
-    digits by cancellation. Results have the same bits for any number of threads.
+    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. No digits of var cancel if the
+    mean is much larger than the standard deviation. Results have the same bits for any number of threads.
 
     Inputs in two memory layouts are used without a copy, and the output then has the layout of the input. The first
     layout is torch's default, in which the channels are the second axis in memory. In the second layout, the channels
     are the last axis in memory (``torch.channels_last``, or a transposed (N, L, C) tensor). Inputs in other layouts are
     copied.
 
-    The kernel supports float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must have the
-    input's dtype. With a bfloat16 or float16 input, they may also be float32. For such an input, the kernel computes
-    everything, including the ReLU, in float32. Then it rounds the result once, to nearest even.
+    fusedstep's kernel supports float32, float64, bfloat16 and float16 inputs on the CPU. Parameters and buffers must
+    have the input's dtype. With a bfloat16 or float16 input, they may also be float32. For such an input, the kernel
+    computes everything, including the ReLU, in float32. Then it rounds the result once, to nearest even.
 
     If the kernel does not support a call, the layer uses torch's operators, also for the residual and the ReLU. It also
     uses torch's operators under ``torch.compile``, tracing, ``torch.func`` and forward-mode differentiation, and for
@@ -218,7 +218,7 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return the output of the layer for the input x, and the values that `gradients` gets as its argument `kept`.
+    """Return the output of the layer for the input x, and the argument `kept` of the function `gradients`.
 
     gamma and beta are the layer's weight and bias.
     """

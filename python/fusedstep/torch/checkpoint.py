@@ -15,8 +15,8 @@ class CheckpointWriter(FileSystemWriter):
 
     torch's own writer overwrites the files of the old checkpoint. If a process is killed during a save with torch's
     writer, both the old and the new state are lost. This class writes new files instead. At the end of a save, it
-    renames a new file to ``.metadata``. With this rename, the new files become the checkpoint. Then it removes the
-    files of the old checkpoint and of interrupted saves.
+    renames a new file to ``.metadata``. With this rename, the new files become the checkpoint. Then the class removes
+    the files of the old checkpoint and of interrupted saves.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class CheckpointWriter(FileSystemWriter):
     Notes
     -----
     To load a checkpoint, use torch: ``dcp.load(state, checkpoint_id=path)``, where ``dcp`` is
-    ``torch.distributed.checkpoint``. Do not run two saves into the same folder at the same time. Do not load a
-    checkpoint at the end of a save, because the files of the old checkpoint are removed at that time.
+    ``torch.distributed.checkpoint``. Do not run two saves into the same folder at the same time. If a save ends
+    while a checkpoint is being loaded, the load can fail, because the save removes the files of the old checkpoint.
 
     Examples
     --------
@@ -71,9 +71,9 @@ class CheckpointWriter(FileSystemWriter):
 
 
 class _Replacing(FileSystem):
-    """A file system that does not delete ``.metadata``, so that the folder always has this file.
+    """A file system that does not delete ``.metadata``, so that the folder of the checkpoint always has this file.
 
-    At the end of a save, a rename replaces the file.
+    At the end of a save, a new file is renamed to ``.metadata`` and so replaces the old file.
     """
 
     def rm_file(self, path: str | os.PathLike[str]) -> None:

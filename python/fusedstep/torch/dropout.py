@@ -47,7 +47,7 @@ class Dropout(torch.nn.Dropout):
     ``torch.manual_seed`` gives the same masks, for any number of threads. If ``torch.utils.checkpoint`` computes a pass
     again, it uses the same mask.
 
-    The kernels support float32, float64, bfloat16 and float16 tensors on the CPU, with any strides. For all other
+    fusedstep's kernel supports float32, float64, bfloat16 and float16 CPU tensors, with any strides. For all other
     tensors, the code of torch's layer runs. The code of torch's layer also runs under tracing, ``torch.func`` and
     forward-mode differentiation. Under ``torch.compile``, a call of the kernel is one operator of the graph. With
     ``inplace=True``, the code of torch's layer is compiled instead.
@@ -95,9 +95,9 @@ def dense_strides(x: Tensor) -> tuple[int, ...]:
 def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = None) -> Tensor:
     """Return x with dropout: some elements are set to zero, and the others are scaled.
 
-    `strides` must be the strides of a dense tensor. The k-th random number is for the k-th element in the memory of
-    such a tensor. If `out` is None, the result is a new tensor with these strides. Otherwise `out` must be x, and the
-    result overwrites x.
+    `how` is (round(65536 p), seed of the mask), where p is the probability of a zero. `strides` must be the strides of
+    a dense tensor. The k-th random number decides about the k-th element in the memory of such a tensor. If `out` is
+    None, the result is a new tensor with these strides. Otherwise `out` must be x, and the result overwrites x.
     """
     require_memory(x)
     dense = x.stride() == strides

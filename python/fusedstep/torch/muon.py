@@ -42,7 +42,7 @@ class OrthogonalSteps(DirectedSteps):
 
     @classmethod
     def check_group(cls, optimizer: torch.optim.Optimizer, k: int) -> None:
-        """Raise an error if an option of group k is not valid, or if Muon cannot step a parameter of this group.
+        """Raise an error if an option of group k is not valid, or if Muon cannot update a parameter of this group.
 
         A parameter must be a matrix, and must not be sharded. With ``flatten=True``, it may have more than two axes.
         With ``adamw=True``, it may have any number of axes and may be sharded.

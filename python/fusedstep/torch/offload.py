@@ -55,9 +55,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     Notes
     -----
     ``param_groups`` contains the hosts with their gradients. So a ``GradScaler`` can divide the gradients by its scale.
-    If other code has changed a parameter of the model, the next step first copies the new values into the host. Hooks
-    of `step` run before and after each step. The contexts `averaged` and `lookahead` of this package's optimizers
-    change both the hosts and the model.
+    If other code has changed a parameter of the model, the next step first copies the new values into the host. The
+    contexts `averaged` and `lookahead` of this package's optimizers change both the hosts and the model.
 
     If there is one backward pass before a step, the gradients keep their own dtype until the step. If there are several
     passes, the gradients of 16-bit parameters are added in float32. (In a process of torch.distributed, gradients of
@@ -157,14 +156,14 @@ class OffloadedOptimizer(torch.optim.Optimizer):
             raise
 
     def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
-        """Update the hosts (see `OffloadedOptimizer`), and copy their values into the model.
+        """Compute one step on the CPU, and copy the new values of the parameters into the model.
 
         Parameters
         ----------
         closure : callable, optional
             Evaluates the model again and returns the loss.
         **options
-            Keyword arguments of the method `step` of `optimizer_class`.
+            Other arguments of the method `step` of the class that `OffloadedOptimizer` got as `optimizer_class`.
 
         Returns
         -------
@@ -192,9 +191,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step_theirs(self, options: dict[str, Any]) -> None:
-        """Divide the gradients by a GradScaler's scale, and call the step of torch's optimizer without its hooks.
+        """Call the step of torch's optimizer without its hooks.
 
-        If the GradScaler has found an inf or nan, do nothing.
+        With a GradScaler, first divide the gradients by its scale. But if the GradScaler has found an inf or nan,
+        do nothing.
         """
         scaled: dict[str, Any] = {
             name: self.__dict__.pop(name) for name in ("grad_scale", "found_inf") if name in self.__dict__
@@ -236,10 +236,10 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         self._hosts.drop_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state dict of `optimizer_class`.
+        """Return the state dict, in the format of `optimizer_class`.
 
-        If a host (see `OffloadedOptimizer`) does not have the dtype of its parameter, the state of the parameter also
-        contains the host, with the key "master".
+        For a parameter whose host (see `OffloadedOptimizer`) has another dtype than the parameter, the state also has
+        the key "master": a copy of the host.
         """
         saved = super().state_dict()
         hosts = [p for group in self.param_groups for p in group["params"]]
@@ -251,8 +251,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class or of `optimizer_class`.
 
-        If the state of a parameter has no "master" (see `state_dict`), the host (see `OffloadedOptimizer`) gets the
-        values of the model's parameter.
+        For hosts, see `OffloadedOptimizer`. For the key "master", see `state_dict`. If the state of a parameter has no
+        "master", the host of this parameter gets the values that the parameter has in the model.
 
         Raises
         ------

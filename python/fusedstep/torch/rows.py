@@ -16,9 +16,9 @@ Tensor = torch.Tensor
 def step(opt: Any, grad_norm: float | None) -> bool:
     """Take a step with all gradients, sparse and dense, and return True; or do nothing and return False.
 
-    The result is False if no gradient is sparse, if the optimizer does not support sparse gradients, or if the step
-    needs a norm over several ranks. If a sparse gradient is not valid (see `prepared`), an error is raised before
-    anything is changed.
+    The result is False if no gradient is sparse, if the optimizer does not support sparse gradients, or if several
+    ranks would have to decide together whether to clip or skip the step. If a sparse gradient is not valid (see
+    `prepared`), an error is raised before anything is changed.
     """
     if not opt.kernel.takes_rows or (opt._needs_ranks(grad_norm) and opt._sharing() is not None):
         return False  # the caller then raises an error; a norm over ranks would need the rows of all ranks

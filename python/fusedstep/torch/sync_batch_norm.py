@@ -92,16 +92,17 @@ class SyncBatchNorm(_Normalization):
 
     @classmethod
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
-        """Replace all batch normalisation layers in a model, torch's and this package's, by layers of this class.
+        """Replace all batch normalisation layers in a model by layers of this class.
 
-        The new layers keep the parameters, buffers, mode (training or evaluation) and ReLU of the old layers.
+        Layers of torch and layers of this package are replaced. The new layers keep the parameters, buffers, mode
+        (training or evaluation) and ReLU of the old layers.
 
         Parameters
         ----------
         module : torch.nn.Module
             A model, or one layer.
         process_group : torch.distributed.ProcessGroup, optional
-            The processes whose batches are used. The default is all processes.
+            The processes that compute their statistics together. The default is all processes.
 
         Returns
         -------
@@ -260,7 +261,7 @@ class _Synchronized(torch.autograd.Function):
 def _through_statistics(
     dx: Array, x: Array, weight: Tensor | None, s: _Statistics, invstd: Array, total: Array, last: bool
 ) -> None:
-    """Add to dx the part of x's gradient that comes from the dependence of the mean and the variance on x.
+    """Add to dx the part of x's gradient that arises because the mean and the variance depend on x.
 
     Let xhat = (x - mean) * invstd, and let dz be the gradient of gamma * xhat + beta, where gamma is the weight. With
     sums over the N values of a channel on all ranks, this part is::
@@ -268,7 +269,7 @@ def _through_statistics(
         -gamma * invstd * (sum(dz) + xhat * sum(dz * xhat)) / N
 
     `total` has the two sums. In each channel, this part is a linear function of x. So the kernel of batch normalisation
-    in evaluation mode can compute this part and add it to dx (its residual).
+    in evaluation mode can compute this part. The kernel gets dx as the residual, to which it adds this part.
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]

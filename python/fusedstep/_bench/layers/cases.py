@@ -89,9 +89,9 @@ COPY, TORCH, ALONE = "copy", "torch", "bn alone"
 class Target:
     """A target of one case: a bound for the time of fusedstep.
 
-    If `against` is COPY or ALONE (fusedstep's batch norm without residual), fusedstep's time per byte should be at most
-    `bound` times the time per byte of `against`. If `against` is TORCH, fusedstep should be at least `bound` times as
-    fast as torch.
+    `against` is COPY (the fastest copy of an array), ALONE (fusedstep's batch norm without residual and ReLU) or TORCH.
+    For COPY and ALONE, fusedstep's time per byte should be at most `bound` times the time per byte of `against`. For
+    TORCH, fusedstep should be at least `bound` times as fast as torch.
     """
 
     case: str

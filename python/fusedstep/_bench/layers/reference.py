@@ -92,11 +92,11 @@ class Oracle:
         return {"bfloat16": 2**-7, "float16": 2**-10}.get(self.job.case.dtype, 0.0)
 
     def dropout_error(self, got: Mapping[str, Array]) -> float:
-        """Return the largest error, divided by the allowed error, for dropout.
+        """Return the largest error of dropout, divided by the allowed error.
 
-        The check has three parts:
+        p is the probability to drop an element. Three things are checked:
 
-        - Kept elements are x / (1 - p).
+        - Kept elements are divided by 1 - p.
         - The fraction of kept elements is about 1 - p.
         - In the backward pass, the gradient is 0 in the same places as the output of the forward pass.
         """

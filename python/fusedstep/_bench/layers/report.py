@@ -52,10 +52,12 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio for a target, and the name of what fusedstep is compared with, or None if there is no ratio.
+    """Return the ratio of two times for a target, and what fusedstep is compared with, or None if there is no ratio.
 
-    `level` is the instruction set of fusedstep. A target against torch can have two ratios: one for calls that allocate
-    the result ("new"), and one for calls that write it into given memory ("out"). The smaller ratio is returned.
+    `level` is the instruction set of fusedstep. For a target against torch, the ratio is torch's time divided by
+    fusedstep's time. There can be two such ratios: one for calls that allocate the result ("new"), and one for calls
+    that write it into given memory ("out"). The smaller one is returned. For all other targets, the ratio is
+    fusedstep's time per byte divided by the time per byte of a copy or of fusedstep's batch norm without residual.
     """
     ours = result.ours(level) if result is not None else None
     if result is None or ours is None:

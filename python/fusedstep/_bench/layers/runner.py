@@ -82,8 +82,8 @@ class Job:
 class Runner:
     """One implementation of one case.
 
-    A subclass has a method for each layer (`dropout`, `bn`, ...). The method returns a function. Calls of this function
-    are timed. The result of the last call is stored as `last`, because a training loop also stores the result.
+    A subclass has a method for each layer (`dropout`, `bn`, ...). The method returns a function. The timed
+    method `step` calls this function and keeps the result as `last`, as a training loop does.
     """
 
     refill = None

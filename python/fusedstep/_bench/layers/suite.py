@@ -78,7 +78,7 @@ def run_case(
 ) -> CaseResult:
     """Time all implementations of one case in interleaved rounds.
 
-    fusedstep is timed with each instruction set in `levels`. Afterwards, the first of them is chosen again.
+    fusedstep is timed with each instruction set in `levels`. At the end, fusedstep is set to ``levels[0]``.
     """
     job = Job(case, threads)
     result = CaseResult(case, levels, [])
@@ -152,8 +152,9 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
     """Compute the ratios of each implementation in `result`, from times of the same rounds.
 
-    There are three kinds of ratios: the time per byte divided by that of the fastest copy, the time per byte divided by
-    that of fusedstep's batch norm without residual, and the time per call divided by that of fusedstep.
+    - `of_copy`: the time per byte, divided by the time per byte of the fastest copy of an array.
+    - `of_alone`: the time per byte, divided by the time per byte of fusedstep's batch norm without residual and ReLU.
+    - `of_ours`: the time per call, divided by the time per call of fusedstep.
     """
     timed = [line for line in result.lines if line.seconds is not None]
     per_byte = {line.key: timings[line.key].samples / line.bytes_per_element for line in timed}

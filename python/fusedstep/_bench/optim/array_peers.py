@@ -32,11 +32,11 @@ class Ours(NumPyRunner):
 
 
 class Roofline(NumPyRunner):
-    """A compiled loop that moves as many bytes as a step. Its only arithmetic is to add one array to other arrays.
+    """A compiled loop that reads and writes as many bytes as an optimizer step.
 
-    The array that is added stands for the gradient, and the other arrays for the parameter and the states. The full
-    step also clips the gradients, updates an average of the parameters and zeroes the gradients. To move as
-    many bytes as the full step, the loop changes two more arrays.
+    The only arithmetic of the loop is to add one array, which stands for the gradient, to other arrays, which stand for
+    the parameter and the states. With the option `full` of `Case`, a step also clips the gradients, updates an average
+    of the parameters and zeroes the gradients. For such a step, the loop changes two more arrays.
     """
 
     def prepare(self, job: Job) -> Callable[[], object]:

@@ -102,9 +102,10 @@ def describe_shapes(shapes: Shapes) -> str:
 
 
 def optim_cases(registry: Mapping[str, type]) -> list[Case]:
-    """Return the cases of all optimizers, and the cases of the full step, which use AdamW.
+    """Return the cases of the suite `optim`.
 
-    The sizes are a tensor in DRAM, a tensor in cache, many tensors, and the parameters of three models.
+    They time the step of each optimizer in `registry`, the full step (see `Case`) of AdamW, and the `slow_cases`. The
+    parameters of a case are one tensor in DRAM, one tensor in cache, many tensors, or those of one of three models.
     """
     cases = []
     for rule, cls in registry.items():
@@ -184,8 +185,9 @@ def count_state(cls: Any, options: Mapping[str, Any]) -> int:
 def bytes_per_element(states: int, full: bool, state_size: int = 4) -> int:
     """Return the bytes that a step reads and writes per element of the parameters.
 
-    `states` is the number of state arrays, and `state_size` is the bytes of an element in them. `full` is True for
-    the full step (see `Case`). Each read and each write of a float32 number counts 4 bytes.
+    `states` is the number of state arrays, and `state_size` is the number of bytes of one element of a state array.
+    `full` is True for the full step (see `Case`). All other arrays are float32. A number that is read and
+    written counts twice.
     """
     parameter, gradient, state = 8, 4, 2 * state_size
     norm_pass, zeroing, ema = (4, 4, 8) if full else (0, 0, 0)

@@ -96,8 +96,9 @@ RULES: dict[str, Rule] = {
 def rule_of(name: str, cls: Any, options: Mapping[str, Any]) -> Rule | None:
     """Return the formulas of an optimizer: those in RULES, or those of the optimizer's class (`cls.reference`).
 
-    For an optimizer that is not in RULES, return None if it uses weight decay or L1, or if its class has states of its
-    own (`cls._own_states`), because `cls.reference` does not compute these parts of the step.
+    For an optimizer that is not in RULES, return None if `cls.reference` does not compute the whole step. This is so if
+    the optimizer uses weight decay or L1, or if its class has states that `cls.reference` does not update
+    (`cls._own_states`).
     """
     if name in RULES:
         return RULES[name]
@@ -151,9 +152,9 @@ class Oracle:
 
 
 class WholeOracle(Oracle):
-    """The right results for an optimizer whose step of an element depends on other elements.
+    """The right results for an optimizer in which the update of one element also depends on other elements.
 
-    Our own optimizer computes the results in float64, on whole arrays.
+    Our own optimizer computes the results in float64, from all elements of the arrays.
     """
 
     def __init__(self, params: list[Array], gradients: list[Array], make: Callable[[list[Array]], Any]) -> None:
@@ -173,9 +174,10 @@ def error_of(got: Array, want: Array, start: Array) -> float:
 
 
 def narrow_error_of(got: Array, want: Array, start: Array) -> float:
-    """Return the root mean square of the errors, divided by the allowed root mean square.
+    """Return the root mean square of the errors `got - want`, divided by the largest value that is allowed.
 
-    This check is used for 8-bit states, because the errors of single elements may then be large.
+    The largest allowed value is `NARROW` times the root mean square of the changes `want - start`. This check is for
+    optimizers with 8-bit states, because with such states the errors of single elements may be large.
     """
     if not np.isfinite(got).all():
         return math.inf

@@ -131,9 +131,9 @@ def build(job: Job, peers: tuple[Peer, ...], room: Room, lines: list[Line]) -> d
 
 
 def build_one(peer: Peer, job: Job, oracle: reference.Oracle, line: Line) -> NumPyRunner | None:
-    """Build the runner of `peer`. Return it if the results of its first steps are right.
+    """Return a runner of `peer`, or None if an error is raised or the first steps give wrong results.
 
-    Otherwise return None, and write the reason into `line`, the results of this peer.
+    `line` takes the results of `peer`. If None is returned, `line.status` says why.
     """
     try:
         start, error = time.perf_counter(), 0.0
@@ -161,7 +161,7 @@ def exact(job: Job) -> reference.Oracle:
 
 
 def exact_step(job: Job) -> reference.MakeStep:
-    """Return a function that makes the step in float64 for given parameters.
+    """Return a function that takes float64 parameters and returns ``step(gradients, t)``, which updates them.
 
     The step uses the optimizer's formulas in NumPy. If `rule_of` finds no formulas, the step is fusedstep's own.
     """
@@ -185,10 +185,11 @@ def take(runner: NumPyRunner, scale: float) -> None:
 
 
 def check(runner: NumPyRunner, oracle: reference.Oracle) -> float:
-    """Do all steps of the check except the first, which is already done.
+    """Do all steps except the first, which is already done. Return the error divided by the allowed error.
 
-    Each step uses the original gradients times a different scale. At the end, the runner has its original gradients
-    again. Return the error divided by the allowed error.
+    Each step uses the original gradients times a different factor. The error is the difference between the runner's
+    results and those of `oracle`. It is infinite if a step had to set the gradients to zero and did not. At the end,
+    the runner has its original gradients again.
     """
     for scale in reference.GRADIENT_SCALES[1:]:
         take(runner, scale)

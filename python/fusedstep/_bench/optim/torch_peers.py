@@ -18,8 +18,8 @@ MOST_COMPILED = 16  # largest number of tensors for torch.compile; the compilati
 class Torch(NumPyRunner):
     """An optimizer of torch.optim in one of its forms: default, foreach or fused.
 
-    The full step also clips the gradients, updates averages and zeroes the gradients. It does this with torch's foreach
-    functions, which are torch's fastest functions for this purpose.
+    In the full step (see `Case`), torch's foreach functions clip the gradients, update the averages of the parameters
+    and zero the gradients. These functions are torch's fastest functions for this purpose.
     """
 
     def __init__(self, job: Job, form: str = "default") -> None:

@@ -32,7 +32,8 @@ class Case:
     def flops(self) -> int:
         """Return the number of floating-point operations in the matrix products of one training step.
 
-        Each layer has three products, but the first layer has two: the gradient of the network's input is not computed.
+        The first layer has two products, because the gradient with respect to its input is not computed. All other
+        layers have three products.
         """
         products = [a * b for a, b in pairwise(self.widths)]
         return 2 * self.batch * (3 * sum(products) - products[0])

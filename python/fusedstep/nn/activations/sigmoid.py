@@ -15,7 +15,7 @@ from ._activation import Activation
 
 @can_be_saved
 class Sigmoid(Activation):
-    """``y = 1 / (1 + exp(-x))``. The slope is ``y (1 - y)``, as in torch.
+    """``y = 1 / (1 + exp(-x))``. The slope is ``y (1 - y)``.
 
     No input causes an overflow, and outputs near 0 keep their precision.
 

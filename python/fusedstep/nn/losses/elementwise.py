@@ -13,8 +13,8 @@ from ._loss import Loss
 class MeanSquaredError(Loss):
     """The mean of ``(y - t)^2`` over all elements of the outputs y and the targets t.
 
-    y and t are numbers of shape (n, k). If k = 1, the targets can also have the shape (n,). The gradient with respect
-    to y is ``2 (y - t) / (n k)``. torch's ``MSELoss`` is the same function.
+    y and t have the shape (n, k). If k = 1, the targets can also have the shape (n,). The gradient with respect to y
+    is ``2 (y - t) / (n k)``. torch's ``MSELoss`` is the same function.
 
     Examples
     --------
