@@ -108,10 +108,9 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(sh
 
 
 def test_gradient_norm_over_process_group_contains_the_gradients_of_all_ranks(shards: Any) -> None:
-    """The gradients differ from rank to rank.
+    """A step is refused if all ranks have the same gradients, and it does not get the argument `grad_norm`.
 
-    If all ranks had the same gradients, the norm would count each gradient several times. So a step with such gradients
-    is refused, unless it gets the norm as the argument `grad_norm`.
+    Otherwise the norm would count each gradient several times.
     """
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second

@@ -161,7 +161,7 @@ def test_inplace_dropout_of_a_view_changes_the_base(torch: Any, ft: Any) -> None
     hidden = x * 1
     ft.Dropout(P, inplace=True)(hidden[1:3])
     hidden.sum().backward()
-    # x is 1 everywhere, so `hidden` and the gradient of x have equal values
+    # Each element of `hidden` is an element of x times a factor. The gradient of x is this factor, and x is 1.
     assert torch.equal(hidden.detach(), x.grad) and (x.grad == 0).any() and (x.grad[0] == 1).all()
 
 

@@ -58,8 +58,8 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   if (averages_ || has_narrow_states(t) || t.dtype != rows.gradient->dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()))
     refuse_value(gradient_at(k),
-                 "an array: Rows and sparse tensors need a parameter in C order with the dtype of their values, states "
-                 "with the dtype of the parameter, and an optimizer without ema_decay",
+                 "an array. Rows and sparse tensors are allowed only if the parameter is in C order, the parameter, its "
+                 "states and the values of the rows have the same dtype, and ema_decay is None",
                  "rows with the values " + describe(rows.values));
   if (rows.values.size() == 0) return;
   if (rows.of * rows.gradient->width() != t.size)

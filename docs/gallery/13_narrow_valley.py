@@ -10,8 +10,8 @@ A narrow valley
     Nesterov:  the same two updates, but g is the gradient at w - eta beta a
 
 A linear model with the weights w classifies tumours by their radius and their area. x has n rows with these two
-features, and y is -1 or 1. g is the gradient of the loss L, and eta is the learning rate. a is a sum of the gradients
-so far, in which older gradients count less, and beta is the momentum. The two features are strongly
+features, and y is -1 or 1. g is the gradient of the loss L, and eta is the learning rate. The array a is the
+sum of all gradients so far, in which older gradients count less. beta is the momentum. The two features are strongly
 correlated. Therefore the loss has the form of a narrow valley: the curvature across the valley is more than a hundred
 times the curvature along the valley. kappa is the ratio of these two curvatures.
 """

@@ -23,9 +23,10 @@ class ActivityPenalty(Layer):
     """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
     The output y is equal to h. L is the loss without this penalty. `backward` gets dy, the gradient of L with respect
-    to y. It returns dx. In training, dx is the gradient of ``L + weight * penalty(h)`` with respect to h::
+    to y. It returns dh, the gradient with respect to h. In training, this is the gradient of
+    ``L + weight * penalty(h)``::
 
-        dx = dy + weight * d penalty(h) / dh
+        dh = dy + weight * d penalty(h) / dh
 
     A subclass defines `_evaluate`, which computes penalty(h) and its gradient with respect to h.
 
