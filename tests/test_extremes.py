@@ -54,6 +54,20 @@ def test_states_equal_the_last_gradient_or_its_square_if_all_betas_are_0(
 
 
 @every_dtype
+@pytest.mark.parametrize("before", [np.inf, np.nan])
+@pytest.mark.parametrize("cls", [fs.SGD, fs.LARS, fs.Muon])
+def test_momentum_of_0_forgets_inf_and_nan(cls: Any, before: float, dtype: Any) -> None:
+    """After a step with inf or nan, the parameters are restored. The next step equals that of a new optimizer."""
+    p, fresh, g = np.ones((4, 5), dtype), np.ones((4, 5), dtype), np.full((4, 5), 1e-4, dtype)
+    opt = cls([p], momentum=0.0)
+    opt.step([np.full((4, 5), before, dtype)])
+    p[:] = 1
+    opt.step([g])
+    cls([fresh], momentum=0.0).step([g])
+    assert_same_bits(p, fresh, cls.__name__)
+
+
+@every_dtype
 @pytest.mark.parametrize("last", [1e-4, -0.0, np.inf, np.nan])
 def test_averages_of_parameters_are_exact_for_decay_0_and_1(last: float, dtype: Any) -> None:
     """With `ema_decay=0`, the average equals the parameters. With `ema_decay=1`, the average does not change."""

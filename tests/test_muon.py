@@ -275,6 +275,23 @@ def test_muon_options_have_the_same_effect_on_tensors_and_arrays(torch: Any) -> 
 
 
 @pytest.mark.torch
+def test_muon_for_tensors_with_a_momentum_of_0_forgets_inf(torch: Any) -> None:
+    """The buffer of torch's Muon would stay nan."""
+    import fusedstep.torch as ft
+
+    weights = [torch.ones(4, 5, requires_grad=True) for _ in range(2)]
+    opt, fresh = (ft.Muon([w], momentum=0.0) for w in weights)
+    weights[0].grad = torch.full((4, 5), torch.inf)
+    opt.step()
+    with torch.no_grad():
+        weights[0].fill_(1.0)
+    for w, o in zip(weights, (opt, fresh), strict=True):
+        w.grad = torch.full((4, 5), 1e-4)
+        o.step()
+    assert torch.equal(*weights) and (weights[0] != 1).all()
+
+
+@pytest.mark.torch
 def test_muon_for_tensors_skips_a_step_with_nan_and_exchanges_state_dicts_with_torchs_muon(torch: Any) -> None:
     """A state dict goes from fusedstep's Muon to torch's, and then to a new Muon of fusedstep. Later steps agree."""
     mine, other = leaves(torch, [(8, 5)]), leaves(torch, [(8, 5)])

@@ -18,7 +18,7 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SIZES = [1, 9001, 0, 17, 4096, 130, 5000]
 OPTIONS: dict[Any, list[dict[str, Any]]] = {
     fs.LAMB: [{}, {"betas": (0.8, 0.95), "eps": 0.01}, {"adapt": False}],
-    fs.LARS: [{}, {"momentum": 0.7, "trust_coefficient": 0.1}, {"adapt": False}],
+    fs.LARS: [{}, {"momentum": 0.7, "trust_coefficient": 0.1}, {"adapt": False}, {"momentum": 0.0}],
 }
 
 

@@ -16,12 +16,13 @@ struct lars {
   struct coefficients {
     double lr, trust_coefficient, decay;
     bool adapt;
-    T rate, mu, weight_decay;
+    Weight<T> mu;
+    T rate, weight_decay;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
-    return {lr, h[2], h[1], h[3] != 0.0, T(lr), T(h[0]), T(h[1])};
+    return {lr, h[2], h[1], h[3] != 0.0, Weight<T>(h[0]), T(lr), T(h[1])};
   }
 
   template <unsigned V, class T>

@@ -43,7 +43,7 @@ def direction(g: Array, buffer: Array, group: Mapping[str, Any]) -> tuple[Array,
     """
     wide = np.promote_types(buffer.dtype, np.float32)
     g = g.astype(wide, copy=False)
-    moved = buffer.astype(wide)
+    moved = buffer.astype(wide) if group["momentum"] else np.zeros_like(g)  # 0 * inf would be nan
     moved += wide.type(1.0 - group["momentum"]) * (g - moved)
     update = g + wide.type(group["momentum"]) * (moved - g) if group["nesterov"] else moved
     matrix = update.reshape(len(update), -1)

@@ -9,7 +9,7 @@ from .._base import checks
 from .._base.arrays import Array
 from ._optimizer import Optimizer
 from ._options import Option, as_number
-from ._reference import norm
+from ._reference import norm, term
 
 
 class LARS(Optimizer):
@@ -64,5 +64,5 @@ class LARS(Optimizer):
         if group["adapt"] and of_p > 0 and of_g > 0:
             rate = lr * (group["trust_coefficient"] * of_p / (of_g + weight_decay * of_p))
         buf = state["momentum_buffer"]
-        buf[...] = c(group["momentum"]) * buf + c(rate) * (g + c(weight_decay) * p)
+        buf[...] = term(c(group["momentum"]), buf) + c(rate) * (g + c(weight_decay) * p)
         return p - buf

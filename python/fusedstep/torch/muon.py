@@ -85,7 +85,9 @@ def _direction(g: Tensor, buffer: Tensor | None, group: Mapping[str, Any]) -> tu
     `g` is the gradient, and `buffer` is the momentum buffer before the step.
     """
     momentum, lr_fn = group["momentum"], group["adjust_lr_fn"]
-    moved = (torch.zeros_like(g) if buffer is None else buffer.to(g.dtype)).lerp(g, 1 - momentum)
+    # With a momentum of 0, the old buffer is not read, because 0 * inf would be nan.
+    start = buffer.to(g.dtype) if buffer is not None and momentum else torch.zeros_like(g)
+    moved = start.lerp(g, 1 - momentum)
     update = g.lerp(moved, momentum) if group["nesterov"] else moved
     matrix = update.flatten(1)
     if matrix.numel() == 0:
