@@ -281,7 +281,7 @@ def test_a_refused_gradient_leaves_all_parameters_and_states_unchanged() -> None
     opt.step([given, np.ones(3)], zero_grads=True)
     assert opt.state[0]["sum"].tolist() == [0, 1, 0, 0]
     assert not given.values.any(), "zero_grads must zero the rows"
-    with pytest.raises(ValueError, match="need an optimizer without weight_decay"):
+    with pytest.raises(ValueError, match="must be dense if the optimizer has weight_decay="):
         fs.RowwiseAdagrad([table], weight_decay=0.1).step([fs.Rows([1], np.ones((1, 2)))])
 
 

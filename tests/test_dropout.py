@@ -88,7 +88,7 @@ def test_dropout_with_every_probability_and_mode_has_the_bits_of_the_numpy_refer
         assert np.array_equal(mask.reshape(-1), reference.mask(KEY.seed, KEY.stream, 9, 5000, p)), machine
 
 
-def test_dropout_in_prediction_copies_in_inverted_mode_and_scales_in_vanilla_mode() -> None:
+def test_in_prediction_inverted_dropout_returns_a_copy_and_vanilla_dropout_scales() -> None:
     x = values(100, np.float32)
     kept = np.float32((65536 - 6554) / 65536)  # the kept fraction; p = 0.1 is rounded to 6554 / 65536
     assert_same_bits(fs.dropout(x, 0.1, KEY, training=False), x)

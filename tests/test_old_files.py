@@ -48,7 +48,8 @@ def close(name: str, params: list[Any], rtol: float) -> None:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_arrays(case: str) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    If this version rounds the steps of the case like 0.1.0 (see `other_bits`), all bits, also of states, are equal.
+    If the present version rounds in this case as version 0.1.0 did (see `other_bits`), the parameters and the states
+    even have the same bits.
     """
     with np.load(FOLDER / "arrays.npz") as saved:
         opt = array_optimizer(case, [saved[f"{case}.{k}"].copy() for k in range(3)])
@@ -71,7 +72,8 @@ def tensors(torch: Any) -> Any:
 def test_state_saved_by_version_0_1_0_is_loaded_into_an_optimizer_of_tensors(case: str, tensors: Any) -> None:
     """After three more steps, the parameters agree with those of version 0.1.0.
 
-    If this version rounds the steps of the case like 0.1.0 (see `other_bits`), all bits, also of states, are equal.
+    If the present version rounds in this case as version 0.1.0 did (see `other_bits`), the parameters and the states
+    even have the same bits.
     """
     params, opt = tensor_optimizer(case, tensors[case]["params"])
     opt.load_state_dict(tensors[case]["state"])

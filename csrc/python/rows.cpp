@@ -57,17 +57,18 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
   const Tensor& t = plan_->tensors[k];
   if (averages_ || has_narrow_states(t) || t.dtype != rows.gradient->dtype() || !t.p.contiguous ||
       !std::is_sorted(layouts_[k].order.begin(), layouts_[k].order.end()))
-    refuse_value(gradient_at(k),
-                 "an array. Rows and sparse tensors are allowed only if the parameter is in C order, the parameter, its "
-                 "states and the values of the rows have the same dtype, and ema_decay is None",
-                 "rows with the values " + describe(rows.values));
+    refuse_value(
+        gradient_at(k),
+        "an array. Rows and sparse tensors are allowed only if the parameter is in C order, the parameter, its "
+        "states and the values of the rows have the same dtype, and ema_decay is None",
+        "rows with the values " + describe(rows.values));
   if (rows.values.size() == 0) return;
   if (rows.of * rows.gradient->width() != t.size)
     refuse_value(gradient_at(k), "rows of a parameter of " + std::to_string(t.size) + " elements",
                  "rows of a parameter of " + std::to_string(rows.of * rows.gradient->width()) + " elements");
   if (rows.values.data() != rows.gradient->values())
-    refuse_value(gradient_at(k), "rows that keep their array of values during the step",
-                 "rows with another array of values");
+    refuse_value(gradient_at(k), "rows whose array of values does not change its memory during the step",
+                 "rows whose array of values has other memory than before");
   check_against_owned(k, view_of(rows.values));
 }
 

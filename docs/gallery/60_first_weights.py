@@ -13,9 +13,10 @@ is the number of inputs of a layer, fan_out is the number of its units, and scal
     He's rule:        Var(w) = 2 scale^2 / fan_in
 
 The second experiment trains a network with one hidden layer of ReLU units. The output weights of the network start at
-0. The biases of the hidden units start at one of five values from 0 to -1. A unit is active for an image if the unit's
-output is above 0. The shares of active units are means over the test images. The page also shows the
-loss before training, with output weights of 0 and with random output weights.
+0. The network is trained once for each of five initial biases from 0 to -1. In each training, all hidden units start
+with the same bias. A unit is active for an image if the unit's output is above 0. The page shows the share of active
+units before and after training, as a mean over the test images. The page also shows the loss before training, with
+output weights of 0 and with random output weights.
 """
 
 import numpy as np

@@ -81,11 +81,8 @@ def check_rows(label: str, takes: bool, group: Mapping[str, Any], has_averages: 
     the option `ema_decay`.
     """
     names = ("weight_decay", "l1", "momentum", "state_dtype")
-    wanted = {name: group[name] for name in names if group.get(name)}
-    if has_averages:
-        wanted["ema_decay"] = "given"
-    if not takes or wanted:
-        need = (
-            "SGD, Adagrad, RowwiseAdagrad or SparseAdam" if not takes else f"an optimizer without {', '.join(wanted)}"
-        )
-        raise ValueError(f"{label}: Rows and sparse tensors need {need}; got {wanted or 'another optimizer'}")
+    given = [f"{name}={group[name]!r}" for name in names if group.get(name)] + ["ema_decay"] * has_averages
+    if not takes or given:
+        unless = "the optimizer is SGD, Adagrad, RowwiseAdagrad or SparseAdam"
+        when = f"if the optimizer has {', '.join(given)}" if takes else f"unless {unless}"
+        raise ValueError(f"{label} must be dense {when}; got Rows or a sparse tensor")

@@ -18,10 +18,11 @@ Tensor = torch.Tensor
 
 
 class Hosts:
-    """The hosts of all parameters. This class copies gradients from parameters to hosts, and values back.
+    """The tensors in the CPU's memory that an optimizer updates for the parameters of a model.
 
-    A host is the tensor in the CPU's memory that the optimizer steps in place of a parameter of the model. It is a copy
-    of the parameter, or the parameter itself; see `OffloadedOptimizer`.
+    Each of these tensors is called the host of its parameter. It is a copy of the parameter, or the parameter itself;
+    see `OffloadedOptimizer`. This class copies gradients from parameters to hosts, and new values from hosts to
+    parameters.
 
     Parameters
     ----------

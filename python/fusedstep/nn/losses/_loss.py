@@ -18,8 +18,8 @@ class Loss:
         value = sum_i w_i l_i / sum_i w_i,    l_i = loss of row i,    w_i = weight of row i, or 1 without weights
 
     ``loss(outputs, targets)`` returns the value. ``loss.gradient(outputs, targets)`` returns the gradient with respect
-    to the outputs. `value_and_gradient` returns both and takes no longer than either of these calls. The gradient is in
-    memory that is reused for every batch of the same size, so it is valid until the next call of the loss.
+    to the outputs. `value_and_gradient` returns both, and takes no longer than one of the two calls alone. The gradient
+    is in memory that is reused for every batch of the same size, so it is valid until the next call of the loss.
 
     A subclass defines `_evaluate`.
 
