@@ -29,7 +29,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": x32(0, 3)}, ValueError, r"x must be an array that is not empty; got float32 \(0, 3\)"),
     ({"x": x32(4, 0)}, ValueError, r"x must be an array that is not empty; got float32 \(4, 0\)"),
     ({"x": x32(1, 3)}, ValueError, r"x must be .* more than one value per channel if training is True; got .*1, 3"),
-    ({"x": x32(4, 6)[:, ::2]}, ValueError, r"x must be C-contiguous .* got float32 \(4, 3\) with strides \(24, 8\)"),
+    ({"x": x32(4, 6)[:, ::2]}, ValueError, r"x must be C-contiguous; got float32 \(4, 3\) with strides \(24, 8\)\. If"),
     ({"axis": 3}, ValueError, r"axis must be an axis of x, float32 \(8, 3, 4\); got 3"),
     ({"axis": -4}, ValueError, r"axis must be an axis of x"),
     ({"eps": -1.0}, ValueError, r"eps must be finite and at least 0; got -1"),

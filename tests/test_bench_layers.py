@@ -109,7 +109,7 @@ def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) 
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_yardstick_copy_reads_and_writes_as_many_bytes_as_the_layer(case: Case) -> None:
+def test_copy_that_a_layer_is_compared_with_reads_and_writes_as_many_bytes_as_the_layer(case: Case) -> None:
     small = Case(case.name, case.op, (8, 4), residual=case.residual)
     copy = copies.Copy(Job(small, 1), copies.numpy_copy)
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements
@@ -164,7 +164,7 @@ def test_statistical_test_detects_a_wrong_probability_of_dropout() -> None:
     assert line.status.startswith("WRONG") and line.seconds is None
 
 
-def test_benchmark_detects_an_implementation_that_stops_writing() -> None:
+def test_benchmark_detects_an_implementation_that_stops_writing_its_output() -> None:
     line = run(BN, peers.Peer("lazy", partial(Lazy, out=True))).lines[-1]
     assert line.status == "WRONG: the last timed step gave wrong results" and line.seconds is None
 

@@ -34,7 +34,7 @@ def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None
 
     In this test, the reason is LIMIT (the memory limits the speed) if fusedstep is about as fast as the yardstick, and
     UNKNOWN if fusedstep is slower than the yardstick. The yardstick is a loop that does little more than read and write
-    as many bytes.
+    as many bytes as a step of fusedstep.
     """
 
     def outcome(**times: float) -> str:

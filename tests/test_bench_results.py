@@ -55,8 +55,9 @@ def test_command_compare_counts_a_wrong_result_as_slower(tmp_path: Path, capsys:
 def test_verdict_on_a_change_depends_on_the_intervals() -> None:
     """The arguments are the old ratio with its interval, the new ratio with its interval, and the tolerance.
 
-    A ratio is the time of fusedstep divided by the time of the yardstick. There is a verdict only if the whole interval
-    of the new ratio divided by the old ratio is above 1 + tolerance or below 1 / (1 + tolerance).
+    A ratio is the time of fusedstep divided by the time of the yardstick. Let q be the new
+    ratio divided by the old ratio. There is a verdict only if the whole interval of q is above 1 + tolerance or below
+    1 / (1 + tolerance).
     """
     assert compare.verdict((1.0, 0.9, 1.1), (1.15, 1.05, 1.25), 0.05) == ""
     assert compare.verdict((1.0, 0.9, 1.1), (1.2, 1.16, 1.3), 0.05) == "SLOWER"
@@ -180,7 +181,8 @@ def test_time_that_is_reserved_for_a_case_is_not_given_to_others(monkeypatch: py
     assert last is not None and last.budget_s == 10.0
     now[0] = 60.0
     pace.done()
-    # the list starts with 0.0; each case appends the seconds by which it exceeded its budget plus its reserved time
+    # The list starts with 0.0. Each case appends the seconds by which it exceeded the sum of its budget and its
+    # reserved time.
     assert pace.spent == [0.0, 0.0, 0.0]
     # cases with reserved time run last
     reserved = {"compiled/mlp": 40.0, "adam/gpt2": 0.0, "adam/250k": 0.0}

@@ -44,8 +44,8 @@ def test_lines_of_fusedstep_and_lines_without_a_ratio_have_no_verdict() -> None:
     ("ratio", "at_most", "word"),
     [
         ((2.1, 2.0, 2.2), False, "met"),
-        ((2.1, 1.9, 2.2), False, "met, within the interval"),
-        ((1.9, 1.8, 2.0), False, "NOT MET, within the interval"),
+        ((2.1, 1.9, 2.2), False, "met, but the target is within the interval"),
+        ((1.9, 1.8, 2.0), False, "NOT MET, but the target is within the interval"),
         ((1.9, 1.8, 1.99), False, "NOT MET"),
         ((1.9, 1.8, 2.0), True, "met"),
         ((2.1, 2.01, 2.2), True, "NOT MET"),

@@ -43,7 +43,7 @@ def test_optimizer_case_does_not_time_the_computation_of_gradients(torch: Any) -
     assert not any(torch.equal(a, b) for a, b in zip(before, trainer.snapshot(), strict=True))
 
 
-def test_implementation_of_fusedstep_uses_the_layers_of_fusedstep(torch: Any) -> None:
+def test_benchmarked_implementation_named_fusedstep_uses_the_layers_of_fusedstep(torch: Any) -> None:
     """The implementation "fusedstep, torch's layers" uses only the optimizer of fusedstep."""
     ours, with_layers_of_torch = peers.PEERS[0], peers.PEERS[2]
     layers = {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}

@@ -34,6 +34,7 @@ def test_trainer_of_fusedstep_is_checked_and_timed() -> None:
 
 @pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
 def test_every_library_learns_the_weights_of_the_reference(peer: peers.Peer) -> None:
+    """A library gets the status "timed" only if its weights after the first steps agree with those of the reference."""
     if absent := peer.missing():
         pytest.skip(f"not installed: {absent}")
     line = lines(peer)[-1] if peer not in HERE else next(x for x in lines() if x.name == peer.name)

@@ -69,7 +69,7 @@ def test_every_variant_trains_both_models(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", codes.CODES.values(), ids=codes.CODES)
-def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(code: codes.Code) -> None:
+def test_rounding_to_a_code_keeps_the_mean_and_keeps_positive_numbers_positive(code: codes.Code) -> None:
     """A code stores numbers in 8 bits and rounds them at random. The digits network trains with states in this code."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(300).astype(np.float32)
@@ -82,7 +82,11 @@ def test_rounding_to_a_code_keeps_the_mean_and_positive_numbers_stay_positive(co
 def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A variant is a format with a kind of rounding. The weak variants round to nearest."""
+    """A variant is a format with a kind of rounding. The weak variants round to nearest.
+
+    The margin is the allowed difference between the losses of a variant and the losses of float32. The losses of the
+    weak variants must be outside the margin. Otherwise the study cannot detect errors.
+    """
     document: dict[str, Any] = json.loads(command.KEPT.read_text("utf-8"))
     for what in ("digits", "text"):
         runs = document["losses"][what]
@@ -96,7 +100,11 @@ def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
 
 
 def test_study_fails_if_a_weak_variant_is_within_the_margin() -> None:
-    """A weak variant rounds to nearest. If its losses are within the margin, the study cannot detect errors."""
+    """The margin is the allowed difference between the losses of a variant and the losses of float32.
+
+    A weak variant rounds to nearest, so its losses must be outside the margin. Otherwise the study cannot detect
+    errors. Here, a weak variant gets the losses of float32.
+    """
     document = json.loads(command.KEPT.read_text("utf-8"))
     weak = next(v.name for v in VARIANTS if v.weak)
     document["losses"]["text"][weak] = document["losses"]["text"][REFERENCE.name]
@@ -122,6 +130,7 @@ def test_every_width_is_timed() -> None:
 
 
 def test_width_that_does_not_fit_in_memory_or_fails_is_listed_with_the_reason() -> None:
+    """A width is a choice of number formats for parameters and states."""
     case, ways = few("tiny", speed.OURS, "fusedstep float16")
     lines = speed.run_case(case, PLAN, 1, case.elements * 25.0, ways).lines
     assert lines[0].seconds is not None and lines[1].status.startswith("left out: all arrays together need more")

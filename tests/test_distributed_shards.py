@@ -108,9 +108,9 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(sh
 
 
 def test_gradient_norm_over_process_group_contains_the_gradients_of_all_ranks(shards: Any) -> None:
-    """A step is refused if all ranks have the same gradients, and it does not get the argument `grad_norm`.
+    """If all ranks have the same gradients, a step without the argument `grad_norm` is refused.
 
-    Otherwise the norm would count each gradient several times.
+    Without this refusal, the norm would count each gradient several times.
     """
     first, second = world_of(2).run(shards.groups_by_hand)
     assert first == second

@@ -63,7 +63,7 @@ def test_each_slow_measurement_gives_exactly_one_advice(text: str) -> None:
     assert text in advice
 
 
-def test_the_problems_of_this_file_trigger_every_advice_of_doctor() -> None:
+def test_every_advice_of_doctor_is_triggered_by_an_example_in_this_file() -> None:
     examples = [(replace(HEALTHY, **changes), FIGURES) for changes in PROBLEMS.values()]
     examples += [(HEALTHY, replace(FIGURES, **changes)) for changes in FIGURES_OF.values()]
     assert all(any(rule(*example) for example in examples) for rule in _advice.RULES)

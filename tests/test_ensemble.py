@@ -140,10 +140,14 @@ def test_monte_carlo_averages_over_dropout_masks_and_over_noise() -> None:
     [
         (lambda: average([]), ValueError, r"average: at least one of the outputs must have a weight above 0; got 0"),
         (lambda: average([[1.0], [1.0, 2.0]]), ValueError, r"outputs\[1\] must have the shape \(1,\); got \(2,\)"),
-        (lambda: average([np.ma.masked_less([1.0], 3)]), TypeError, r"outputs\[0\] must be numbers; got MaskedArray"),
+        (
+            lambda: average([np.ma.masked_less([1.0], 3)]),
+            TypeError,
+            r"outputs\[0\] must be an array of numbers without a mask; got MaskedArray",
+        ),
         (lambda: average([["a"]]), TypeError, r"average: outputs\[0\] must be numbers; got list of dtype <U1"),
-        (lambda: average([[1.0]] * 2, [1]), ValueError, r"weights must have one entry per output"),
-        (lambda: average([[1.0]], [1, 2]), ValueError, r"one entry per output; got more than 1"),
+        (lambda: average([[1.0]] * 2, [1]), ValueError, r"as many entries as there are outputs; got 1 weights and"),
+        (lambda: average([[1.0]], [1, 2]), ValueError, r"must have as many .*; got 1 outputs and more weights"),
         (lambda: average([[1.0]], [0]), ValueError, r"a weight above 0; got 1 outputs with the total weight 0"),
         (lambda: average([[1.0]], [-1]), ValueError, r"average: weights\[0\] must be at least 0; got -1"),
         (lambda: Ensemble([]), ValueError, r"Ensemble: members must hold at least one model; got none"),

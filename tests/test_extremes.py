@@ -104,7 +104,7 @@ def test_an_inf_with_weight_0_does_not_enter_the_momentum(momentum: float, dampe
     """
     _, state = steps(fs.SGD, [1.0, np.inf, 1.0], dtype, momentum=momentum, dampening=dampening)
     if dampening == 1:
-        np.testing.assert_array_equal(state["momentum_buffer"], 0.25)  # 1, halved in two steps
+        np.testing.assert_array_equal(state["momentum_buffer"], 0.25)  # 1, halved in each of two steps
     elif dtype == np.float32:
         np.testing.assert_array_equal(state["momentum_buffer"], 1.0)
 

@@ -233,7 +233,7 @@ assert opt.steps == 1
 
 
 @needs_safetensors
-@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses Linux's memory limit and its /proc folder")
 def test_load_and_state_dict_without_enough_memory_raise_an_error_and_change_nothing(tmp_path: Path) -> None:
     done = python(LIMITED_MEMORY, tmp_path / "state")
     assert done.returncode == 0, done.stderr + done.stdout

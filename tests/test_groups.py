@@ -237,8 +237,8 @@ def test_lookahead_changes_nothing_if_the_schedule_returns_a_wrong_rate() -> Non
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @every_class
-def test_params_ema_state_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
-    """Most errors name what to use instead.
+def test_entries_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> None:
+    """The entries are those of `params`, `ema`, `state` and `groups`. Most errors name what to use instead.
 
     `ema` and `state` contain views. If a user changes the shape or the writeable flag of a view, the optimizer does
     not change.

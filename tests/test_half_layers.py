@@ -155,8 +155,8 @@ def test_variants_of_half_batch_norm_have_the_same_bits_for_every_isa_and_thread
 ) -> None:
     """`half` is float16 or bfloat16. The NumPy reference computes the expected results in float32.
 
-    The expected 16-bit results are then rounded. Each variant is training or evaluation, with or without ReLU, and with
-    or without a residual.
+    Each expected result is then rounded to the dtype in which the layer returns it. Each variant is training or
+    evaluation, with or without ReLU, and with or without a residual.
     """
     parameters = np.dtype(np.float32) if wide else half
     for shape, axis in (((9, 5, 21, 19), 1), ((9, 21, 19, 5), -1), ((300, 70), 1)):
@@ -187,7 +187,10 @@ def test_half_layers_have_the_bits_of_rounded_float32_results_if_stores_bypass_t
 
 @every_half
 def test_half_batch_norm_has_the_same_bits_in_place_and_in_a_new_array(rng: np.random.Generator, half: Any) -> None:
-    """`half` is float16 or bfloat16. The output is written over the input, and the gradient of the input over dy."""
+    """`half` is float16 or bfloat16.
+
+    In place, the output overwrites the input, and the gradient of the input overwrites the gradient of the output.
+    """
     case, (y, *_, dx, _, _) = rounded_case(rng, (40, 3, 50), 1, half, (True, False, False), np.float32)
     kept, _ = fs.batch_norm(case.x, case.gamma, case.beta)
     assert_same_bits(kept, y)
@@ -274,7 +277,7 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
-def test_errors_of_half_batch_norm_in_torch_are_at_most_2_percent_above_those_of_the_layer_of_torch(
+def test_errors_of_half_batch_norm_of_fusedstep_are_at_most_2_percent_above_those_of_torchs_layer(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
     """The errors are mean absolute differences from the results of torch's layer in float64.

@@ -162,7 +162,7 @@ def test_bias_variance_of_a_mean_agrees_with_the_closed_form() -> None:
     assert parts.variance == pytest.approx(y.var() / 50, rel=0.15)
 
 
-def test_variance_raises_the_zero_one_loss_if_the_main_prediction_is_right_and_lowers_it_if_it_is_wrong() -> None:
+def test_variance_raises_the_zero_one_loss_for_a_right_main_prediction_and_lowers_it_for_a_wrong_one() -> None:
     """The main prediction is the most frequent one. Here it is 1, because about 70% of the rounds predict 1.
 
     The correct label is 1 in the first call of `bias_variance`, and 0 in the second.
@@ -217,7 +217,11 @@ MODEL, ROWS, LABELS = network()
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: inspect.check_gradient(F), ValueError, r"check_gradient: theta must be given if f is not"),
+        (
+            lambda: inspect.check_gradient(F),
+            ValueError,
+            r"check_gradient: theta must be given if f is not an Objective; got None",
+        ),
         (lambda: inspect.check_gradient(F, [[1.0]]), ValueError, r"theta must have the shape \(d,\) with d >= 1; got"),
         (
             lambda: inspect.check_gradient(lambda t: 1.0, [1.0]),

@@ -143,7 +143,7 @@ def test_fusedsteps_and_torchs_adamw_give_close_weights_in_hugging_faces_trainer
 
 
 @pytest.mark.parametrize("name", [*NAMES, "offloaded"])
-def test_hugging_faces_accelerate_prepares_saves_and_loads_optimizers(
+def test_the_package_accelerate_of_hugging_face_can_prepare_save_and_load_optimizers(
     torch: Any, ft: Any, name: str, tmp_path: Path
 ) -> None:
     """The step after the load gives exactly the same weights as the step after the save."""

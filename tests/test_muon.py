@@ -275,7 +275,7 @@ def test_muon_options_have_the_same_effect_on_tensors_and_arrays(torch: Any) -> 
 
 
 @pytest.mark.torch
-def test_muon_for_tensors_with_a_momentum_of_0_forgets_inf(torch: Any) -> None:
+def test_muon_for_tensors_steps_correctly_after_an_infinite_gradient_if_momentum_is_0(torch: Any) -> None:
     """The buffer of torch's Muon would stay nan."""
     import fusedstep.torch as ft
 

@@ -29,7 +29,7 @@ def sgd(params: list[Array], **options: Any) -> fs.optim.Optimizer:
 
 
 @every_dtype
-def test_gradient_norm_has_the_same_bits_for_every_isa_thread_count_and_split_into_arrays(
+def test_bits_of_the_gradient_norm_do_not_depend_on_isa_or_thread_count_or_division_into_arrays(
     dtype: Any, rng: np.random.Generator
 ) -> None:
     """The reference is the NumPy formula for one array."""

@@ -104,7 +104,7 @@ def test_norm_of_a_lamb_step_is_lr_times_the_norm_of_the_parameter(rng: np.rando
 
 @pytest.mark.torch
 @every_class
-def test_lamb_and_lars_steps_of_tensors_have_the_bits_of_steps_of_arrays(
+def test_lamb_and_lars_steps_have_the_same_bits_for_tensors_and_arrays(
     cls: Any, torch: Any, rng: np.random.Generator
 ) -> None:
     """Three steps with clipping are compared."""

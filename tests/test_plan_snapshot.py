@@ -87,9 +87,10 @@ ACTS: dict[str, Callable[[World], object]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ACTS)
 def test_step_is_taken_or_refused_entirely_if_reading_a_gradient_runs_other_code(name: str) -> None:
-    """One gradient calls `ACTS[name]`. Either all parameters are stepped or none is, and later steps are correct.
+    """When the step reads one of the gradients, `ACTS[name]` is called.
 
-    This is not checked if `ACTS[name]` itself changes a parameter.
+    Either all parameters are stepped or none is. Later steps are correct. Neither of these two facts is checked if
+    `ACTS[name]` itself changes a parameter.
     """
 
     def case(taken: int, at: int, zero: bool) -> None:

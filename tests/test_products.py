@@ -163,7 +163,10 @@ def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_m
 
 
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
-    """NumPy then computes the product. For example, the input of a single `Linear` may be its own last output."""
+    """NumPy then computes the product.
+
+    For example, a factor shares memory with the result if a `Linear` gets its own previous output as input.
+    """
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):
         memory = np.zeros(72)

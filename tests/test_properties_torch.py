@@ -92,7 +92,7 @@ def test_every_step_of_tensors_has_the_bits_of_a_step_of_arrays_or_is_refused_wi
     assert min(seen["accepted"], seen["refused"]) >= settings().max_examples // 10, seen
 
 
-def test_every_dropout_of_a_tensor_has_the_bits_of_dropout_of_a_dense_copy(
+def test_dropout_of_a_tensor_of_any_layout_has_the_bits_of_dropout_of_a_dense_copy(
     torch: ModuleType,
 ) -> None:
     """Both calls of dropout use the same seed. Kept elements must be 2 * x, because p is 0.5. `x` must not change."""

@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 TABLE = HERE.parent.joinpath("docs", "reliability.md").read_text("utf-8")
 
 
-def test_every_test_that_reliability_md_names_exists() -> None:
+def test_every_test_named_in_reliability_md_exists() -> None:
     named = re.findall(r"`(test_\w+)::(test_\w+)`", TABLE)
     assert len(named) > 40
     for file, test in named:
@@ -31,7 +31,7 @@ def test_ci_runs_every_script_that_reliability_md_names() -> None:
         assert scripts <= {f".ci/{name}.sh" for name in run}
 
 
-def test_table_rows_of_reliability_md_that_name_no_test_or_script_are_marked_as_not_guarded() -> None:
+def test_table_rows_of_reliability_md_without_a_test_or_script_are_marked_as_not_guarded() -> None:
     """In each of these rows, the second of the four cells begins with "not guarded"."""
     lines = [line for line in TABLE.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]

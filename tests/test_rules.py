@@ -76,7 +76,11 @@ def test_every_variant_of_an_optimizer_has_the_bits_of_numpy_on_every_instructio
 def test_steps_with_weight_decay_clipping_scaling_or_averages_have_the_bits_of_numpy(
     cls: Any, stages: str, dtype: Any, rng: np.random.Generator
 ) -> None:
-    """Other `stages` set `maximize`, a schedule of the learning rate, a rate for one step, or `zero_grads`."""
+    """`stages` is the name of a set of options of the optimizer and of its steps.
+
+    Some of these options are not in the name of the test. Examples are `maximize`, a schedule of the learning rate, a
+    learning rate as an argument of the step, and `zero_grads`.
+    """
     assert_bits_of_the_oracle(cls, {}, stages, dtype, SHORT, SERIAL, rng)
 
 

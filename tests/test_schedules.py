@@ -126,9 +126,9 @@ def test_ends_cycle_is_true_at_the_last_step_of_each_cycle() -> None:
 def test_reduce_on_plateau_reduces_the_rate_after_patience_and_waits_for_the_cooldown() -> None:
     eta = s.ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2, min_lr=0.3)
     rates = [eta.observe(1.0) for _ in range(12)]
-    # All 12 metrics are 1.0. Metrics 2, 3 and 4 are not better than metric 1. Three metrics are more than `patience`,
-    # so the rate is halved. Metrics 5 and 6 are in the cooldown. Metrics 7, 8 and 9 are not better than metric 1. The
-    # rate is then min_lr, because half of 0.5 is less than min_lr.
+    # All 12 metrics are 1.0. Metrics 2, 3 and 4 are not better than metric 1. After these three metrics, the rate is
+    # halved, because `patience` allows only two such metrics in a row. Metrics 5 and 6 are in the cooldown. Metrics 7,
+    # 8 and 9 are not better than metric 1. The rate is then min_lr, because half of 0.5 is less than min_lr.
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]
     assert eta(10**9) == 0.3
 

@@ -244,7 +244,7 @@ def test_sampler_refuses_studies_and_trials_that_it_does_not_support(name: str) 
             r"grid\['x'\] must be a list of at least one value",
         ),
         (lambda: CoordinateDescentSampler({"x": [1, 1]}), ValueError, r"grid\['x'\] must not have a value twice"),
-        (lambda: CoordinateDescentSampler({"x": [[1]]}), TypeError, r"values of 'x' must be numbers, strings"),
+        (lambda: CoordinateDescentSampler({"x": [[1]]}), TypeError, r"each value of 'x' must be a number, a string"),
         (lambda: CoordinateDescentSampler({"x": [float("nan")]}), ValueError, r"values of 'x' must be finite; got nan"),
         (lambda: CoordinateDescentSampler(GRID, {"x": 1}), ValueError, r"start must have the parameters \['x', 'y'\]"),
         (

@@ -42,7 +42,7 @@ def test_api_reference_lists_every_public_module() -> None:
 def test_api_reference_lists_every_class_and_function_of_fusedstep() -> None:
     """Each name in `fusedstep.__all__` has a line in docs/api/index.md.
 
-    Exceptions are the modules, and the names that are also in the `__all__` of one of these modules.
+    Only two kinds of names need no line: modules, and names that are also in the `__all__` of one of these modules.
     """
     text = (DOCS / "api" / "index.md").read_text("utf-8")
     modules = [getattr(fs, name) for name in fs.__all__ if type(getattr(fs, name)).__name__ == "module"]

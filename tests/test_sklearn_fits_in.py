@@ -183,7 +183,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         r"class_weight times sample_weight must be above 0 for at least one row; got class_weight=\{0: 0, 1: 0\}",
     ),
     ({"class_weight": {0: 0, 1: 0}, "solver": "lbfgs"}, "class_weight times sample_weight must be above 0"),
-    ({"weight_init": fs.init.he}, r"Linear: weight_init must be a function \(shape, rng, dtype\), such as init.he\(\)"),
+    (
+        {"weight_init": fs.init.he},
+        r"Linear: weight_init must be a function of \(shape, rng, dtype\), such as the result of init.he\(\)",
+    ),
     ({"learning_rate_init": 1e200, "solver": "sgd"}, "Training diverged: the loss of step .* is not finite"),
 ]
 

@@ -175,7 +175,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "unknown parameter": (("state", "b"), {}, "state must have the keys"),
     "no parameter": (("state", "a"), None, "state must have the keys"),
     "no state": (("state", "a", "exp_avg"), None, "state['a'] must have the keys ['exp_avg', 'exp_avg_sq']"),
-    "not a state": (("state", "a"), 3, "state['a'] must have the keys"),
+    "not a state": (("state", "a"), 3, "state['a'] must be a dict with the keys ['exp_avg', 'exp_avg_sq']; got 3"),
     "list": (("state", "a", "exp_avg"), [0.0], "state['a']['exp_avg'] must be an array; got list"),
     "shape": (("state", "state.x", "exp_avg"), np.zeros(8, F4), "must be float32 (7,); got float32 (8,)"),
     "axes": (("state", "a.weight", "exp_avg"), np.zeros((5, 6), F4), "must be float32 (6, 5); got float32 (5, 6)"),
@@ -280,7 +280,7 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         if self.fails and state["best"] == 0.25:
-            raise ValueError("best must be something else")
+            raise ValueError("best must not be 0.25")
         self.best = state["best"]
 
 
@@ -303,7 +303,7 @@ def test_load_state_dict_changes_nothing_if_a_schedule_refuses_its_state() -> No
     before = [a.tobytes() for s in opt.state.values() for a in s.values()]
     for group in saved["groups"]:
         group["lr_state"] = {"best": 0.25}
-    with pytest.raises(ValueError, match="something else"):
+    with pytest.raises(ValueError, match=r"best must not be 0\.25"):
         opt.load_state_dict(saved)
     assert [a.tobytes() for s in opt.state.values() for a in s.values()] == before
     assert (first.best, second.best, opt.steps) == (0.5, 0.5, 1)

@@ -117,7 +117,9 @@ def test_a_row_with_too_many_cells_is_refused_with_its_line_number(tmp_path: Pat
         ("none", [np.nan] * ROWS, "empty"),
     ],
 )
-def test_empty_and_constant_columns_identifiers_and_free_texts_are_left_out(name: str, cells: Any, note: str) -> None:
+def test_columns_that_are_empty_or_constant_or_identifiers_or_free_text_are_left_out(
+    name: str, cells: Any, note: str
+) -> None:
     assert kind_of(cells, name) == ("left out", note)
 
 
@@ -175,8 +177,11 @@ def test_columns_fit_uses_only_the_training_rows() -> None:
     assert columns.columns[0].fill == 2.0 and "z" not in columns.columns[1].values
 
 
-def test_each_common_category_has_an_output_and_all_other_values_share_one() -> None:
-    """If a column has only two categories, one output (0 or 1) is enough. A missing cell has its own output."""
+def test_each_common_category_of_a_column_has_an_output_and_all_other_categories_share_one() -> None:
+    """A column is turned into numbers, which are called its outputs.
+
+    If a column has only two categories, one output (0 or 1) is enough. Missing cells have their own output.
+    """
     cells = ["a"] * 20 + ["b"] * 15 + ["c"] * 5 + ["rare"] + [None]
     names, found = inputs(cells, ["b", "rare", None, "never seen"])
     assert names == ["c=a", "c=b", "c=c", "c is another", "c is missing"]

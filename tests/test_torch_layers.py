@@ -98,7 +98,7 @@ def lambda_model(torch: Any, model: Any, forward: Any) -> Any:
     return Wrapped()
 
 
-def test_input_of_a_layer_is_freed_if_the_pass_will_be_recomputed(torch: Any, ft: Any) -> None:
+def test_input_of_a_layer_inside_torchs_checkpoint_is_freed_after_the_forward_pass(torch: Any, ft: Any) -> None:
     import weakref
 
     from torch.utils.checkpoint import checkpoint

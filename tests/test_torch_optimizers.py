@@ -113,7 +113,7 @@ losses.append((model(x) - y).square().mean().item())
 
 @every_shared_optimizer
 def test_a_training_script_works_with_only_its_imports_changed(name: str, torch: Any) -> None:
-    # NAdam gets a smaller learning rate, because with 0.006, some steps make its rounding errors twice as large.
+    # NAdam gets a smaller learning rate. With 0.006, each of several steps would double NAdam's rounding errors.
     script = SCRIPT.format(name=name).replace("0.006", "0.003" if name == "NAdam" else "0.006")
     changed = script.replace("from torch.optim import", "from fusedstep.torch import")
     changed = changed.replace("from torch.nn import", "from fusedstep.torch import")
@@ -221,7 +221,7 @@ def test_losses_with_a_scheduler_agree_with_torchs(name: str, torch: Any) -> Non
 def test_momentum_that_a_scheduler_changes_is_used_without_a_new_binding(
     torch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OneCycleLR changes betas (of SGD: momentum) before every step.
+    """After every step, the scheduler OneCycleLR changes `betas`, or `momentum` if the optimizer is SGD.
 
     A `Binding` prepares all parameters and states for the kernel. A new `Binding` would take longer than the step.
     """

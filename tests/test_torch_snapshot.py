@@ -335,7 +335,7 @@ def test_lookahead_uses_the_default_of_a_removed_option(torch: Any) -> None:
         torch.testing.assert_close(p.detach(), want)
 
 
-def test_the_context_averaged_of_schedule_free_sgd_uses_the_default_of_a_removed_option(torch: Any) -> None:
+def test_method_averaged_of_sgd_schedule_free_uses_the_default_of_a_removed_option(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours("SGDScheduleFree")([p], lr=0.1)
     p.grad = torch.full((3,), 2.0)
@@ -370,12 +370,13 @@ def test_short_stress_test_finds_no_fault(torch: Any) -> None:
 
 @pytest.mark.parametrize("same_thread", [False, True])
 def test_end_of_averaged_during_a_step_waits_or_is_refused(same_thread: bool, torch: Any) -> None:
-    """The context `averaged` begins when a step makes its first state. Then this step calls `detach` of its states.
+    """The test enters the context `averaged` when a step makes its first state.
 
-    Here the states are of a subclass of Tensor with another `detach`. If `same_thread` is False, this `detach` starts a
-    thread that ends the context. The new thread waits for the end of the step. It waits without the interpreter's
-    lock, because the step needs this lock to run `detach`. If `same_thread` is True, `detach` itself ends the context.
-    Then an error is raised, because the thread of the step would wait for itself.
+    Then this step calls `detach` of its states. Here the states are of a subclass of Tensor with another `detach`. If
+    `same_thread` is False, this `detach` starts a thread that ends the context. The new thread waits for the end of the
+    step. It waits without the interpreter's lock, because the step needs this lock to run `detach`. If `same_thread` is
+    True, `detach` itself ends the context. Then an error is raised, because the thread of the step would wait for
+    itself.
     """
 
     def case() -> None:

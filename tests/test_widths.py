@@ -485,7 +485,10 @@ def test_option_rounding_stochastic_is_refused_for_float64_parameters(way: str) 
 @pytest.mark.parametrize("wrong", [None, 3, [1], np.zeros(2, np.int16), np.zeros(3)])
 @pytest.mark.parametrize("name", ["low", "low_sum", "exp_avg", "exp_avg_scale"])
 def test_load_state_dict_refuses_narrow_states_and_low_bits_of_a_wrong_type_or_shape(name: str, wrong: Any) -> None:
-    """`low` has the low bits, `low_sum` checksums of the parameter, and `exp_avg_scale` the scales of `exp_avg`."""
+    """`low` has the low bits of the parameter's float32 weights, and `low_sum` has checksums of the parameter.
+
+    `exp_avg` has 8-bit numbers, and `exp_avg_scale` has the scales of `exp_avg`.
+    """
     p = np.zeros(3, bfloat16)
     optimizer = fs.AdamW([p], master_weights=True, state_dtype="uint8")
     saved = optimizer.state_dict()

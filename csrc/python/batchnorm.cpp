@@ -214,7 +214,10 @@ Targets targets(const Call& call, const Saved& saved, const py::array& x, const 
   py::handle dx = out, dz = Py_None;
   if (PyTuple_Check(out.ptr())) {
     if (PyTuple_GET_SIZE(out.ptr()) != 2 || !own)
-      refuse_value(call.where("out"), own ? "dx or (dx, dresidual)" : "one array, because dresidual is dy or None",
+      refuse_value(call.where("out"),
+                   own ? "dx or (dx, dresidual)"
+                       : std::string("one array, for dx: dresidual is ") + (saved.has_residual ? "dy itself" : "None") +
+                             " and needs no array",
                    "a tuple of " + std::to_string(PyTuple_GET_SIZE(out.ptr())));
     dx = PyTuple_GET_ITEM(out.ptr(), 0), dz = PyTuple_GET_ITEM(out.ptr(), 1);
   }
@@ -227,7 +230,8 @@ Targets targets(const Call& call, const Saved& saved, const py::array& x, const 
     return a;
   };
   Targets t{target(dx), own ? target(dz) : no_array()};
-  if (saved.has_residual && !own) call.disjoint(t.dx, "out", dy, "dy, which is also the result dresidual");
+  if (saved.has_residual && !own)
+    call.disjoint(t.dx, "out", dy, "dy. The call returns dy itself as dresidual, so out must not overwrite dy");
   call.disjoint(t.dz, "out", t.dx, "dx");
   return t;
 }

@@ -4,10 +4,12 @@ namespace fusedstep::bind {
 
 py::array Call::c_array(py::handle object, const char* argument, bool halves) const {
   py::array a = (halves ? require_number_array : require_float_array)(object, where(argument));
-  if (!(a.flags() & py::array::c_style))
-    refuse_value(where(argument),
-                 "C-contiguous (for batch norm with channels last, an array of shape (N, ..., C) and axis=-1)",
-                 describe(a) + " with strides " + std::string(py::str(a.attr("strides"))));
+  if (!(a.flags() & py::array::c_style)) {
+    const bool has_axis = argument == std::string("x") && (name_ == "batch_norm" || name_ == "BatchStats.update");
+    const char* hint = ". If the channels are last in memory, pass x with shape (N, ..., C) and axis=-1";
+    refuse_value(where(argument), "C-contiguous",
+                 describe(a) + " with strides " + std::string(py::str(a.attr("strides"))) + (has_axis ? hint : ""));
+  }
   return a;
 }
 

@@ -141,12 +141,16 @@ bool look_at_capsule(PyObject* capsule, View& v) {
   return true;
 }
 
+bool lacks_memory(PyObject* capsule) {
+  bool writeable = false;
+  const Tensor* const t = tensor_of(capsule, writeable);
+  return t && t->device.type == cpu && dtype_of(*t) && !t->data && !is_empty(*t);
+}
+
 std::string describe(py::handle capsule, py::handle object) {
   const std::string type = py::str(py::type::handle_of(object).attr("__name__"));
   View v;
-  bool writeable = false;
-  const Tensor* const t = tensor_of(capsule.ptr(), writeable);
-  if (t && t->device.type == cpu && dtype_of(*t) && !t->data && !is_empty(*t)) return type + " without memory";
+  if (lacks_memory(capsule.ptr())) return type + " without memory";
   if (!look_at_capsule(capsule.ptr(), v))
     return type + ", whose dtype, alignment, device or DLPack version is not supported";
   std::string shape;

@@ -53,6 +53,8 @@ std::optional<DType> dtype_of(const Tensor& t);
 py::object capsule_of(py::handle object, const Where& where);
 /// Like `look`, for the tensor in a capsule.
 bool look_at_capsule(PyObject* capsule, View& view);
+/// True if the tensor in a capsule has elements of a known dtype on the CPU, but a null pointer instead of memory.
+bool lacks_memory(PyObject* capsule);
 /// A description of the object that returned the capsule, for example "float32 (3, 4) (a Tensor)".
 std::string describe(py::handle capsule, py::handle object);
 

@@ -57,7 +57,8 @@ bool is_aligned(const py::array& a) { return a.flags() & aligned; }
 std::string Where::text() const {
   std::string s = call + ": " + argument;
   if (index >= 0) s += "[" + std::to_string(index) + "]";
-  return name.empty() ? s : s + " (\"" + name + "\")";
+  if (name.empty()) return s;
+  return is_key ? s + "[\"" + name + "\"]" : s + " (\"" + name + "\")";
 }
 
 void refuse_type(const Where& where, const std::string& need, const std::string& got) {
@@ -104,7 +105,7 @@ py::array require_parameter(py::handle object, const Where& where) {
   auto a = require_float_array(object, where);
   if (!a.writeable()) refuse_value(where, "writeable", "a read-only " + describe(object));
   if (!is_dense(view_of(a), memory_order(view_of(a))))
-    refuse_value(where, "dense: without gaps and without repeated elements; any order of the axes is possible",
+    refuse_value(where, "dense: without gaps, repeated elements or negative strides; the axes may be in any order",
                  describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
   return a;
 }

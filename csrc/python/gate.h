@@ -15,12 +15,14 @@ namespace fusedstep::bind {
 
 namespace py = pybind11;
 
-/// Names an argument in an error: `AdamW.step: grads[3] ("layer2.weight")`.
+/// Names an argument in an error: `AdamW.step: grads[3] ("layer2.weight")`. If `is_key` is true, `name` is a key of the
+/// argument: `AdamW.step: param_groups[0]["lr"]`.
 struct Where {
   const std::string& call;  // "AdamW.step"
   const char* argument;     // "grads"
   std::ptrdiff_t index;
   const std::string& name;  // may be empty
+  bool is_key = false;
   std::string text() const;
 };
 

@@ -107,7 +107,7 @@ void NumpySource::refuse(py::handle object, const Where& where) const {
   if (!look(object.ptr(), v)) refuse_type(where, std::string(floats) + " in native byte order", bind::describe(object));
   if (!v.writeable)
     refuse_value(where, "writeable", "a read-only " + bind::describe(object) + " (a copy of it can be updated)");
-  refuse_value(where, "dense: without gaps and without repeated elements; any order of the axes is possible",
+  refuse_value(where, "dense: without gaps, repeated elements or negative strides; the axes may be in any order",
                bind::describe(object) + " with strides " + std::string(py::str(a.attr("strides"))));
 }
 
@@ -126,6 +126,8 @@ void NumpySource::refuse_gradient(py::handle object, py::handle parameter, const
   const bool same_shapes = known && same_shape(v, p);
   const auto a = py::reinterpret_borrow<py::array>(parameter);
   const std::string need = std::string(py::str(a.dtype())) + (same_shapes ? other : "") + " of shape " + shape_text(a);
+  if (PyCapsule_CheckExact(object.ptr()) && dlpack::lacks_memory(object.ptr()))
+    refuse_type(where, "an array or a tensor with memory", describe(object));
   if (!known) refuse_type(where, std::string(floats) + " in native byte order", describe(object));
   refuse_value(where, need, describe(object));
 }

@@ -13,7 +13,7 @@ namespace {
 
 /// The value of a number or of a tensor with one element.
 double rate_of(const py::object& object, const Where& where) {
-  if (!object) refuse_type(where, "a number", "nothing");
+  if (!object) refuse_type(where, "a number", "a group without \"" + where.name + "\"");
   const double rate = PyFloat_AsDouble(object.ptr());
   if (rate == -1 && PyErr_Occurred()) {
     PyErr_Clear();
@@ -108,7 +108,8 @@ void TorchSource::collect(py::handle given, py::handle, const std::string& call,
   static const std::string lr_text = "lr", none;
   inputs.rates.clear();
   for (std::size_t k = 0; k < options_.size(); ++k)
-    inputs.rates.push_back(rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text}));
+    inputs.rates.push_back(
+        rate_of(options_[k].value(lr.name), {call, "param_groups", std::ptrdiff_t(k), lr_text, true}));
   for (std::size_t k = 0; k < params_.size(); ++k) {
     py::object& gradient = inputs.gradients[k] = grad.of(params_[k]);
     if (!shards_.empty() && !gradient.is_none())

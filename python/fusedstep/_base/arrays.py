@@ -42,9 +42,10 @@ def real_numbers(what: str, value: Any) -> Array:
     `what` is the beginning of the error message, including the verb: for example, "average: outputs[0] must be".
     """
     found = np.asarray(value)
-    if found.dtype.kind not in "biuf" or isinstance(value, np.ma.MaskedArray):
-        kind = type(value).__name__
-        raise TypeError(f"{what} numbers; got {kind} of dtype {found.dtype} and shape {found.shape}")
+    masked = isinstance(value, np.ma.MaskedArray)
+    if found.dtype.kind not in "biuf" or masked:
+        need, kind = "an array of numbers without a mask" if masked else "numbers", type(value).__name__
+        raise TypeError(f"{what} {need}; got {kind} of dtype {found.dtype} and shape {found.shape}")
     return found
 
 

@@ -25,7 +25,7 @@ def number(what: str, value: Any) -> float:
     try:
         result = float(value)
     except OverflowError:  # an integer or a fraction beyond float64
-        result = math.inf
+        raise ValueError(f"{what} must be finite as a float; got {_show(value)}, beyond the range of floats") from None
     if not math.isfinite(result):
         raise ValueError(f"{what} must be finite; got {_show(value)}")
     return result

@@ -142,7 +142,7 @@ class Run:
         self.late: list[str] = []
 
     def start(self) -> int:
-        """Run all cases. Return 1 if a case was started but gave no time of fusedstep, else 0.
+        """Run all cases. Return 1 if the results of a started case contain no time for fusedstep, else 0.
 
         For example, there is no time if fusedstep's result is wrong. A case does not count if fusedstep needs a package
         for it that is not installed.

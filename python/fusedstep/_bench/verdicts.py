@@ -9,7 +9,8 @@ from .harness import Ratio
 from .report import interval, print_table
 
 FASTER, EQUAL, SLOWER = "faster", "equal within the interval", "slower"  # what fusedstep is
-MET, MET_WITHIN, MISSED_WITHIN, MISSED = "met", "met, within the interval", "NOT MET, within the interval", "NOT MET"
+MET, MET_WITHIN = "met", "met, but the target is within the interval"
+MISSED, MISSED_WITHIN = "NOT MET", "NOT MET, but the target is within the interval"
 
 
 def verdict(over_ours: Ratio) -> str:
@@ -30,7 +31,9 @@ def cells(over_ours: Ratio | None, mine: bool, remark: str = "") -> tuple[str, s
 
 
 def held(ratio: Ratio, bound: float, at_most: bool = False) -> dict[str, Any]:
-    """Compare a ratio with the bound of a target: the smallest allowed ratio, or with `at_most` the largest.
+    """Compare a ratio with the bound of a target.
+
+    The bound is the largest allowed ratio if `at_most` is True, and the smallest allowed ratio if `at_most` is False.
 
     In the returned dict, `value` is the ratio, `met` is True if the ratio is allowed, and `sure` is True if the bound
     is outside the interval of the ratio.

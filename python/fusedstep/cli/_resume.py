@@ -52,8 +52,8 @@ def take(trainer: Any) -> Snapshot:
 def write(folder: Path, trainer: Any, words: list[str]) -> None:
     """Write the last snapshot and `words` into the folder. If no epoch is complete, do nothing.
 
-    `words` are the words of the command that repeats the run. The trainer's optimizer is set back to the snapshot
-    before it is saved.
+    `words` are the words of the command that repeats the run. Before the trainer's optimizer is saved, its
+    state is set back to the state in the last snapshot.
     """
     snapshot: Snapshot | None = trainer.snapshot
     if snapshot is None:

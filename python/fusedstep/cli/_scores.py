@@ -70,7 +70,8 @@ def _calibration(labels: Array, p: Array) -> Scores:
     """Return the calibration error, and the calibration curve, which has an entry for each bin that contains rows.
 
     The bin of a row depends on the probability of its predicted class. Bins have equal widths. Each entry has the mean
-    probability and the share of right predictions. The error is the mean distance of these two over all rows.
+    probability and the share of right predictions. The error is the mean of the absolute differences of these two
+    numbers over all entries. In this mean, the weight of an entry is the number of rows in its bin.
     """
     sure, right = p.max(axis=1), p.argmax(axis=1) == labels
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)

@@ -57,7 +57,9 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
         total = weight * row + (total if count else 0.0)
         mass, count = mass + weight, count + 1
     if given is not None and next(given, None) is not None:
-        raise ValueError(f"average: weights must have one entry per output; got more than {count}")
+        raise ValueError(
+            f"average: weights must have as many entries as there are outputs; got {count} outputs and more weights"
+        )
     if not mass > 0:
         raise ValueError(
             f"average: at least one of the outputs must have a weight above 0; got {count} outputs with the total "
@@ -70,7 +72,9 @@ def _next(weights: Iterator[float], count: int) -> float:
     try:
         return next(weights)
     except StopIteration:
-        raise ValueError(f"average: weights must have one entry per output; got only {count}") from None
+        raise ValueError(
+            f"average: weights must have as many entries as there are outputs; got {count} weights and more outputs"
+        ) from None
 
 
 class Ensemble(Sequence[Any]):

@@ -31,8 +31,9 @@ class GradientCheck:
     tol : float
         The tolerance of the relative errors.
     worst : str
-        A text with the name of the parameter with the largest relative error. For the element of this parameter at
-        which the gradient and the central difference differ most, the text also has the index and these two numbers.
+        A text about the parameter with the largest relative error. The text has the name of this parameter, and the
+        index of one of its elements: the element at which the gradient and the central difference differ most. The text
+        also has the gradient and the central difference at this element.
     """
 
     errors: dict[str, float]

@@ -50,8 +50,8 @@ class Line(NamedTuple):
     def plot(self, ax: Any = None, **style: Any) -> Any:
         """Draw `values` against `at`. Return the axes.
 
-        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `style` has options of
-        ``ax.plot``.
+        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `style` stands for all
+        other keyword arguments, which are passed to ``ax.plot``.
         """
         ax = new_axes(ax)
         ax.plot(self.at, self.values, **style)
@@ -76,8 +76,8 @@ class Plane(NamedTuple):
     def plot(self, ax: Any = None, levels: int = 20, log: bool = False, **style: Any) -> Any:
         """Draw contours of `values`, or of their decimal logarithms if `log` is True. Return the axes.
 
-        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `levels` and the other
-        keyword arguments, `style`, are passed to ``contourf``.
+        `ax` is the matplotlib axes to draw in. If `ax` is None, a new figure is made. `levels` is passed to
+        ``contourf``. `style` stands for all other keyword arguments, which are also passed to ``contourf``.
         """
         ax = new_axes(ax)
         shown = np.log10(self.values) if log else self.values

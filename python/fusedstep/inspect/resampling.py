@@ -61,8 +61,10 @@ def bias_variance(
     For one test row::
 
         squared     E (y - f)^2  =  (y - E f)^2  +  E (f - E f)^2
-        zero_one    E [y != f]   =  [y != m]  +  net variance,    variance = E [f != m],    m = most frequent f
-        f: prediction of a model,    y: target,    E: mean over the training sets,    [...]: 1 if true, else 0
+        zero_one    E [y != f]   =  [y != m]     +  net variance
+                    variance     =  E [f != m]
+        f: prediction of a model,    m: most frequent f,    y: target
+        E: mean over the training sets,    [...]: 1 if true, else 0
 
     The result contains the means of these terms over the test rows.
 

@@ -120,9 +120,10 @@ class Dropout(Layer):
     def _next(self, training: bool, width: int) -> tuple[int, int, int]:
         """Return the seed, the stream number and the index of the mask's first element in this stream.
 
-        After `sample` with a key, the seed and the stream number are those of the key, and the index is the number of
-        elements in the earlier parts of the input. Else the seed and the stream number are the layer's own, the index
-        is 0, and each training pass adds 1 to the layer's stream number. `width` is the number of columns of x.
+        x is the input of this pass, and `width` is the number of columns of x. If the last call of `sample` had a key,
+        the seed and the stream number are those of the key. With a key, x may be one part of a longer input. The index
+        is the number of elements in the parts before x. Without a key, the seed and the stream number are the layer's
+        own, the index is 0, and each training pass adds 1 to the layer's stream number.
         """
         if self._sampled is not None:
             key, row = self._sampled

@@ -134,7 +134,7 @@ def _maker(name: str, make: init.Initializer) -> init.Initializer:
         signature(make).bind((1, 1), None, None)
     except TypeError:
         raise TypeError(
-            f"Linear: {name} must be a function (shape, rng, dtype), such as init.he(); got {make!r}"
+            f"Linear: {name} must be a function of (shape, rng, dtype), such as the result of init.he(); got {make!r}"
         ) from None
     except ValueError:  # a compiled function may have no signature
         pass

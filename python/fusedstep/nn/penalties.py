@@ -23,12 +23,13 @@ class ActivityPenalty(Layer):
     """The base class of layers that penalise their input h. In training, ``weight * penalty(h)`` is a term of the loss.
 
     The output y is equal to h. L is the loss without this penalty. `backward` gets dy, the gradient of L with respect
-    to y. It returns dh, the gradient with respect to h. In training, this is the gradient of
+    to y. It returns dh, the gradient with respect to h. In training, dh is the gradient of
     ``L + weight * penalty(h)``::
 
-        dh = dy + weight * d penalty(h) / dh
+        dh = dy + weight * slope
 
-    A subclass defines `_evaluate`, which computes penalty(h) and its gradient with respect to h.
+    Here slope is the gradient of penalty(h) with respect to h. A subclass defines `_evaluate`, which computes
+    penalty(h) and slope.
 
     Parameters
     ----------

@@ -241,8 +241,8 @@ class Sequential:
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or if the model has no layer, such as `Dropout`, that draws random
-            numbers.
+            If an argument is not as described, or if the model has neither `Dropout` nor another layer that draws
+            random numbers.
         """
         call = "Sequential.predict_samples"
         rows = self._rows("predict_samples", x)

@@ -191,9 +191,10 @@ def batch_norm_backward(
     saved : BatchNormSaved
         The second result of `batch_norm`. You can use it more than once.
     out : ndarray like x, (dx, dresidual), or None
-        The array for dx. It may be dy (in place), except if `batch_norm` got a residual and applied no ReLU. Then the
-        result dresidual (the gradient of the residual) is the array dy itself. If `batch_norm` got a residual and
-        applied a ReLU, `out` can be a pair of arrays, for dx and dresidual.
+        The array for dx. It may be dy (in place), with one exception. If `batch_norm` got a residual and applied no
+        ReLU, `out` must share no memory with dy, because dy itself is returned as dresidual, the gradient of the
+        residual. If `batch_norm` got a residual and applied a ReLU, `out` can be a pair of arrays, for dx and
+        dresidual.
 
     Returns
     -------

@@ -83,8 +83,9 @@ def dropout(
     Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014). The generator is Philox4x32-10. Its key is
     ``key.seed``. Its counter is the pair of i // 8 and ``key.stream``. A block is four words of 32 bits. Each word is
     two 16-bit numbers: first the low bits, then the high bits.
-    The results have the same bits for every instruction set and number of threads. 16-bit numbers are multiplied in
-    float32, and the products are rounded to nearest even. bfloat16 is the dtype of the package ml_dtypes.
+    The results have the same bits for every instruction set and number of threads. If x is float16 or
+    bfloat16, its elements are multiplied in float32, and the products are rounded to nearest even. bfloat16 is the
+    dtype of the package ml_dtypes.
 
     This function differs from ``torch.nn.functional.dropout``. It has a key instead of a global generator. p is rounded
     to a multiple of 1/65536. A dropped element is +0 for every x. In torch, it is the product

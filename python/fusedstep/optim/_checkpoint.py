@@ -122,9 +122,10 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
 
 
 def _same_keys(what: str, need: Mapping[Any, Any], got: Any) -> None:
-    if not isinstance(got, Mapping) or got.keys() != need.keys():
-        names = sorted(map(str, got)) if isinstance(got, Mapping) else got
-        raise ValueError(f"{what} must have the keys {sorted(map(str, need))}; got {names}")
+    if not isinstance(got, Mapping):
+        raise ValueError(f"{what} must be a dict with the keys {sorted(map(str, need))}; got {got!r}")
+    if got.keys() != need.keys():
+        raise ValueError(f"{what} must have the keys {sorted(map(str, need))}; got {sorted(map(str, got))}")
 
 
 def _array_pairs(opt: Any, saved: Mapping[str, Any], label: str) -> list[tuple[Any, Any]]:
@@ -167,8 +168,8 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     lr_state = values.pop("lr_state", None)
     if lr_state is not None and not (hasattr(group["lr"], "state_dict") and hasattr(group["lr"], "load_state_dict")):
         raise ValueError(
-            f"{label}: groups[{k}] must not have lr_state unless the lr of this optimizer's groups[{k}] has the "
-            f"methods state_dict and load_state_dict; got {lr_state!r}"
+            f"{label}: groups[{k}] must not have lr_state, because the lr of this optimizer's group {k} is not a "
+            f"schedule with the methods state_dict and load_state_dict; got lr_state={lr_state!r}"
         )
     if callable(group["lr"]):
         values.pop("lr", None)  # the optimizer keeps its schedule
@@ -265,7 +266,8 @@ def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> di
 def _laid(what: str, stored: Any, axes: Any) -> Any:
     """Return a stored array with its axes in the order that they had before saving.
 
-    `axes` has the original number of each stored axis, or is None if saving has not changed the order.
+    `axes` is a list. For each stored axis, it contains the position that the axis had before saving. If saving did not
+    change the order, `axes` is None.
     """
     if axes is None:
         return stored

@@ -71,9 +71,9 @@ def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Ar
     """Return the saved states of the parameter p with the dtypes of `own`, the states that the optimizer has for p.
 
     Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
-    If `own` has the states that `kept_bits` returns and `saved` has none of them, they are created with `kept_bits`.
-    A state that cannot be converted, for example because its shape is not that of p, is returned unchanged. Later
-    checks refuse it if it does not fit.
+    The option `master_weights` adds states for a 16-bit p. If `own` has these states, but `saved` does not, `kept_bits`
+    creates them for the result. A state that cannot be converted, for example because its shape is not that of p, is
+    returned unchanged. Later checks refuse it if it does not fit.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

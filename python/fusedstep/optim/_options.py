@@ -65,10 +65,10 @@ def as_number(name: str, group: Group) -> dict[str, Any]:
 
 
 def under_a_flag(*flags: str, otherwise: str) -> Callable[[str, Group], dict[str, Any]]:
-    """Return a function for `Option.in_kernel` that passes the value as one argument, whose name depends on flags.
+    """Return a function for `Option.in_kernel`. The function passes an option's value to the C++ kernel as an argument.
 
     `flags` are names of other options. The argument has the name of the first of these options that is True. If all of
-    them are False, its name is `otherwise`.
+    them are False, the name of the argument is `otherwise`.
     """
     return lambda name, group: {next((flag for flag in flags if group.get(flag)), otherwise): group[name]}
 

@@ -57,8 +57,9 @@ def vectors_apart(label: str, entries: list[Entry], groups: list[dict[str, Any]]
     """Choose groups for the parameters so that AdamW updates all vectors. Return the parameters with their groups.
 
     Here a vector is a parameter with fewer than two axes. `adamw` is the value for groups without the option ``adamw``.
-    If it is False, the vectors of such a group are moved to a new group with ``adamw=True``, which is added to
-    `groups`. But if such a group has only vectors, the group itself gets ``adamw=True``.
+    If `adamw` is False, each group without the option is treated as follows. If the group has only vectors, the group
+    itself gets ``adamw=True``. If the group has vectors and other parameters, the vectors are moved to a new group with
+    ``adamw=True``, which is added to `groups`.
 
     Raises
     ------

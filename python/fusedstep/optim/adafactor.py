@@ -47,8 +47,8 @@ class Adafactor(Directed):
     Shazeer and Stern, "Adafactor: adaptive learning rates with sublinear memory cost" (2018). Same as
     ``torch.optim.Adafactor``, whose documentation lists the differences from the paper. States of 16-bit parameters are
     float32. A step needs memory for a copy of the gradients. Clipping and `grad_scale` change g before u is
-    computed. L1, `maximize` and averages are applied after u is computed. States: ``row_var`` (row) and ``col_var``
-    (column), or ``variance`` (v) if p has fewer than two axes.
+    computed. L1, `maximize` and the averages of the parameters are applied after u is computed. States: ``row_var``
+    (row) and ``col_var`` (column), or ``variance`` (v) if p has fewer than two axes.
 
     Examples
     --------

@@ -19,12 +19,13 @@ class ASGD(Optimizer):
 
     ::
 
-        eta = lr / (1 + lambd * lr * (t - 1))^alpha          (with the lr of step max(1, t - 1))
+        eta = lr / (1 + lambd * lr * (t - 1))^alpha
         p = p * (1 - lambd * eta) - eta * g
         ax = ax + (p - ax) / max(1, t - 1 - t0)              (so ax = p if t <= t0 + 2)
 
-    p is the parameter, g its gradient and t the number of the step, from 1. From step t0 + 2 on, ax is the mean of the
-    values that p has had since that step.
+    p is the parameter, g its gradient and t the number of the step, from 1. The formula of eta uses the lr of the
+    previous step. In step 1, the formula uses the lr of step 1. From step t0 + 2 on, ax is the mean of the values that
+    p has had since that step.
 
     Notes
     -----

@@ -173,7 +173,7 @@ def cosine_restarts(lr: float, cycle_steps: int, multiplier: int = 1, min_lr: fl
     cycle_steps : int
         Length of the first cycle in steps, >= 1.
     multiplier : int
-        A number >= 1. Each cycle has this number times as many steps as the cycle before it.
+        At least 1. Each cycle has ``multiplier`` times as many steps as the cycle before it.
     min_lr : float
         Lower limit of the rate, in [0, lr]. The last rate of a cycle is slightly above this limit.
 

@@ -33,7 +33,8 @@ def named(name: str, lr: float, steps: int) -> Schedule:
         step               the rate is divided by 10 after one third and after two thirds of the steps
         exponential        the rate falls to lr / 100, by the same factor in every step
         inverse_time       in step t the rate is lr / (1 + 9 (t - 1) / steps). It falls to lr / 10
-        bengio             the rate is lr for a quarter of the steps. Then it falls to lr / 4, as 1 / t in step t
+        bengio             the rate is lr for a quarter of the steps. After them, the rate of step t is proportional
+                           to 1 / t. So the rate falls to lr / 4
         cosine             the rate falls to 0 along half a period of a cosine
         cosine_restarts    three cycles (1/7, 2/7 and 4/7 of the steps); in each, the rate falls from lr towards 0
         plateau            the rate is multiplied by 0.3 after 6 validation metrics in a row without improvement

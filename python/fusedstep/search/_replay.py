@@ -141,7 +141,8 @@ def plain(call: str, name: str, value: Any) -> Any:
     """Return a value as a plain Python object, which every storage can save."""
     value = value.item() if hasattr(value, "item") else value
     if value is not None and not isinstance(value, (bool, int, float, str)):
-        raise TypeError(f"{call}: values of {name!r} must be numbers, strings, bools or None; got {value!r}")
+        need = "a number, a string, a bool or None"
+        raise TypeError(f"{call}: each value of {name!r} must be {need}; got the value {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{call}: values of {name!r} must be finite; got {value!r}")
     return value

@@ -57,7 +57,8 @@ class MLPClassifier(ClassifierMixin, Labels):
         A function computes the rate from the number of the step. With a schedule or a function, only `early_stopping`
         or a callback can end the training before `max_iter` epochs.
     learning_rate_init : float or "auto"
-        The first learning rate. "auto" is the optimizer's default for small networks.
+        The first learning rate. "auto" is a rate that suits small networks. This rate depends on the optimizer, not
+        on the network.
     power_t : float
         Exponent of "invscaling": after each epoch, the rate is ``learning_rate_init / (t_ + 1) ** power_t``. ``t_`` is
         the number of rows that the network was trained on so far. A row is counted once in every epoch.

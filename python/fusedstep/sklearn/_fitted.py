@@ -35,7 +35,7 @@ def refuse_other_arrays(estimator: Any, **arrays: Any) -> None:
     Raises
     ------
     TypeError
-        If the option is on, and one of `arrays` belongs to another library.
+        If the option is on, and an argument after `estimator` is an array of another library.
     """
     if not get_config()["array_api_dispatch"]:
         return

@@ -81,4 +81,4 @@ class Labels(BaseMLP, OfClasses):
     def _rare(self, data: Data) -> str:
         names, counts = np.unique(data.y, return_counts=True)
         rare = names[counts < 2].tolist()
-        return f" Classes of y with a single row: {', '.join(map(repr, rare))}." if rare else ""
+        return f" Each of these classes of y has only one row: {rare}." if rare else ""

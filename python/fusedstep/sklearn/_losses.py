@@ -15,8 +15,8 @@ from .._base.arrays import Array
 class SquaredError(nn.MeanSquaredError):
     """``mean(1/2 (y - t)^2)`` over all rows and columns of the outputs y and the targets t.
 
-    For n rows, the gradient is ``(y - t) / n``, as if the losses of the columns were added. scikit-learn also reports
-    the mean over the columns, and minimises the sum.
+    For n rows, the gradient is ``(y - t) / n``, as if the losses of the columns were added. scikit-learn does the
+    same. It reports the mean over the columns, but minimises the sum over the columns.
     """
 
     def _evaluate(self, outputs: Array, targets: Array) -> tuple[Array, Array]:

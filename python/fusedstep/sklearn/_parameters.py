@@ -28,7 +28,7 @@ def _at_least_0(kind: type = Real) -> Interval:
 
 
 def parameter(default: Any, *constraints: Any) -> Any:
-    """Return a dataclass field that has the default and the constraints of a parameter.
+    """Return a dataclass field for a parameter of an estimator, with the given default and constraints.
 
     In every fit, scikit-learn checks that the value fulfils one of the constraints. A field made without
     this function has the constraints of the parameter of the same name in scikit-learn's MLPClassifier.

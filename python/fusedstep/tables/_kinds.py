@@ -87,7 +87,7 @@ class Column:
         if column.kind not in kinds or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 "a column must have only strings in name, kind, note, decimal, format and values, and its kind must be "
-                f"one of {', '.join(kinds)}; got {described!r}"
+                f"one of {', '.join(map(repr, kinds))}; got {described!r}"
             )
         if not isinstance(column.fill, (int, float)) or not np.isfinite(column.fill):
             raise ValueError(f"column {column.name!r}: fill must be a finite number; got {column.fill!r}")
@@ -185,8 +185,9 @@ def _may_be_named_so(name: str) -> bool:
 def _named_as_identifier(name: str, column: Series) -> bool:
     """Return True if a column has the name and the values of an identifier.
 
-    An identifier is a column of strings or whole numbers with more than FEW different values. If the name matches only
-    the pattern NEVER_REPEATED, all values must differ.
+    An identifier is a column of strings or whole numbers with more than FEW different values. Its name must match one
+    of the patterns OFTEN_REPEATED, CAMEL and NEVER_REPEATED. If NEVER_REPEATED is the only pattern that the name
+    matches, all values must differ.
     """
     if not _may_be_named_so(name):
         return False

@@ -38,14 +38,15 @@ class Columns:
         date       days since 1970, month, weekday; also the hour if the dates have times
         left out   no output
 
-    At most 30 categories of a column have an output of their own: the most frequent of those with at least 3 training
-    rows or, if no category has 3, the most frequent of all. The other categories share one output.
+    At most 30 categories of a column have an output of their own. These are the most frequent categories that occur in
+    at least 3 training rows. If no category occurs in 3 training rows, they are the most frequent of all categories.
+    The other categories share one output.
 
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
 
-    If the outputs of a column would be only those of two categories, the column has just the output of the less
-    frequent one.
+    Suppose that a column would have exactly two outputs by these rules: the own outputs of two categories. Then the
+    column has only the output of the less frequent category.
 
     Parameters
     ----------
@@ -240,7 +241,7 @@ def _learn_dates(column: Column, times: Series) -> Column:
 def _put_numbers(X: Array, frame: Frame, plain: list[tuple[Column, int]]) -> None:
     """Write the columns of `plain`, which pandas stores as numbers, into X at once. Also mark their missing cells.
 
-    `plain` is a list of (column, index in X of the first output of this column).
+    `plain` is a list of pairs: a column of the table, and the index of the column of X that gets the numbers.
     """
     if not plain:
         return

@@ -202,7 +202,8 @@ def _is_number(text: str) -> bool:
 def _decimal(sample: str, delimiter: str) -> str:
     """Return the decimal sign of the numbers in a sample of a text file: a comma or a point.
 
-    It is a comma if the delimiter is another sign, and the sample has cells like 1,5 or 1.234,5 but no cells like 1.5.
+    The sign is a comma if the delimiter is not a comma, and the sample has cells like 1,5 or 1.234,5 but no cells like
+    1.5.
     Cells like 1.500 are ignored, because the point can be a decimal sign or can separate thousands.
     """
     if delimiter == ",":

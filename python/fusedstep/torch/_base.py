@@ -453,7 +453,9 @@ _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_any_step)
 
 
 def _leave_to_python(*functions: Any) -> None:
-    """Exclude functions, and all functions that they call, from torch's compiler.
+    """Exclude the functions in the arguments, and all functions that they call, from torch's compiler.
+
+    The functions in the arguments are marked in place.
 
     Compiled code that calls one of these functions has one graph break at this call.
 

@@ -79,8 +79,9 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
 def first_block(p: Tensor) -> int:
     """Return the number of the block with which this rank's part of a parameter begins.
 
-    A block is 256 consecutive elements. Random bits depend on the result. If the part begins in the middle of a block,
-    or does not consist of consecutive rows, the result is a number that no other part has.
+    A block is 256 consecutive elements. With stochastic rounding, the random bits for the part depend on the result. If
+    the part begins in the middle of a block, or does not consist of consecutive rows, the result is a number that no
+    other part has.
     """
     if not is_shard(p) or not (cuts := _cuts(p)):
         return 0
@@ -151,9 +152,10 @@ def _is_cut_at_blocks(p: Tensor) -> bool:
 def _shape(p: Any) -> tuple[int, ...]:
     """Return the shape of a DTensor that has one number for each block of `p`.
 
-    The shape is (groups, blocks of a group) if `p` is contiguous and divided among ranks, and all groups of rows have
-    equally many blocks (see `_is_regular`). Then the groups are divided among any number of ranks in the same way as
-    the rows of `p`. In all other cases, the shape is (blocks of `p`,).
+    A group is the smallest number of rows of `p` whose elements fill whole blocks; see `_together`. The shape is
+    (groups, blocks of a group) if `p` is contiguous and divided among ranks, and all groups have equally many blocks
+    (see `_is_regular`). With this shape, each rank has the groups of its own rows of `p`. This is true for any number
+    of ranks, if no rank's part of `p` begins inside a group. In all other cases, the shape is (blocks of `p`,).
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

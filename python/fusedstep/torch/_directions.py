@@ -65,8 +65,8 @@ class DirectedSteps(FusedOptimizer):
             if is_shard(p) and not group.get("adamw"):
                 hint = " (give its group adamw=True)" if cls.__name__ == "Muon" else ""
                 raise ValueError(
-                    f"{what} must be an ordinary tensor, because a direction needs all rows and columns; "
-                    f"got {placement_of(p)}{hint}"
+                    f"{what} must be an ordinary tensor, because {cls.__name__} computes an update from whole rows and "
+                    f"columns; got {placement_of(p)}{hint}"
                 )
         super().check_group(optimizer, k)
 
@@ -191,10 +191,11 @@ class DirectedSteps(FusedOptimizer):
         return True
 
     def _direction(self, p: Tensor, g: Tensor, options: Mapping[str, Any], rows: Any) -> tuple[list[Moved], Tensor]:
-        """Return (changes of the own states, direction) for a parameter with the gradient `g`.
+        """Return (changes of own states, direction) for the parameter `p` with the gradient `g`.
 
-        The kernel gets the direction in place of the gradient. If the gradient is sparse, `g` has only the stored rows,
-        and `rows` has the indices of these rows in the parameter. Otherwise `rows` is None.
+        Own states are states of `p` that the directions need and that the kernel does not use. The kernel gets the
+        direction in place of the gradient. If the gradient is sparse, `g` has only the stored rows, and `rows` has the
+        indices of these rows in the parameter. Otherwise `rows` is None.
         """
         own = self._own(p, options)
         where = ... if rows is None else rows

@@ -67,7 +67,9 @@ def _params_of(opt: Any, state_dict: dict[str, Any]) -> list[tuple[Any, Tensor]]
 
 
 def _keep_options(opt: Any, own: Sequence[dict[str, Any]], state_dict: dict[str, Any]) -> None:
-    """If the state dict lacks an option that torch does not have, restore the value from before the load.
+    """Restore options that the state dict does not contain. They get their values from before the load.
+
+    Only options in ``opt.extras`` are restored. Parameter groups of torch's optimizers do not have these options.
 
     The option ``state_dtype`` always gets its value from before the load. States that were saved in another dtype are
     converted.

@@ -19,11 +19,11 @@ _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16
 
 
 def served(x: Tensor, *others: Tensor | None) -> bool:
-    """Return True if the kernels can use these tensors.
+    """Return True if the kernels can use x and the tensors `others`.
 
-    All tensors must be dense and on the CPU, and must have x's dtype. The kernels must support this dtype. The result
-    is False for subclasses of Tensor other than Parameter. It is also False under torch.compile, tracing, `torch.func`
-    and forward-mode differentiation, because these work only with torch's own operators.
+    All these tensors must be dense and on the CPU, and must have the same dtype. The kernels must support this dtype.
+    The result is False for subclasses of Tensor other than Parameter. It is also False under torch.compile, tracing,
+    `torch.func` and forward-mode differentiation, because these work only with torch's own operators.
     """
     dtype = x.dtype
     if is_transformed() or not known(x) or x.is_neg():

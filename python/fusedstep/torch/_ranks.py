@@ -233,9 +233,11 @@ def gathered(table: Tensor, group: Any) -> Tensor:
 
 
 def _norm(rows: list[list[float]]) -> float:
-    """Return the norm of all gradients, whose sums of squares are in `rows`. Each row has the numbers of a `Squares`.
+    """Return the norm of all gradients, whose sums of squares are in `rows`.
 
-    If the total sum is too large or too small for a float64, the scaled sums in the rows are used instead.
+    Each row has four numbers for a set of gradients: the sum of squares s, the scaled sums s * 2^-1200 and s * 2^1200,
+    and 1 if all elements are finite, else 0. If the total of the sums s is too large or too small for a float64, the
+    scaled sums are used instead.
     """
     total, lowered, raised, finite = 0.0, 0.0, 0.0, True
     for one, low, high, is_finite in rows:

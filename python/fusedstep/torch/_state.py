@@ -93,7 +93,8 @@ class Binding:
     def _catch_up(self) -> bool:
         """Give changed options to the plan, and create missing states. Return False if a new binding is needed instead.
 
-        A new binding takes longer than a step, and a schedule such as OneCycleLR changes options before every step.
+        This method avoids new bindings, because a new binding takes longer than a step. A schedule such as OneCycleLR
+        changes options before every step.
         """
         if not self.plan.follow_options():
             return False
@@ -292,7 +293,8 @@ def _lay_like(what: str, target: Tensor, entry: dict[str, Any], name: str, dtype
     value: Any = entry.get(name)  # None if another thread has removed the state
     fits = isinstance(value, Tensor) and value.shape == target.shape and value.dtype == dtype
     if not fits or not _widths.has_memory(value):
-        raise ValueError(f"{what} must be {dtype} {tuple(target.shape)}; got {_widths.named(value)}")
+        need = f"{dtype} {tuple(target.shape)}{_widths.memory_of(value)}"
+        raise ValueError(f"{what} must be {need}; got {_widths.named(value)}")
     if not placed_alike(value, target):
         need, got = placement_of(target), placement_of(value)
         raise ValueError(f"{what} must have the same placements as its parameter, which is {need}; got {got}")

@@ -144,7 +144,7 @@ def keep_bits(where: Where, entry: Entry, p: Tensor) -> None:
         return
     fits = isinstance(kept, Tensor) and kept.dtype == dtype and kept.shape == p.shape and placed_alike(kept, p)
     if not fits or not has_memory(kept):
-        raise ValueError(f"{where.state(name)} must be {dtype} {tuple(p.shape)}; got {named(kept)}")
+        raise ValueError(f"{where.state(name)} must be {dtype} {tuple(p.shape)}{memory_of(kept)}; got {named(kept)}")
     moved = not _lies_like(local_of(kept), own)
     if moved:
         entry[name] = torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(kept.detach())
@@ -179,7 +179,7 @@ def own_state(what: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype,
     if value is None:
         return torch.full(shape, start, dtype=wide)
     if not isinstance(value, Tensor) or tuple(value.shape) != shape or not has_memory(value):
-        raise ValueError(f"{what} must be {wide} {shape}; got {named(value)}")
+        raise ValueError(f"{what} must be {wide} {shape}{memory_of(value)}; got {named(value)}")
     fits = value.dtype == wide and value.is_contiguous() and not value.requires_grad and value.device.type == "cpu"
     return value if fits else value.detach().to("cpu", wide).contiguous()
 
@@ -189,6 +189,11 @@ def named(value: Any) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
     return f"{value.dtype} {tuple(value.shape)}" + ("" if has_memory(value) else " without dense memory")
+
+
+def memory_of(value: Any) -> str:
+    """Return " with dense memory" if a state is a tensor without it, for error messages. Otherwise return ""."""
+    return " with dense memory" if isinstance(value, Tensor) and not has_memory(value) else ""
 
 
 def has_memory(whole: Tensor) -> bool:

@@ -170,8 +170,8 @@ class BatchNorm1d(_Normalization, torch.nn.BatchNorm1d):
 
     Notes
     -----
-    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. No digits of var cancel if the
-    mean is much larger than the standard deviation. Results have the same bits for any number of threads.
+    Source: Ioffe and Szegedy (2015), algorithm 1; see `fusedstep.batch_norm`. var stays precise even if the mean is
+    much larger than the standard deviation. Results have the same bits for any number of threads.
 
     Inputs in two memory layouts are used without a copy, and the output then has the layout of the input. The first
     layout is torch's default, in which the channels are the second axis in memory. In the second layout, the channels
@@ -218,7 +218,7 @@ class BatchNorm3d(_Normalization, torch.nn.BatchNorm3d):
 def normalize(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, residual: Tensor | None, options: _Options
 ) -> tuple[Tensor, _Kept]:
-    """Return the output of the layer for the input x, and the argument `kept` of the function `gradients`.
+    """Return two values: the layer's output for the input x, and the argument `kept` for the function `gradients`.
 
     gamma and beta are the layer's weight and bias.
     """

@@ -41,8 +41,9 @@ def lookahead(self: FusedOptimizer) -> Iterator[None]:
 def own_averages(self: FusedOptimizer) -> dict[torch.Tensor, torch.Tensor]:
     """Return the average x of each parameter y that has been stepped by a schedule-free optimizer.
 
-    Because y = share * x + (1 - share) * z, x is y + (1 - 1 / share) * (z - y). z is the state ``"z"`` of the
-    parameter. share is the option `momentum` of `fusedstep.SGDScheduleFree`, or beta1 of `fusedstep.AdamWScheduleFree`.
+    The optimizer keeps ``y = share * x + (1 - share) * z``. So ``x = y + (1 - 1 / share) * (z - y)``. z is the state
+    ``"z"`` of the parameter. share is the option `momentum` of `fusedstep.SGDScheduleFree`, or beta1 of
+    `fusedstep.AdamWScheduleFree`.
     """
     values = {}
     for group in self.param_groups:

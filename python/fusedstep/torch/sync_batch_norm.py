@@ -268,8 +268,9 @@ def _through_statistics(
 
         -gamma * invstd * (sum(dz) + xhat * sum(dz * xhat)) / N
 
-    `total` has the two sums. In each channel, this part is a linear function of x. So the kernel of batch normalisation
-    in evaluation mode can compute this part. The kernel gets dx as the residual, to which it adds this part.
+    `total` has the two sums. In each channel, this part is a linear function of x. The kernel of batch normalisation in
+    evaluation mode computes a linear function of x, and adds a residual. So this kernel can add the part to dx: it gets
+    dx as the residual, and writes the sum to dx.
     """
     gamma = _per_channel(weight, s.center, 1) * invstd / s.n
     slope = -gamma * invstd * total[1]

@@ -52,7 +52,9 @@ def judge(target: Target, level: str, results: Mapping[str, CaseResult]) -> dict
 
 
 def measured(target: Target, level: str, result: CaseResult | None) -> tuple[Ratio, str] | None:
-    """Return the ratio of two times for a target, and what fusedstep is compared with, or None if there is no ratio.
+    """Return a ratio of running times for a target, and the name of what fusedstep is compared with.
+
+    If there is no ratio, return None in place of these two values.
 
     `level` is the instruction set of fusedstep. For a target against torch, the ratio is torch's time divided by
     fusedstep's time. There can be two such ratios: one for calls that allocate the result ("new"), and one for calls

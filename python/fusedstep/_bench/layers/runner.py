@@ -83,7 +83,8 @@ class Runner:
     """One implementation of one case.
 
     A subclass has a method for each layer (`dropout`, `bn`, ...). The method returns a function. The timed
-    method `step` calls this function and keeps the result as `last`, as a training loop does.
+    method `step` calls this function and stores the result in the attribute `last`. So the result is kept until the
+    next call has returned, as in a training loop.
     """
 
     refill = None

@@ -150,7 +150,9 @@ def error_of(runner: Runner, oracle: Oracle, line: Line, first: bool = True) -> 
 
 
 def compare(result: CaseResult, timings: Mapping[str, Timing]) -> None:
-    """Compute the ratios of each implementation in `result`, from times of the same rounds.
+    """Compute ratios for each timed implementation, and store them in `result`.
+
+    In each round of the benchmark, every implementation is timed once. Both times of a ratio are from the same rounds.
 
     - `of_copy`: the time per byte, divided by the time per byte of the fastest copy of an array.
     - `of_alone`: the time per byte, divided by the time per byte of fusedstep's batch norm without residual and ReLU.
