@@ -34,6 +34,8 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
   fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
   "Too slow for the remaining time" means that the time limit of the case was reached before the row was measured.
+  "All arrays together" are the arrays of this row and of the rows above it in the table. They must fit in the memory
+  that the option `--memory` of `python -m bench` allows.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
@@ -45,11 +47,13 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
   the instruction set that the head of this page gives.
 - **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has. It reads and writes fewer
   bytes than the case. In the column **time / yardstick**, its time per byte is divided by the yardstick's time per
-  byte.
+  byte. In the column **fusedstep is**, "slower" means that fusedstep takes longer for the whole case than for batch
+  norm alone.
 - **torch fused** is torch's optimizer with `fused=True`, **torch foreach** is the optimizer with `foreach=True`, and
   **torch default** is the optimizer with neither.
 - **fusedstep, torch's layers** means that only the optimizer is from fusedstep. **fusedstep, fused ReLU** means that
-  fusedstep's batch norm also applies the ReLU and adds the residual.
+  fusedstep's batch norm also applies the ReLU and adds the residual. Both are compared with the row
+  **fusedstep**. In the column **fusedstep is**, "faster" means that the row **fusedstep** has the shorter time.
 - **donated** means that JAX may write the result into the memory of an older result. **rbg** is a generator of random
   numbers in JAX.
 - **numpy** is plain NumPy code on one thread.
@@ -65,7 +69,8 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
   is given for libraries that compile while the program runs."""
 
 SHORT = (
-    "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. The brackets "
+    "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. Each row of "
+    "another library with a number in the column `time / time of fusedstep` is one comparison. The brackets "
     "after a ratio contain the 95% interval of the ratio. If the interval contains 1, fusedstep and the other library "
     "are equal within the interval. The words in the tables are explained in "
     "[How to read the tables](#how-to-read-the-tables-below)."

@@ -107,7 +107,7 @@ def test_an_inf_that_the_scaler_found_on_one_rank_skips_the_step_on_all_ranks(sh
     world_of(2).run(shards.found_inf)
 
 
-def test_gradient_norm_over_process_group_contains_the_gradients_of_all_ranks(shards: Any) -> None:
+def test_norm_over_process_group_counts_all_ranks_and_equal_gradients_are_refused(shards: Any) -> None:
     """If all ranks have the same gradients, a step without the argument `grad_norm` is refused.
 
     Without this refusal, the norm would count each gradient several times.

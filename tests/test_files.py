@@ -86,8 +86,8 @@ def test_save_refuses_a_folder_and_a_too_long_name_and_leaves_no_file(
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_replacing_a_folder_is_refused_before_the_with_block_runs(tmp_path: Path) -> None:
-    """`replacing` is a context manager. The code in its `with` block writes the new file."""
+def test_saving_to_the_path_of_a_folder_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """Files are saved with the context manager `replacing`. The code in its `with` block writes the new file."""
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder"):
         pytest.fail("replacing must refuse the path before its `with` block runs")

@@ -6,10 +6,11 @@ Narrow parameters and states
 
     nearest:     v <- round(v + 0.001 (g^2 - v))    8 significant bits in bfloat16: a change below v / 512 is lost
     stochastic:  v is rounded up or down at random, so that the mean is exact; no change is lost on average
-    low bits:    parameter = upper 16 bits, rounded; state = lower 16 bits; together they are a float32 number
+    low bits:    w is a parameter in float32; w rounded to bfloat16 and the lower 16 bits of w are stored
 
 g is the gradient. A state is an array that the optimizer keeps for a parameter, such as v, AdamW's average of the
-squared gradients. The page asks whether a training with parameters or states of fewer bytes reaches the loss of
+squared gradients. With low bits, another state holds the lower 16 bits of w. The rounded number and these bits
+together give exactly w. The page asks whether a training with parameters or states of fewer bytes reaches the loss of
 float32. AdamW trains two models: a network on the digits ("digits"), and a character-level transformer on the
 docstrings of Python's standard library ("text"). Each model is trained in float32 and in eight other formats. Runs with
 the same seed begin with the same weights and use the same batches. The command ``python -m bench.widths`` runs all

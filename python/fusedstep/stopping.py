@@ -39,7 +39,8 @@ class EarlyStopping:
     best : float or None
         The best metric so far, or None before the first metric that is not nan.
     best_at : int
-        Number of the call of `observe` with the best metric, counted from 1. It is 0 if there is no best metric.
+        1 if the first call of `observe` got the best metric, 2 if the second call got it, and so on. If `best` is None,
+        `best_at` is 0.
     observations : int
         Number of all calls of `observe`.
 

@@ -25,7 +25,7 @@ def shown(
         that begin with an underscore.
     homes : mapping, optional
         For each name that is imported at its first use: the module that defines the name, such as ".adam" for
-        "Adam". If the name is itself the name of a module: this module, such as ".nn" for "nn".
+        "Adam". For the name of a submodule: the submodule itself, such as ".nn" for "nn".
     """
     module = namespace["__name__"]
     named = (name for name, value in namespace.items() if not isinstance(value, ModuleType))

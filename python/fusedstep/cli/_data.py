@@ -294,9 +294,10 @@ def _fit_columns(table: Table, train: Array) -> Columns | None:
 def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Take a share of 1 / `every` of the rows. Return the remaining rows and the taken rows, both in ascending order.
 
-    `strata` has the class of each row, as a number. The rows are ordered by class, and at random within a class. From
-    each `every` successive rows, one is taken. So the taken rows have nearly the same proportions of the classes as all
-    rows. `every` is at least 5, and so at most one row of a class with up to five rows is taken.
+    `strata` has the class of each row, as a number. The rows are ordered by class, and at random within a class. In
+    this order, the first taken row has a random position below `every`. Each later taken row is `every` positions after
+    the one before. So the taken rows have nearly the same proportions of the classes as all rows. `every` is at
+    least 5, and so at most one row of a class with up to five rows is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

@@ -26,8 +26,8 @@ VARIABLES = {"THP_MEM_ALLOC_ENABLE": "1", "JAX_PLATFORMS": "cpu"}
 def run(args: argparse.Namespace) -> int:
     """Compare fusedstep with other libraries, and print and draw the results. Return 0 or 1.
 
-    The result is 1 if fusedstep was not timed in a case that was started. Cases that fusedstep cannot run because a
-    package is not installed do not count.
+    The result is 1 if a case was started but fusedstep's time was not measured, for example because fusedstep computed
+    a wrong result. Cases that fusedstep cannot run because a package is not installed do not count.
     """
     folder = open_folder(args.out, FILES)
     for name, value in VARIABLES.items():

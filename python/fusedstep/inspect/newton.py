@@ -30,7 +30,7 @@ def newton_step(
     rate : float
         Factor of the step, above 0.
     tol : float
-        Tolerance with which the linear system (H + damping I) p = g is solved for p, above 0.
+        A number above 0. The linear system (H + damping I) p = g is solved for p with this tolerance.
 
     Returns
     -------

@@ -44,7 +44,7 @@ def by_rows(a: Array, b: Array, out: Array, largest: int) -> Array:
     """Compute ``out = a b``, where each row of ``b`` belongs to one example. Each thread computes some rows of ``out``.
 
     ``largest`` is the number of elements of the network's largest weight matrix. If
-    ``stays_on_one_core(len(b), largest)`` is True, `_core` uses one thread only.
+    ``stays_on_one_core(len(b), largest)`` is True, the C++ code that computes ``out`` uses one thread only.
     """
     if not _core.product(a, b, out, True, int(stays_on_one_core(len(b), largest))):
         np.dot(a, b, out)

@@ -33,7 +33,7 @@ class Layer:
         Class attribute, True by default. True if the next layer must not overwrite y, because this layer's `backward`
         reads y, or because y may be x itself, which other code may need.
     keeps_dx : bool
-        Class attribute, True by default. True if the layer before must not overwrite dx, because dx may be dy
+        Class attribute, True by default. True if the previous layer must not overwrite dx, because dx may be dy
         itself, which other code may need.
     is_random : bool
         True if the layer draws random numbers. `sample` sets the key from which they are computed.

@@ -116,7 +116,7 @@ class L1Activity(ActivityPenalty):
     >>> from fusedstep import nn
     >>> model = nn.Sequential(nn.L1Activity(0.5), dtype=np.float64)
     >>> _ = model.forward(np.array([[1.0, -2.0], [0.0, 3.0]]), training=True)
-    >>> model.penalty  # weight * penalty = 0.5 * 3.0
+    >>> model.penalty  # the term of the loss: the weight 0.5 times the penalty 3.0
     1.5
     >>> model.backward(np.zeros((2, 2)), need_dx=True)
     array([[ 0.25, -0.25],

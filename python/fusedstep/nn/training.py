@@ -240,7 +240,7 @@ class Trainer:
         epochs : int
             Largest number of epochs. The training ends earlier if a loss is not finite or `stop` returns True.
         order : function, optional
-            Called before every epoch. Returns the argument `order` of `Batches.epoch`.
+            Called before every epoch. The result of this function is passed to `Batches.epoch` as the argument `order`.
         change : function of the batches, optional
             Called in every epoch with an iterator over the batches. Returns the batches to train on, for example
             batches with noise.

@@ -45,8 +45,8 @@ def gaussian_noise(
     key : Key
         The key of the random numbers. Use a new key for every call, because the same key gives the same numbers.
     offset : int
-        Index i of the first element of x in the key's sequence of numbers, at least 0 and below 2**63.
-        Elements are counted in C order, for any layout in memory.
+        Index i of the first element of the result, at least 0 and below 2**63. Elements are counted in C
+        order, for any layout in memory.
     out : array, optional
         The array for the result, with x's shape and dtype. It must be x itself (in place), or share no memory with x.
         If x is a shape, `out` must be None.

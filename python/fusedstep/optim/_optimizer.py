@@ -467,9 +467,10 @@ class Optimizer:
     def _reserved(self, method: str, values: Callable[[], list[Array]] | None = None) -> Iterator[None]:
         """Refuse steps inside the ``with`` block, with an error message that names `method`.
 
-        If `values` is given, the arrays that it returns are swapped with the parameters. At the end of the block, they
-        are swapped back. This is impossible if a parameter was resized inside the block. In this case, the optimizer
-        refuses all later steps, because they would start from the wrong values.
+        `values` is a function that returns arrays. If `values` is given, these arrays are swapped with the parameters.
+        At the end of the block, the parameters get their old values back. This is impossible if a parameter was
+        resized inside the block. In this case, the optimizer refuses all later steps, because they would start from the
+        wrong values.
         """
         # Ctrl-C may raise KeyboardInterrupt at any line. `release` does nothing if `reserve` has not stored `holder`.
         holder = object()

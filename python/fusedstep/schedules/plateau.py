@@ -17,7 +17,7 @@ class ReduceOnPlateau:
 
     The attribute ``best`` is the metric of the last improvement. With mode "min", a metric is an improvement if it is
     below ``best - threshold * |best|``. With mode "max", it is an improvement if it is above
-    ``best + threshold * |best|``. Until the first improvement, every finite metric is an improvement.
+    ``best + threshold * |best|``. If no earlier metric was an improvement, a finite metric is always an improvement.
     nan is never an improvement.
 
     For positive metrics, the rates are the same as with torch's ``ReduceLROnPlateau(threshold_mode="rel")``. For
@@ -31,8 +31,7 @@ class ReduceOnPlateau:
     factor : float
         The rate is multiplied by this number, in (0, 1].
     patience : int
-        Number of metrics in a row without improvement that do not lower the rate, >= 0. The next metric without
-        improvement lowers it.
+        An integer >= 0. The rate is lowered after ``patience + 1`` metrics in a row without improvement.
     mode : {"min", "max"}
         "min" if smaller metrics are better, "max" if larger metrics are better.
     threshold : float

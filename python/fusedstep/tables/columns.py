@@ -45,8 +45,9 @@ class Columns:
     If cells of a column are missing in the training rows, the column has one more output: 1 where the cell is missing,
     else 0.
 
-    Suppose that a column would have exactly two outputs by these rules: the own outputs of two categories. Then the
-    column has only the output of the less frequent category.
+    These rules have one exception, for a column with exactly two categories and no missing cells in the training rows.
+    If by the rules both categories would have an output of their own, the column has only the output of the less
+    frequent category.
 
     Parameters
     ----------

@@ -79,9 +79,9 @@ def refuse_cut_blocks(where: str, p: Tensor) -> None:
 def first_block(p: Tensor) -> int:
     """Return the number of the block with which this rank's part of a parameter begins.
 
-    A block is 256 consecutive elements. With stochastic rounding, the random bits for the part depend on the result. If
-    the part begins in the middle of a block, or does not consist of consecutive rows, the result is a number that no
-    other part has.
+    A block is 256 consecutive elements. If the part begins in the middle of a block, or does not consist of consecutive
+    rows, the returned number is one that no other part has. With stochastic rounding, the random bits for the part
+    depend on the returned number.
     """
     if not is_shard(p) or not (cuts := _cuts(p)):
         return 0
@@ -154,8 +154,9 @@ def _shape(p: Any) -> tuple[int, ...]:
 
     A group is the smallest number of rows of `p` whose elements fill whole blocks; see `_together`. The shape is
     (groups, blocks of a group) if `p` is contiguous and divided among ranks, and all groups have equally many blocks
-    (see `_is_regular`). With this shape, each rank has the groups of its own rows of `p`. This is true for any number
-    of ranks, if no rank's part of `p` begins inside a group. In all other cases, the shape is (blocks of `p`,).
+    (see `_is_regular`). With this shape, each rank has the numbers for the blocks in its own rows of `p`. This is true
+    for any number of ranks, if no rank's part of `p` begins inside a group. In all other cases, the shape is
+    (blocks of `p`,).
     """
     count = block_count(p.numel())
     is_whole = all(placed.is_replicate() for placed in p.placements)

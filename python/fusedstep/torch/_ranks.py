@@ -96,7 +96,8 @@ class Ranks:
         For each axis of the grid, the process group along this axis.
     cuts : dict of Tensor to tuple of int
         For each parameter, the axes of the grid along which the parameter is divided. Along the other axes, the ranks
-        have copies. The attribute ``cuts`` is a list that contains each of these tuples once.
+        have copies. The attribute ``cuts`` of the new object is not this dict. It is a list of the different tuples in
+        the dict.
     unknown : str
         The reason why the process groups are unknown. Empty if they are known.
     by_hand : bool
@@ -176,9 +177,8 @@ class Ranks:
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
         """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        `table` has the values of all ranks. The result has one row for each rank, in the order of the ranks. A row has
-        the numbers of a `Squares`. If several ranks have copies of the same gradients, only the first of these ranks
-        has a row.
+        `table` has the values of all ranks. The result is a list of rows, in the order of the ranks. Each rank has one
+        row, except a rank with copies of the gradients of an earlier rank. A row has the numbers of a `Squares`.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):

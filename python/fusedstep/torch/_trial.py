@@ -94,8 +94,9 @@ def _gradients(model: Module, loss: Callable[[Any], Tensor]) -> list[Tensor]:
 def _difference(ours: Iterable[Tensor], theirs: Iterable[Tensor], rounding: float = 0.0) -> float:
     """Return max|ours - theirs| / max|theirs|, or 0 if rounding errors can explain the difference.
 
-    They can if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here, `rounding` is an absolute error that
-    the caller allows, and eps is the largest machine epsilon of the dtypes in `theirs`.
+    Rounding errors can explain the difference if ``max|ours - theirs| <= rounding + sqrt(eps) * max|theirs|``. Here,
+    `rounding` is an absolute error that the caller allows, and eps is the largest machine epsilon of the dtypes in
+    `theirs`.
     """
     far, largest, allowed = 0.0, 0.0, 0.0
     for a, b in zip(ours, theirs, strict=True):

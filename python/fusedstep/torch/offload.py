@@ -163,7 +163,8 @@ class OffloadedOptimizer(torch.optim.Optimizer):
         closure : callable, optional
             Evaluates the model again and returns the loss.
         **options
-            Other arguments of the method `step` of the class that `OffloadedOptimizer` got as `optimizer_class`.
+            Other arguments of ``optimizer_class.step``. Here, `optimizer_class` is the first argument of
+            `OffloadedOptimizer`.
 
         Returns
         -------

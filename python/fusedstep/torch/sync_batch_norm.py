@@ -94,8 +94,8 @@ class SyncBatchNorm(_Normalization):
     def convert_sync_batchnorm(cls, module: torch.nn.Module, process_group: Any = None) -> torch.nn.Module:
         """Replace all batch normalisation layers in a model by layers of this class.
 
-        Layers of torch and layers of this package are replaced. The new layers keep the parameters, buffers, mode
-        (training or evaluation) and ReLU of the old layers.
+        Layers of torch and layers of this package are replaced. Each new layer keeps the parameters, the buffers and
+        the training or evaluation mode of the old layer. If the old layer has ``relu=True``, so does the new layer.
 
         Parameters
         ----------
