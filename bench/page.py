@@ -34,8 +34,8 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
   fusedstep is equal within the interval.
 - **not available**, **left out** and **failed** in the column of times are followed by the reason why there is no time.
   "Too slow for the remaining time" means that the time limit of the case was reached before the row was measured.
-  "All arrays together" are the arrays of this row and of the rows above it in the table. They must fit in the memory
-  that the option `--memory` of `python -m bench` allows.
+  If the reason contains "all arrays together", the arrays of this row and of the rows above it need more memory than
+  the option `--memory` of `python -m bench` allows.
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
@@ -69,8 +69,7 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
   is given for libraries that compile while the program runs."""
 
 SHORT = (
-    "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. Each row of "
-    "another library with a number in the column `time / time of fusedstep` is one comparison. The brackets "
+    "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. The brackets "
     "after a ratio contain the 95% interval of the ratio. If the interval contains 1, fusedstep and the other library "
     "are equal within the interval. The words in the tables are explained in "
     "[How to read the tables](#how-to-read-the-tables-below)."

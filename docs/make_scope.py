@@ -66,7 +66,7 @@ def _find(dotted: str) -> Any:
         for part in parts[end:]:
             value = getattr(value, part)
         return value
-    raise ModuleNotFoundError(f"scope.txt: a name must begin with a module that can be imported; got {dotted}")
+    raise ModuleNotFoundError(f"scope.txt: a name must begin with a module that can be imported; got {dotted!r}")
 
 
 def _parameters(value: Any) -> set[str]:

@@ -109,7 +109,7 @@ def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) 
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_copy_that_a_layer_is_compared_with_reads_and_writes_as_many_bytes_as_the_layer(case: Case) -> None:
+def test_a_layer_and_the_copy_it_is_compared_with_move_equally_many_bytes(case: Case) -> None:
     small = Case(case.name, case.op, (8, 4), residual=case.residual)
     copy = copies.Copy(Job(small, 1), copies.numpy_copy)
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements

@@ -51,7 +51,7 @@ def test_lines_of_fusedstep_and_lines_without_a_ratio_have_no_verdict() -> None:
         ((2.1, 2.01, 2.2), True, "NOT MET"),
     ],
 )
-def test_verdict_on_a_target_of_2_says_whether_the_whole_interval_agrees(
+def test_verdict_on_a_target_of_2_says_if_the_target_is_within_the_interval(
     ratio: verdicts.Ratio, at_most: bool, word: str
 ) -> None:
     assert verdicts.word(verdicts.held(ratio, 2.0, at_most)) == word

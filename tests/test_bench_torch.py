@@ -44,7 +44,7 @@ def test_optimizer_case_does_not_time_the_computation_of_gradients(torch: Any) -
 
 
 def test_benchmarked_implementation_named_fusedstep_uses_the_layers_of_fusedstep(torch: Any) -> None:
-    """The implementation "fusedstep, torch's layers" uses only the optimizer of fusedstep."""
+    """Another implementation, "fusedstep, torch's layers", uses fusedstep's optimizer and torch's layers."""
     ours, with_layers_of_torch = peers.PEERS[0], peers.PEERS[2]
     layers = {"fusedstep.torch.batch_norm", "fusedstep.torch.dropout"}
     for peer, expected in ((ours, layers), (with_layers_of_torch, set())):

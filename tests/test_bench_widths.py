@@ -102,8 +102,8 @@ def test_stored_results_are_complete_and_weak_variants_are_outside_the_margin(
 def test_study_fails_if_a_weak_variant_is_within_the_margin() -> None:
     """The margin is the allowed difference between the losses of a variant and the losses of float32.
 
-    A weak variant rounds to nearest, so its losses must be outside the margin. Otherwise the study cannot detect
-    errors. Here, a weak variant gets the losses of float32.
+    A weak variant rounds parameters or states to nearest, which loses small changes. So its losses must be outside the
+    margin. Otherwise the study cannot detect errors. Here, a weak variant gets the losses of float32.
     """
     document = json.loads(command.KEPT.read_text("utf-8"))
     weak = next(v.name for v in VARIANTS if v.weak)

@@ -89,7 +89,7 @@ def test_parameters_and_gradients_of_float32_float16_and_bfloat16_can_be_combine
             fs.SGD([np.zeros(3, mine)], lr=0.1).step([np.zeros(3, other)])
 
 
-def test_averages_of_float16_parameters_are_float32_also_in_a_with_block_of_averaged() -> None:
+def test_averages_of_float16_parameters_are_float32_also_while_averaged_is_active() -> None:
     p = np.ones(5, np.float16)
     opt = fs.SGD([p], lr=1.0, ema_decay=0.5)
     opt.step([np.ones(5, np.float16)])

@@ -220,7 +220,7 @@ def test_wrong_uses_of_weight_decay_are_refused(options: dict[str, Any], message
 
 def test_error_about_a_class_with_a_single_row_contains_its_label() -> None:
     labels = np.array(["often"] * 89 + ["once"])
-    with pytest.raises(ValueError, match=r"least populated.*Each of these classes of y has only one row: \['once'\]\."):
+    with pytest.raises(ValueError, match=r"least.*In y, the following classes have only one row: \['once'\]\."):
         MLPClassifier(early_stopping=True).fit(X, labels)
 
 

@@ -174,7 +174,7 @@ def test_ctrl_c_at_random_moments_of_load_state_dict_leaves_the_old_or_the_new_s
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, strike)
-    gc.disable()  # Python ignores an interrupt inside a callback of the garbage collector, which JAX has
+    gc.disable()  # Python ignores interrupts inside the callback that JAX adds to the collector
     try:
         struck = sum(check(world, interrupt) for _ in range(100))
     finally:

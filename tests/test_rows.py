@@ -304,8 +304,8 @@ class Resizing:
 def test_step_refuses_rows_whose_values_are_freed_during_the_step() -> None:
     values, w = np.ones((1, 2)), np.ones(3)
     opt = fs.SGD([w, np.ones((4, 2))])
-    need = r"grads\[1\] must be rows whose array of values does not change its memory during the step"
-    with pytest.raises(ValueError, match=f"{need}; got rows whose array of values has other memory than before"):
+    need = r"grads\[1\] must be rows whose array of values stays at the same place in memory during the step"
+    with pytest.raises(ValueError, match=f"{need}; got rows whose array of values has moved in memory"):
         opt.step([Resizing(np.ones(3), values), fs.Rows([1], values)])
     assert (w == 1).all()
 

@@ -44,7 +44,7 @@ def test_files_of_a_table_row_exist_and_use_the_names_of_the_row(row: make_scope
     [
         ("fs.augment.mixdown", AttributeError, "mixdown"),
         ("fs.SGD(velocity)", ValueError, "fs.SGD has no argument velocity"),
-        ("nothing.at.all", ModuleNotFoundError, r"can be imported; got nothing\.at\.all"),
+        ("nothing.at.all", ModuleNotFoundError, r"can be imported; got 'nothing\.at\.all'"),
         ("fs.SGD(", ValueError, "a name must be like"),
     ],
 )

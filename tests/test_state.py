@@ -180,7 +180,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "shape": (("state", "state.x", "exp_avg"), np.zeros(8, F4), "must be float32 (7,); got float32 (8,)"),
     "axes": (("state", "a.weight", "exp_avg"), np.zeros((5, 6), F4), "must be float32 (6, 5); got float32 (5, 6)"),
     "dtype": (("state", "state.x", "exp_avg"), np.zeros(7), "must be float32 (7,); got float64 (7,)"),
-    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "must be float32 (7,); got >f4 (7,)"),
+    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "(7,) in native byte order; got >f4 (7,)"),
     "no averages": (("ema",), {}, "ema must have the keys"),
     "average": (("ema", "state.x"), np.zeros(8, F4), "ema['state.x'] must be float32 (7,); got float32 (8,)"),
 }

@@ -39,7 +39,7 @@ def run(metrics: list[float], **options: Any) -> tuple[int, float]:
         ([1, 2, 2, 3], {"patience": 2, "mode": "max"}, (0, 4)),
         ([1, 2, 2, 1], {"patience": 2, "mode": "max"}, (4, 2)),
         # 2.9 and 2.8 are better than the metric before, but by less than tol. So the training stops at 2.8, the third
-        # metric. 2.8 is still the best metric, so the weight at this metric, which is 3, is restored.
+        # metric. 2.8 is still the best metric. At this metric, the weight was 3, so the weight 3 is restored.
         ([3, 2.9, 2.8, 2.7], {"patience": 2, "tol": 0.5}, (3, 3)),
         ([math.nan, math.nan], {"patience": 2}, (2, 0)),  # without a best metric, the initial weights are restored
         ([math.nan, 5, math.nan, 4], {"patience": 2}, (0, 4)),

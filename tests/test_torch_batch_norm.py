@@ -59,7 +59,7 @@ def assert_close(torch: Any, ours: Any, theirs: Any, dtype: str = "float32", sca
     torch.testing.assert_close(ours, theirs, rtol=TOLERANCE[dtype] * scale, atol=TOLERANCE[dtype] * scale)
 
 
-def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
+def assert_same_passes(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str = "float32", steps: int = 3) -> None:
     """Assert that the outputs, gradients and buffers of both layers agree for each of `steps` batches."""
     for step in range(steps):
         batch = (x.detach() * (1 + step)).requires_grad_()
@@ -84,7 +84,7 @@ def assert_same_training(torch: Any, theirs: Any, ours: Any, x: Any, dtype: str 
 def test_results_agree_with_torch(torch: Any, ft: Any, kind: str, option: str, dtype: str, training: bool) -> None:
     theirs, ours = pair(torch, ft, kind, dtype, **OPTIONS[option])
     theirs.train(training), ours.train(training)
-    assert_same_training(torch, theirs, ours, data(torch, kind, dtype), dtype)
+    assert_same_passes(torch, theirs, ours, data(torch, kind, dtype), dtype)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -177,7 +177,7 @@ def test_evaluation_agrees_with_torch_and_leaves_the_layer_unchanged(torch: Any,
     theirs, ours = pair(torch, ft, "BatchNorm2d")
     theirs.eval(), ours.eval()
     before = copy.deepcopy(ours.state_dict())
-    assert_same_training(torch, theirs, ours, data(torch, "BatchNorm2d"))
+    assert_same_passes(torch, theirs, ours, data(torch, "BatchNorm2d"))
     assert all(torch.equal(a, before[name]) for name, a in ours.state_dict().items())
 
 
@@ -197,7 +197,7 @@ def test_results_agree_with_torch_if_track_running_stats_is_changed_to_false(tor
     x = data(torch, "BatchNorm2d")
     for training in (True, False):
         theirs.train(training), ours.train(training)
-        assert_same_training(torch, theirs, ours, x)
+        assert_same_passes(torch, theirs, ours, x)
 
 
 def test_layer_works_without_gradients_and_in_inference_mode(torch: Any, ft: Any) -> None:

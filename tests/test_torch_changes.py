@@ -162,9 +162,9 @@ def test_replaced_states_are_used_or_refused(name: str, kind: str, torch: Any) -
 
 
 def gradients(torch: Any) -> dict[str, tuple[Any, bool]]:
-    """Return a dict from name to (gradient, right). The gradients are for a parameter of shape (4, 3).
+    """Return a dict from name to (gradient, usable). The gradients are for a parameter of shape (4, 3).
 
-    `right` is True if a step must accept the gradient, and False if it must refuse the gradient.
+    `usable` is True if a step must accept the gradient, and False if it must refuse the gradient.
     """
     return {
         "expanded from one number": (torch.ones(1, 1).expand(4, 3), True),
@@ -185,7 +185,7 @@ def test_unusual_gradients_are_used_correctly_or_refused(torch: Any) -> None:
         w = World()
         for _ in range(taken):
             w.opt.step()
-        gradient, right = gradients(torch)[kind]
+        gradient, usable = gradients(torch)[kind]
         p = w.params[0]
         p.grad = None
         if gradient.dtype != p.dtype:
@@ -194,8 +194,8 @@ def test_unusual_gradients_are_used_correctly_or_refused(torch: Any) -> None:
             p.grad = gradient
         except RuntimeError:  # torch itself refuses this gradient
             return
-        want = w.expected() if right else []
-        assert w.step() is right
+        want = w.expected() if usable else []
+        assert w.step() is usable
         for a, b in zip(w.params, want, strict=False):
             torch.testing.assert_close(a.detach(), b, rtol=1e-5, atol=1e-6)
         p.grad = None
@@ -208,20 +208,20 @@ def test_unusual_gradients_are_used_correctly_or_refused(torch: Any) -> None:
 
 
 def test_strided_parameters_are_refused_only_if_elements_share_memory(torch: Any) -> None:
-    def case(strides: tuple[int, int], right: bool) -> None:
+    def case(strides: tuple[int, int], usable: bool) -> None:
         p = torch.nn.Parameter(torch.ones(40).as_strided((4, 3), strides))
         w = World()
         w.params[0] = p
         p.grad = torch.randn(4, 3)
-        if not right:
+        if not usable:
             with pytest.raises(ValueError, match="repeated elements"):
                 w.opt.add_param_group({"params": [p]})
             return
         w.opt.param_groups[0]["params"][0] = p
         w.goes_on()
 
-    for strides, right in (((3, 4), True), ((1, 4), True), ((1, 1), False), ((2, 1), False), ((0, 1), False)):
-        assert survives(lambda s=strides, r=right: case(s, r)), strides  # type: ignore[misc]
+    for strides, usable in (((3, 4), True), ((1, 4), True), ((1, 1), False), ((2, 1), False), ((0, 1), False)):
+        assert survives(lambda s=strides, r=usable: case(s, r)), strides  # type: ignore[misc]
 
 
 def test_parameters_whose_columns_alternate_in_memory_are_stepped_correctly(torch: Any) -> None:

@@ -130,7 +130,7 @@ def test_step_refuses_a_wrong_value_that_was_written_into_a_group(name: str, tor
 
 
 @pytest.mark.parametrize("lr", ["0.1", None, [0.1, 0.2]], ids=str)
-def test_error_for_an_option_that_is_not_a_number_contains_the_option(lr: Any, torch: Any) -> None:
+def test_error_names_the_option_that_is_not_a_number(lr: Any, torch: Any) -> None:
     """The learning rate is not a number, then it is missing, and then one of the betas is not a number."""
     w = torch.ones(3, requires_grad=True)
     w.grad = torch.ones(3)

@@ -127,7 +127,7 @@ py::object capsule_of(py::handle object, const Where& where) {
                  bind::describe(object) + ", whose __dlpack_device__ is not a pair of integers");
   } catch (py::error_already_set& error) {
     refuse_value(where, "readable by DLPack",
-                 bind::describe(object) + ", whose DLPack methods raised " +
+                 "an object of class " + bind::describe(object) + ", whose DLPack methods raised " +
                      std::string(py::str(error.type().attr("__name__"))) + ": " + std::string(py::str(error.value())));
   }
 }

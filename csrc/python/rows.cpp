@@ -67,8 +67,8 @@ void PyPlan::check_rows(std::size_t k, const PyRows& rows) const {
     refuse_value(gradient_at(k), "rows of a parameter of " + std::to_string(t.size) + " elements",
                  "rows of a parameter of " + std::to_string(rows.of * rows.gradient->width()) + " elements");
   if (rows.values.data() != rows.gradient->values())
-    refuse_value(gradient_at(k), "rows whose array of values does not change its memory during the step",
-                 "rows whose array of values has other memory than before");
+    refuse_value(gradient_at(k), "rows whose array of values stays at the same place in memory during the step",
+                 "rows whose array of values has moved in memory");
   check_against_owned(k, view_of(rows.values));
 }
 

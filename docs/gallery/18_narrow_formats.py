@@ -6,7 +6,7 @@ Narrow parameters and states
 
     nearest:     v <- round(v + 0.001 (g^2 - v))    8 significant bits in bfloat16: a change below v / 512 is lost
     stochastic:  v is rounded up or down at random, so that the mean is exact; no change is lost on average
-    low bits:    w is a parameter in float32; w rounded to bfloat16 and the lower 16 bits of w are stored
+    low bits:    a float32 parameter w is stored in two parts: w rounded to bfloat16, and the lower 16 bits of w
 
 g is the gradient. A state is an array that the optimizer keeps for a parameter, such as v, AdamW's average of the
 squared gradients. With low bits, another state holds the lower 16 bits of w. The rounded number and these bits

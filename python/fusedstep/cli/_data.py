@@ -297,7 +297,7 @@ def _every(rows: Array, strata: Array, every: int, rng: np.random.Generator) -> 
     `strata` has the class of each row, as a number. The rows are ordered by class, and at random within a class. In
     this order, the first taken row has a random position below `every`. Each later taken row is `every` positions after
     the one before. So the taken rows have nearly the same proportions of the classes as all rows. `every` is at
-    least 5, and so at most one row of a class with up to five rows is taken.
+    least 5. So if a class has five rows or fewer, at most one of them is taken.
     """
     order = rng.permutation(rows)
     order = order[np.argsort(strata[order], kind="stable")]

@@ -58,7 +58,8 @@ def average(outputs: Iterable[npt.ArrayLike], weights: Sequence[float] | None = 
         mass, count = mass + weight, count + 1
     if given is not None and next(given, None) is not None:
         raise ValueError(
-            f"average: weights must have as many entries as there are outputs; got {count} outputs and more weights"
+            "average: weights must have as many entries as there are outputs; got more weights than outputs; the "
+            f"number of outputs is {count}"
         )
     if not mass > 0:
         raise ValueError(
@@ -73,7 +74,8 @@ def _next(weights: Iterator[float], count: int) -> float:
         return next(weights)
     except StopIteration:
         raise ValueError(
-            f"average: weights must have as many entries as there are outputs; got {count} weights and more outputs"
+            "average: weights must have as many entries as there are outputs; got more outputs than weights; the "
+            f"number of weights is {count}"
         ) from None
 
 

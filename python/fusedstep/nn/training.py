@@ -58,8 +58,8 @@ class Batches:
     size : int
         Number of rows per batch. The last batch of an epoch may have fewer.
     merge_single : bool
-        If True, a last batch of one row is added to the batch before it. Set this for a model with a `BatchNorm`, which
-        cannot train on a single row.
+        If True and the last batch has only one row, this row is moved into the previous batch. Set this for a model
+        with a `BatchNorm`, which cannot train on a single row.
 
     Raises
     ------

@@ -154,7 +154,8 @@ def _check_array(what: str, target: Any, source: Any) -> None:
     if not isinstance(source, np.ndarray) or isinstance(source, np.ma.MaskedArray):
         raise TypeError(f"{what} must be an array; got {type(source).__name__}")
     if source.shape != target.shape or source.dtype != target.dtype:
-        raise ValueError(f"{what} must be {target.dtype} {target.shape}; got {source.dtype} {source.shape}")
+        order = "" if source.dtype.isnative else " in native byte order"
+        raise ValueError(f"{what} must be {target.dtype} {target.shape}{order}; got {source.dtype} {source.shape}")
 
 
 def _step_count(what: str, value: Any) -> int:
@@ -233,14 +234,17 @@ def read(opt: Any, path: str | os.PathLike[str]) -> None:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{label}: path must be a file that save wrote; got {name!r} ({error})") from None
+        raise ValueError(
+            f"{label}: path must be a file that {type(opt).__name__}.save() wrote; got {name!r} ({error})"
+        ) from None
     restore(opt, _unflatten(opt, header, tensors, label))
 
 
 def _unflatten(opt: Any, header: Any, tensors: dict[str, Any], label: str) -> dict[str, Any]:
     if not isinstance(header, dict) or not isinstance(header.get("steps"), dict):
         raise ValueError(
-            f"{label}: path must be a file that save wrote; got a file whose header has no step counts of parameters"
+            f"{label}: path must be a file that {type(opt).__name__}.save() wrote; got a file whose header has no step "
+            "counts of parameters"
         )
     saved = dict(header)
     by_text = {str(key): key for key in opt._keys}

@@ -34,7 +34,8 @@ class ScheduleFree(Optimizer):
     def _own_averages(self) -> list[Array]:
         """Return the average x = y + (1 - 1 / share) * (z - y) for each parameter y.
 
-        This x is the solution of y = share * x + (1 - share) * z, where z is the state ``z`` of the parameter.
+        This x is the solution of y = share * x + (1 - share) * z, where z is the state ``z`` of the parameter. share is
+        the option `momentum` of `SGDScheduleFree`, or beta1 of `AdamWScheduleFree`.
         Before the first step, x, y and z are equal.
         """
         averages = copies_of(self._arrays)

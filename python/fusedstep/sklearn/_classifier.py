@@ -158,7 +158,7 @@ class MLPClassifier(ClassifierMixin, Labels):
         The classes, in the order of the columns of `predict_proba`.
     coefs_, intercepts_ : list of ndarray
         Weights, of shape (in, out), and biases of each layer. They are views of the arrays of the network that
-        predicts.
+        `predict` uses.
     loss_, best_loss_, loss_curve_ : float, float, list of float
         Loss of the last epoch, of the best epoch and of every epoch. The penalties are included. With `early_stopping`,
         `best_loss_` is None.

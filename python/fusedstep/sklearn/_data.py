@@ -40,7 +40,7 @@ class Data:
     def batches(self, size: int, merge_single: bool) -> nn.Batches:
         """Divide the rows into batches of `size` rows.
 
-        If `merge_single` is True, a last batch of one row is added to the batch before it.
+        If `merge_single` is True and the last batch has only one row, this row is moved into the previous batch.
         """
         kind = SparseBatches if sparse.issparse(self.x) else nn.Batches
         return kind(self.x, self.targets, self.weights, size=size, merge_single=merge_single)

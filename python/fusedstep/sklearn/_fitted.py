@@ -131,7 +131,7 @@ class Fitted(Parameters, BaseEstimator):
     # Fitted attributes
     @property
     def coefs_(self) -> Views:
-        """The weights of each layer, as views of the arrays of the network that predicts."""
+        """The weights of each layer, as views of the arrays of the network that `predict` uses."""
         return coefs(self._fitted("coefs_"))
 
     @coefs_.setter
@@ -140,7 +140,7 @@ class Fitted(Parameters, BaseEstimator):
 
     @property
     def intercepts_(self) -> Views:
-        """The biases of each layer, as views of the arrays of the network that predicts.
+        """The biases of each layer, as views of the arrays of the network that `predict` uses.
 
         A layer with batch norm has no biases. The beta of its batch norm takes their place.
         """

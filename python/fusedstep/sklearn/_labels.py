@@ -81,4 +81,4 @@ class Labels(BaseMLP, OfClasses):
     def _rare(self, data: Data) -> str:
         names, counts = np.unique(data.y, return_counts=True)
         rare = names[counts < 2].tolist()
-        return f" Each of these classes of y has only one row: {rare}." if rare else ""
+        return f" In y, the following classes have only one row: {rare}." if rare else ""

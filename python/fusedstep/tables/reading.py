@@ -107,7 +107,7 @@ def _unpacked(path: Path) -> bytes:
     if len(data) > limit:
         raise TableError(
             f"{path}: unpacks to more than {RATIO} times its size, and to more than {BIG >> 20} MB; "
-            "if this size is right, unpack the file first"
+            "if you expect so large a table, unpack the file, and read the unpacked file"
         )
     return data
 

@@ -96,9 +96,9 @@ def drop(x: Tensor, how: How, strides: tuple[int, ...], out: Tensor | None = Non
     """Return x with dropout: some elements are set to zero, and the others are scaled.
 
     `how` is (round(65536 p), seed of the mask), where p is the probability of a zero. The seed gives a sequence of
-    random numbers, one for each element. `strides` must be the strides of a dense tensor. The elements take the random
-    numbers in the order in which a tensor with these strides has the elements in memory. If `out` is None, the result
-    is a new tensor with these strides. Otherwise `out` must be x, and the result overwrites x.
+    random numbers, one for each element. `strides` must be the strides of a dense tensor. In a tensor with these
+    strides, the first element in memory takes the first random number, and so on. If `out` is None, the result is a new
+    tensor with these strides. Otherwise `out` must be x, and the result overwrites x.
     """
     require_memory(x)
     dense = x.stride() == strides
