@@ -39,8 +39,8 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
-  is the yardstick. One of these ways uses torch's method `copy_`. The time of this way is not counted among the
-  comparisons with torch.
+  is the yardstick. One of these ways uses torch's method `copy_`. When this page counts comparisons with
+  torch, it leaves out the rows of this way.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
   The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with

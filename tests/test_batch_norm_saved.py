@@ -101,7 +101,7 @@ def test_backward_call_refuses_an_x_whose_shape_or_dtype_was_changed() -> None:
         change(x)
         dy = np.ones_like(x)
         dx = dy.copy()
-        words = "must be from a call whose x still has the same memory, shape and dtype; got a call whose x"
+        words = "must be from a forward call whose x has kept its memory address, shape and dtype since the call; got"
         with pytest.raises(ValueError, match=words):
             fs.batch_norm_backward(dy, saved, out=dx)
         assert (dx == 1).all()

@@ -71,7 +71,7 @@ def test_every_layer_is_checked_and_timed(case: Case) -> None:
     result = run(case, *NUMPY)
     here = [line for line in result.lines if not line.status.startswith("not installed")]
     assert {line.status for line in here} == {"timed"}
-    assert len(here) >= 2 + 2 + 2  # 2 copies (3 with torch), 2 lines of fusedstep, 2 lines of NumPy
+    assert len(here) >= 2 + 2 + 2  # 2 lines of memory copies (3 with torch), 2 lines of fusedstep, 2 lines of NumPy
     ours = result.ours(fs.isa())
     assert ours is not None and ours.error is not None and ours.error < 1
     assert ours.of_ours == {fs.isa(): (1.0, 1.0, 1.0)}
@@ -109,7 +109,7 @@ def test_results_of_torch_pass_the_check_of_every_layer(case: Case, torch: Any) 
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
-def test_a_layer_and_the_copy_it_is_compared_with_move_equally_many_bytes(case: Case) -> None:
+def test_memory_copy_that_is_compared_with_a_layer_moves_as_many_bytes_as_the_layer(case: Case) -> None:
     small = Case(case.name, case.op, (8, 4), residual=case.residual)
     copy = copies.Copy(Job(small, 1), copies.numpy_copy)
     assert copy.source.nbytes + copy.buffers[0].nbytes == small.bytes_per_element * small.elements

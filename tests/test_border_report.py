@@ -37,7 +37,7 @@ def test_best_value_on_the_border_is_reported_and_best_value_inside_is_not() -> 
     assert report(MultiResolutionGridSampler(SPACE, points=5, levels=6), valley, 200) == []
 
 
-def test_end_of_a_grid_inside_a_wider_range_is_a_border() -> None:
+def test_best_value_at_the_end_of_a_grid_is_reported_even_if_the_range_of_the_parameter_is_wider() -> None:
     grid = {"lr": [1e-3, 1e-2, 1e-1], "n": [1, 2, 3]}
 
     def f(trial: Any) -> float:

@@ -232,7 +232,7 @@ def test_a_file_with_wrong_content_gives_one_clear_line(
     assert message in captured.err and captured.err.count("\n") == 1
 
 
-def test_error_names_a_missing_package_and_the_pip_command_before_any_work(
+def test_train_command_without_a_required_package_prints_only_an_error_with_the_pip_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module, package in [("sklearn.datasets", "scikit-learn"), ("matplotlib.figure", "matplotlib")]:

@@ -80,7 +80,8 @@ def test_a_latin1_table_with_decimal_commas_is_read(out: Out) -> None:
 def test_medians_and_categories_are_those_of_the_training_rows() -> None:
     """Test and validation rows have no effect.
 
-    If a training row has a rare category, `other` is true: all rare categories share one output.
+    The category `special` occurs in one row. If this row is a training row, the attribute `other` of the column `plan`
+    is true. Then one input of the network stands for all rare categories of this column.
     """
     from fusedstep.cli._data import load_table, prepare
 
@@ -139,7 +140,11 @@ def test_missing_and_extra_columns_are_named(out: Out, capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("no_picture")
 def test_options_determine_the_kinds_of_columns(out: Out) -> None:
-    """The options are `--drop`, `--categorical` and `--numeric`."""
+    """The options are `--drop`, `--categorical` and `--numeric`.
+
+    The command prints how it turns each column into numbers. These numbers are called the outputs of the column. The
+    column `code` has one output for each of its three categories.
+    """
     frame = customers().assign(code=np.arange(240) % 3, mixed=["5", "many", "7", "x"] * 60)
     frame.to_csv("t.csv", index=False)
     options = ["--drop", "age,plan", "--categorical", "code", "--numeric", "mixed", "--epochs", "1"]

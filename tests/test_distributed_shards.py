@@ -123,7 +123,7 @@ def test_optimizers_that_need_whole_tensors_refuse_shards(shards: Any, rule: str
 
 
 @pytest.mark.parametrize("rule", ["Muon", "Adafactor", "RowwiseAdagrad"])
-def test_muon_and_others_clip_gradients_and_skip_steps_by_the_norm_over_all_ranks(shards: Any, rule: str) -> None:
+def test_muon_and_others_use_the_norm_over_all_ranks_to_clip_gradients_and_skip_steps(shards: Any, rule: str) -> None:
     """Parameters and norms agree with those of one process, which has the gradients of all ranks."""
     first, second = world_of(2).run(shards.norms_before_directions, rule)
     assert str(first) == str(second)

@@ -147,7 +147,7 @@ for name, save in saves.items():
 
 
 @needs_safetensors
-@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a memory limit, which works only on Linux")
 def test_save_on_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     """The full disk is simulated: the process may write at most 50,000 bytes to each file."""
     done = python(LIMITED_FILES, tmp_path)
@@ -168,7 +168,7 @@ sys.exit(main(["train", "--epochs", "1", "--out", sys.argv[1]]))
 
 
 @needs_safetensors
-@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a memory limit, which works only on Linux")
 def test_train_command_on_a_full_disk_prints_one_line_and_leaves_the_old_model(tmp_path: Path) -> None:
     """The full disk is simulated: the process may write at most 4,000 bytes to each file. The exit status is 2."""
     pytest.importorskip("sklearn")
@@ -234,7 +234,7 @@ assert opt.steps == 1
 
 @needs_safetensors
 @pytest.mark.skipif(sys.platform != "linux", reason="uses Linux's memory limit and its /proc folder")
-def test_load_and_state_dict_without_enough_memory_raise_an_error_and_change_nothing(tmp_path: Path) -> None:
+def test_state_dict_and_load_raise_an_error_and_change_nothing_if_memory_is_short(tmp_path: Path) -> None:
     done = python(LIMITED_MEMORY, tmp_path / "state")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "MemoryError" in done.stdout and "done" not in done.stdout
@@ -270,7 +270,7 @@ for make in makes.values():
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses Linux's memory limit and its /proc folder")
 def test_constructor_that_fails_for_lack_of_memory_frees_its_arrays() -> None:
     """The test makes every optimizer and calls `dropout` and `batch_norm`, with 0, 30, 50 and 90 MiB of free memory.
 

@@ -277,7 +277,7 @@ def results(torch: Any, layer: Any, x: Any, residual: Any, dy: Any) -> list[Any]
 @every_name
 @pytest.mark.parametrize("wide", [True, False], ids=["float32 parameters", "16-bit parameters"])
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
-def test_errors_of_half_batch_norm_of_fusedstep_are_at_most_2_percent_above_those_of_torchs_layer(
+def test_errors_of_fusedsteps_16_bit_batch_norm_are_at_most_2_percent_above_those_of_torchs_layer(
     torch: Any, ft: Any, name: str, wide: bool, last: bool
 ) -> None:
     """The errors are mean absolute differences from the results of torch's layer in float64.

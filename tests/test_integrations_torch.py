@@ -77,7 +77,7 @@ def test_weights_trained_by_lightning_agree_with_those_of_torchs_optimizer(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_step_supports_amp_scaling_is_true_only_for_float16_parameters(torch: Any, ft: Any) -> None:
+def test_only_steps_of_float16_parameters_support_amp_scaling(torch: Any, ft: Any) -> None:
     """If `_step_supports_amp_scaling` is True, the step, not GradScaler, divides the gradients by the loss scale."""
     for dtype, by_step in ((torch.float32, False), (torch.bfloat16, False), (torch.float16, True)):
         opt = ft.AdamW([torch.nn.Parameter(torch.ones(2, dtype=dtype))], fused=True)

@@ -58,7 +58,11 @@ def test_callers_array_is_unchanged_if_the_first_layer_returns_its_input(behind:
 def test_output_that_backward_needs_is_not_overwritten_if_the_next_layer_returns_its_input(
     behind: type[nn.Layer],
 ) -> None:
-    """The backward pass of Sigmoid needs the output of Sigmoid. The layer `Identity` does not change the gradients."""
+    """The backward pass of Sigmoid needs the output of Sigmoid.
+
+    `Identity` returns its input, so the layer `behind` gets the output of Sigmoid. In other models, `behind` may write
+    its output over its input. Here, `behind` must not do this. The gradients with and without `Identity` must be equal.
+    """
     x, grads = batch(), list[Array]()
     for between in ([], [Identity()]):
         model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), *between, behind(), dtype=np.float64, rng=0)

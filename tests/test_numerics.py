@@ -97,7 +97,7 @@ def nearest_even(x: Array, digits: int, smallest_exponent: int, largest: float) 
 
 
 @pytest.mark.parametrize(("name", "digits", "bias"), [("bfloat16", 8, 127), ("float16", 11, 15)])
-def test_new_16_bit_parameters_are_rounded_to_nearest_even(
+def test_step_rounds_16_bit_parameters_to_nearest_even(
     name: str, digits: int, bias: int, torch: ModuleType, rng: np.random.Generator
 ) -> None:
     """The parameters are all 65,536 numbers of the dtype. A step subtracts half of the gradient.

@@ -78,7 +78,7 @@ def test_sgd_subtracts_any_number_of_rows_in_any_order(rng: np.random.Generator)
 
 
 @every_class
-def test_one_step_accepts_rows_arrays_and_none_and_clips_by_their_common_norm(
+def test_gradients_of_three_kinds_in_one_step_are_clipped_by_their_common_norm(
     cls: Any, rng: np.random.Generator
 ) -> None:
     """The gradients of `table`, `w` and `alone` are an `fs.Rows`, an array and None. `alone` is unchanged."""
@@ -390,7 +390,10 @@ def test_refused_sparse_gradients_leave_all_tensors_unchanged(
 
 @pytest.mark.torch
 def test_step_with_a_valid_sparse_and_a_refused_dense_gradient_changes_no_parameter(torch: Any) -> None:
-    """The memory of the dense gradient has been freed. The states also do not change, and a later step works."""
+    """The dense gradient is refused, because its memory was freed before the step.
+
+    The states do not change either. A later step with a valid dense gradient works.
+    """
     w, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(4, 2))
     opt = ours("Adagrad")([table, w], lr=0.1)
     table.grad, w.grad = coo(torch, [1], torch.ones(1, 2)), torch.ones(3)

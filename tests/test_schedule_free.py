@@ -61,10 +61,13 @@ def test_schedule_free_averages_before_the_first_step_are_the_parameters(
 
 
 @every_rule
-def test_averaged_of_a_schedule_free_optimizer_with_ema_decay_uses_the_ema(
+def test_averaged_gives_the_ema_if_a_schedule_free_optimizer_has_ema_decay(
     cls: Any, options: dict[str, Any], share: float
 ) -> None:
-    """`ema_decay` adds an exponential moving average (EMA) of the parameters."""
+    """The option `ema_decay` adds an exponential moving average (EMA) of the parameters.
+
+    Inside the context `averaged()`, the parameters have the values of the EMA.
+    """
     opt = cls([y := np.ones(3)], ema_decay=0.5, **options)
     opt.step([np.ones(3)])
     ema = opt.ema[0].copy()

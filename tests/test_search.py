@@ -37,7 +37,7 @@ def points(study: Any) -> list[tuple[Any, ...]]:
 
 
 def test_coordinate_descent_tries_the_expected_points() -> None:
-    """The search tries all values of one parameter, continues at the best point, and changes to the other parameter."""
+    """The search tries all values of one parameter. From the best point, it then tries all values of the other one."""
     sampler = CoordinateDescentSampler(GRID, start={"x": 0, "y": 3})
     study = optuna.create_study(sampler=sampler)
     study.optimize(bowl, n_trials=11)

@@ -129,7 +129,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": lambda groups: 3}, "solver must return a fusedstep optimizer, made .*; got 3"),
     (
         {"solver": partial(fs.Adam, lr=0.1), "learning_rate": "cosine"},
-        "learning_rate must be 'constant' and .* if solver is a function, .*; got learning_rate='cosine'",
+        "if solver is a function, learning_rate must be 'constant' and .*; got learning_rate='cosine'",
     ),
     (
         {"solver": partial(fs.Adam, lr=0.1), "ema_decay": 0.9},
@@ -141,7 +141,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"solver": "sgd", "solver_params": {"amsgrad": True}},
-        r"solver_params must have only these arguments of SGD, .* num_threads, .*seed; got 'amsgrad'",
+        r"solver_params must have only these arguments of SGD: .* num_threads, .*seed; got 'amsgrad'",
     ),
     (
         {"solver_params": {"weight_decay": 0.1}},
@@ -170,7 +170,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"solver": "lbfgs", "learning_rate": "cosine"}, "solver='lbfgs' has no learning rate; got learning_rate='cosine'"),
     ({"scoring": "roc_auc"}, "scoring needs validation rows: .* call fit with X_val and y_val; got scoring='roc_auc'"),
     ({"scoring": lambda model, X, y: "a", "early_stopping": True}, "scoring must return a number; got 'a'"),
-    ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "validation score must be a number .*; got nan"),
+    ({"scoring": lambda model, X, y: np.nan, "early_stopping": True}, "score must not be nan after every epoch"),
     (
         {"validation_fraction": 0.0, "early_stopping": True},
         "validation_fraction must be above 0 if no X_val is given",

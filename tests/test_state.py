@@ -159,13 +159,13 @@ F4 = np.float32
 MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "optimizer": (("optimizer",), "SGD", "optimizer must be 'Adam'; got 'SGD'"),
     "format": (("format",), 99, "format must be 1; got 99"),
-    "no steps": (("steps",), None, "missing steps"),
+    "no steps": (("steps",), None, "; got a dict without ['steps']"),
     "no groups": (("groups",), [], "groups must be a list of 2 groups"),
     "group that is not a dict": (("groups",), [1, 2], "groups[0] must be a dict; got 1"),
     "negative lr": (("groups", 1, "lr"), -1.0, "groups[1]['lr'] must be at least 0; got -1.0"),
     "unknown option": (("groups", 1, "momentum"), 0.5, "groups[1] must have only options of Adam; got 'momentum'"),
     "params in a group": (("groups", 1, "params"), 0.5, "groups[1] must have only options of Adam; got 'params'"),
-    "amsgrad": (("groups", 1, "amsgrad"), True, "groups[1]: amsgrad must be on or off as in this optimizer"),
+    "amsgrad": (("groups", 1, "amsgrad"), True, "groups[1]: amsgrad must be on in both the loaded state and this"),
     "schedule": (("groups", 0, "lr_state"), {}, "groups[0] must not have lr_state"),
     "no option": (("groups", 1, "eps"), None, "groups[1] must have all options; missing eps"),
     "masked": (("state", "state.x", "exp_avg"), np.ma.zeros(7, F4), "must be an array; got MaskedArray"),
@@ -180,7 +180,7 @@ MISFITS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "shape": (("state", "state.x", "exp_avg"), np.zeros(8, F4), "must be float32 (7,); got float32 (8,)"),
     "axes": (("state", "a.weight", "exp_avg"), np.zeros((5, 6), F4), "must be float32 (6, 5); got float32 (5, 6)"),
     "dtype": (("state", "state.x", "exp_avg"), np.zeros(7), "must be float32 (7,); got float64 (7,)"),
-    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "(7,) in native byte order; got >f4 (7,)"),
+    "other byte order": (("state", "state.x", "exp_avg"), np.zeros(7, ">f4"), "in native byte order; got >f4 (7,)"),
     "no averages": (("ema",), {}, "ema must have the keys"),
     "average": (("ema", "state.x"), np.zeros(8, F4), "ema['state.x'] must be float32 (7,); got float32 (8,)"),
 }
@@ -280,7 +280,7 @@ class Schedule:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         if self.fails and state["best"] == 0.25:
-            raise ValueError("best must not be 0.25")
+            raise ValueError('Schedule.load_state_dict: state["best"] must not be 0.25 if fails is True')
         self.best = state["best"]
 
 
@@ -303,7 +303,7 @@ def test_load_state_dict_changes_nothing_if_a_schedule_refuses_its_state() -> No
     before = [a.tobytes() for s in opt.state.values() for a in s.values()]
     for group in saved["groups"]:
         group["lr_state"] = {"best": 0.25}
-    with pytest.raises(ValueError, match=r"best must not be 0\.25"):
+    with pytest.raises(ValueError, match=r'state\["best"\] must not be 0\.25'):
         opt.load_state_dict(saved)
     assert [a.tobytes() for s in opt.state.values() for a in s.values()] == before
     assert (first.best, second.best, opt.steps) == (0.5, 0.5, 1)

@@ -190,10 +190,10 @@ def changed_shape(a: Array) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Array], Any], str]] = {
-    "larger": (lambda a: a.resize(10_000, refcheck=False), "unchanged in memory, layout and dtype"),
-    "smaller": (lambda a: a.resize(2, refcheck=False), "unchanged in memory, layout and dtype"),
-    "shape": (changed_shape, "unchanged in memory, layout and dtype"),
-    "dtype": (changed_dtype, "unchanged in memory, layout and dtype"),
+    "larger": (lambda a: a.resize(10_000, refcheck=False), "at the same memory address"),
+    "smaller": (lambda a: a.resize(2, refcheck=False), "at the same memory address"),
+    "shape": (changed_shape, "at the same memory address"),
+    "dtype": (changed_dtype, "at the same memory address"),
     "read-only": (lambda a: a.setflags(write=False), "writeable"),
 }
 

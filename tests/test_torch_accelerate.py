@@ -79,7 +79,7 @@ def test_optimizer_whose_class_is_replaced_keeps_state_schedule_and_hooks(
     assert str(ft.accelerate(model, opt)) == "optimizer: not replaced, its class is already fusedstep's"
 
 
-def test_schedule_warns_if_it_steps_before_an_optimizer_whose_class_is_replaced(
+def test_schedule_warns_if_its_step_comes_before_the_first_step_of_an_accelerated_optimizer(
     torch: Any, ft: Any, clock: Any
 ) -> None:
     """At the end, deep copies of the model and the optimizer train like the originals."""

@@ -294,7 +294,7 @@ def test_a_checkpoint_of_adam_is_refused_by_sgd_and_nothing_changes(torch: Any) 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adadelta", "RMSprop", "Adam", "AdamW"])
 def test_error_for_a_checkpoint_of_sgd_contains_the_missing_key(name: str, torch: Any) -> None:
-    """Torch's load reads `step` from every state. SGD's states do not contain it.
+    """The optimizer `name` reads `step` from every state that it loads. The saved states of SGD do not contain `step`.
 
     At the end, the test loads an empty dict. In this dict, `param_groups` is missing.
     """

@@ -119,10 +119,10 @@ def test_zero_gradients_change_no_number_and_ties_are_rounded_to_even(half: str,
 def test_loss_curves_of_200_steps_agree_with_torch(name: str, half: str, torch: Any) -> None:
     """A model is trained three times: by our optimizer in 16 bits, by torch's in 16 bits, and by torch's in float32.
 
-    `rounding` is the difference between the losses of torch's two trainings. `unit` is the distance from a loss between
-    0.5 and 1 to the next number of the dtype. The mean difference between our losses and those of each training of
-    torch may be at most the mean of `rounding` plus `unit`. No loss of ours may differ from torch's loss in float32 by
-    more than the maximum of `rounding` plus 4 times `unit`.
+    `rounding` is the difference between the losses of torch's two trainings. `unit` is the distance between two
+    neighbouring numbers of the 16-bit dtype in the range from 0.5 to 1. The mean difference between our losses and
+    those of each training of torch may be at most the mean of `rounding` plus `unit`. No loss of ours may differ from
+    torch's loss in float32 by more than the maximum of `rounding` plus 4 times `unit`.
     """
     dtype = getattr(torch, half)
     unit = torch.finfo(dtype).eps / 2

@@ -375,7 +375,7 @@ def test_step_after_the_model_was_overwritten_starts_from_the_new_values(side: A
 
 
 def test_step_in_backward_gives_a_model_the_same_values_as_steps_after_the_backward_pass() -> None:
-    """The optimizers step float64 copies of the models' parameters."""
+    """Each optimizer updates float64 copies of its model's parameters, and writes the new values into the model."""
     from fusedstep.torch import step_in_backward
 
     model, plain = network("float32"), network("float32")

@@ -335,7 +335,7 @@ def test_lookahead_uses_the_default_of_a_removed_option(torch: Any) -> None:
         torch.testing.assert_close(p.detach(), want)
 
 
-def test_method_averaged_of_sgd_schedule_free_uses_the_default_of_a_removed_option(torch: Any) -> None:
+def test_averaged_uses_the_default_momentum_if_a_group_of_sgd_schedule_free_lacks_momentum(torch: Any) -> None:
     p = torch.nn.Parameter(torch.ones(3))
     opt = ours("SGDScheduleFree")([p], lr=0.1)
     p.grad = torch.full((3,), 2.0)

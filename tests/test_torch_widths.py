@@ -193,7 +193,7 @@ def test_low_bits_are_not_used_if_other_values_are_copied_into_the_model() -> No
         assert torch.equal(p, q) and torch.equal(optimizer.state[p]["low"], other.state[q]["low"])
 
 
-def test_calling_step_one_for_each_parameter_gives_the_same_bits_as_calling_step() -> None:
+def test_updating_parameters_one_by_one_gives_the_same_bits_as_updating_all_in_one_step() -> None:
     """The method `step_one` updates one parameter, and `step` updates all."""
     params, others = parameters("bfloat16"), parameters("bfloat16")
     whole = ours("AdamW")(params, lr=0.01, state_dtype="uint8", rounding="stochastic")
@@ -288,9 +288,10 @@ def test_loaded_states_without_a_step_count_get_the_count_1() -> None:
 
 
 def test_loaded_low_bits_without_checksums_are_used_in_the_next_step() -> None:
-    """Low bits are the lower 16 bits of a float32 weight. The bfloat16 parameter lacks them. A state contains them.
+    """Low bits are the lower 16 bits of a float32 weight. The bfloat16 parameter lacks them.
 
-    The state "low_sum" has checksums of the parameter, which show whether other code has changed it.
+    The optimizer keeps the low bits in the state "low". The state "low_sum" has checksums of the parameter. The
+    checksums show whether other code has changed the parameter.
     """
     params, others = parameters("bfloat16"), parameters("bfloat16")
     optimizer, resumed = (ours("AdamW")(p, lr=0.01, master_weights=True) for p in (params, others))

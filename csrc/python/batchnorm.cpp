@@ -199,7 +199,8 @@ py::array input_of(const Call& call, const Saved& saved, py::handle given) {
     refuse_value(call.where("x"), "the x of the forward call, because saved does not keep it", describe(given));
   if (given.is_none()) {
     if (View now; !look_at_array(saved.x.ptr(), now) || !saved.as_it_was.matches(now, Snapshot::Use::read))
-      refuse_value(call.where("saved"), "from a call whose x still has the same memory, shape and dtype",
+      refuse_value(call.where("saved"),
+                   "from a forward call whose x has kept its memory address, shape and dtype since the call",
                    "a call whose x is now " + describe(saved.x));
     return saved.x;
   }

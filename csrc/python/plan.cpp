@@ -163,7 +163,7 @@ void PyPlan::require_unchanged(const std::string& call, Snapshot::Use use) const
   View v;
   if (use == Snapshot::Use::write && source_->look(p.object.ptr(), v) && !v.writeable)
     refuse_value(where, "writeable", "a read-only " + source_->describe(p.object));
-  refuse_value(where, "unchanged in memory, layout and dtype since the optimizer was made",
+  refuse_value(where, "at the same memory address, with the same layout and dtype, as when the optimizer was made",
                "a changed " + source_->describe(p.object));
 }
 

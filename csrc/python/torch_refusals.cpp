@@ -33,7 +33,7 @@ void TorchSource::refuse(py::handle object, const Where& where) const {
   View v;
   if (!dlpack::look(t, v))
     refuse_value(where, "aligned to the size of its items", "a misaligned " + describe_tensor(object));
-  refuse_value(where, "without repeated elements",
+  refuse_value(where, "a tensor whose elements do not share memory with each other",
                describe_tensor(object) + " with strides " + std::string(py::str(object.attr("stride")())));
 }
 

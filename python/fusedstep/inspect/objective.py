@@ -26,7 +26,8 @@ class Objective:
     theta : ndarray of float64, shape (d,)
         The weights that the network had when `objective` was called.
     shapes : dict of str to tuple
-        The shape of each parameter, by name. theta holds the weights of the parameters in the same order.
+        The shape of each parameter array of the network, by name. theta contains the elements of these arrays, one
+        array after another, in the order of `shapes`.
     """
 
     def __init__(self, model: Sequential, loss: Loss, x: Array, targets: Any, training: bool, key: Key) -> None:

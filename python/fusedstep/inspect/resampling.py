@@ -56,7 +56,7 @@ def bias_variance(
     loss: str = "squared",
     key: Key | None = None,
 ) -> BiasVariance:
-    r"""Decompose the mean loss of models into bias and variance. Their training sets are drawn by bootstrap.
+    r"""Decompose the mean loss of models into bias and variance. The models' training sets are drawn by bootstrap.
 
     For one test row::
 

@@ -228,8 +228,9 @@ def check_parts(trained: TrainedModel) -> None:
         raise ValueError(f"TrainedModel: classes must be different strings or numbers; got {classes!r}")
     if model.out_features != {"classification": len(classes), "regression": 1}.get(str(task)):
         raise ValueError(
-            "TrainedModel: model must have one output for each class if task is 'classification', or one output if "
-            f"task is 'regression'; got {model.out_features} outputs, task={task!r} and {len(classes)} classes"
+            "TrainedModel: task must be 'classification' and model must have one output for each class, or task must "
+            f"be 'regression' and model must have one output; got task={task!r}, {model.out_features} outputs and "
+            f"{len(classes)} classes"
         )
     _check_columns(trained)
 

@@ -107,7 +107,7 @@ def _check_header(opt: Any, saved: Mapping[str, Any], label: str) -> None:
         raise TypeError(f"{label}: state must be a dict; got {type(saved).__name__}")
     missing = [s for s in _SECTIONS if s not in saved]
     if missing:
-        raise ValueError(f"{label}: state must have the keys {', '.join(_SECTIONS)}; missing {', '.join(missing)}")
+        raise ValueError(f"{label}: state must have the keys {list(_SECTIONS)}; got a dict without {missing}")
     if saved["format"] != _VERSION:
         raise ValueError(f"{label}: format must be {_VERSION}; got {saved['format']!r}")
     if saved["optimizer"] != type(opt).__name__:
@@ -187,8 +187,9 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     if opt._variant({**group, **values}) != opt._variant(group):
         names = RULES[opt.rule].variants
         raise ValueError(
-            f"{label}: groups[{k}]: {', '.join(names)} must be on or off as in this optimizer; "
-            f"got { {name: values.get(name) for name in names} }"
+            f"{label}: groups[{k}]: {', '.join(names)} must be on in both the loaded state and this optimizer, "
+            f"or off in both; got { {name: values.get(name) for name in names} } in the loaded state and "
+            f"{ {name: group.get(name) for name in names} } in this optimizer"
         )
     return values, lr_state
 

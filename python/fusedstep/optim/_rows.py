@@ -137,8 +137,6 @@ def _at(grads: Any, key: Any) -> bool:
 def check_can_be_zeroed(what: str, rows: Rows) -> None:
     flags = rows.values.flags
     if not flags.writeable or not flags.c_contiguous:
-        got = "a read-only array" if not flags.writeable else f"strides {rows.values.strides}"
-        shape = rows.values.shape
-        raise ValueError(
-            f"{what}.values must be writeable and in C order if zero_grads is True; got {got} and shape {shape}"
-        )
+        array = f"array of shape {rows.values.shape}"
+        got = f"a read-only {array}" if not flags.writeable else f"an {array} with strides {rows.values.strides}"
+        raise ValueError(f"{what}.values must be writeable and in C order if zero_grads is True; got {got}")

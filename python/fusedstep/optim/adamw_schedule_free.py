@@ -33,9 +33,11 @@ class AdamWScheduleFree(ScheduleFree):
     Notes
     -----
     Defazio et al., "The road less scheduled" (2024). Same as the authors' ``AdamWScheduleFree``. With
-    ``decay="decoupled"``, `l1` is applied to y alone, and `weight_decay` to y and z. With ``decay="proximal"``, both
-    are applied to y alone. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq`` (v), ``weight_sum``
-    (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored, but computed from y and z.
+    ``decay="decoupled"``, `weight_decay` acts through the formulas above and changes both z and y. `l1` changes y
+    before the formulas are computed. With ``decay="proximal"``, the formulas are computed with a weight decay of 0.
+    Afterwards, `weight_decay` and `l1` change y. torch has no optimizer of this name. States: ``z``, ``exp_avg_sq``
+    (v), ``weight_sum`` (w_1 + ... + w_t) and ``lr_max`` (the largest of lr_1, ..., lr_t). x is not stored, but computed
+    from y and z.
 
     Examples
     --------

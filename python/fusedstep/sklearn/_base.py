@@ -228,7 +228,7 @@ class BaseMLP(Fitted):
         if restore:
             if self.validation_scores_ and np.isnan(self.validation_scores_).all():
                 raise ValueError(
-                    "The validation score must be a number after at least one epoch; got nan after every epoch. "
+                    "The validation score must not be nan after every epoch, because then no epoch is the best. "
                     "Check scoring and the validation rows."
                 )
             self._stopping.restore()

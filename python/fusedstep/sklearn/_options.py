@@ -33,8 +33,8 @@ def check_options(given: Parameters) -> None:
         _refuse(given, OPTIMIZERS_OWN, why)
         if given.learning_rate != "constant" or given.learning_rate_init == "auto":
             raise ValueError(
-                "learning_rate must be 'constant' and learning_rate_init must not be 'auto' if solver is a function, "
-                "which chooses the learning rate of its optimizer itself; got "
+                "if solver is a function, learning_rate must be 'constant' and learning_rate_init must not be 'auto', "
+                "because the function sets the learning rate; got "
                 f"learning_rate={given.learning_rate!r}, learning_rate_init={given.learning_rate_init!r}"
             )
     if given.weight_decay is not None and cls is not None:

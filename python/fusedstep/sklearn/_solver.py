@@ -78,8 +78,7 @@ def _solver_params(given: Parameters, cls: type[optim.Optimizer]) -> dict[str, A
             )
         if name not in names:
             raise ValueError(
-                f"solver_params must have only these arguments of {cls.__name__}, which are not parameters of the "
-                f"estimator: {', '.join(names)}; got {name!r}"
+                f"solver_params must have only these arguments of {cls.__name__}: {', '.join(names)}; got {name!r}"
             )
     return dict(given.solver_params or {})
 

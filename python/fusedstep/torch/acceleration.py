@@ -115,8 +115,8 @@ def accelerate(
     - Layers with parameters or buffers that the kernels do not support.
     - Optimizers with parameters or options that the new class does not support.
     - Layers to which code has assigned another `forward`.
-    - Optimizers to which code has assigned another `step`. A `step` that a learning rate schedule has assigned is
-      allowed.
+    - Optimizers to which code has assigned another `step`. But if a learning rate schedule of torch has assigned the
+      `step`, the class of the optimizer can be replaced.
 
     If `loss` raises an error, `accelerate` raises this error and changes nothing. Call `accelerate` before
     ``torch.compile``. A second call leaves the replaced classes as they are. The comparisons need memory for two more
