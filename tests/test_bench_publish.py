@@ -68,7 +68,7 @@ def test_report_writes_the_readme_and_the_page_of_benchmarks_and_stores_the_resu
     assert command.main(["report", *files(pages, document())]) == 0
     text = (pages / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "In it, fusedstep is faster." in text and "| task (float32 unless stated) | fusedstep |" in text
+    assert "By this ratio, fusedstep is faster." in text and "| task (float32 unless stated) | fusedstep |" in text
     text = (pages / "PAGE").read_text()
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
     compared = "Only one row of torch has a ratio. By this ratio, fusedstep is faster."
