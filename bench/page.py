@@ -70,8 +70,8 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
 
 SHORT = (
     "**In short.** In this list, a ratio is the time of another library divided by the time of fusedstep. The brackets "
-    "after a ratio contain the 95% interval of the ratio. If the interval contains 1, fusedstep and the other library "
-    "are equal within the interval. The words in the tables are explained in "
+    "after a ratio contain the 95% interval of the ratio. If the interval contains 1, neither library is clearly "
+    "faster: they are equal within the interval. The words in the tables are explained in "
     "[How to read the tables](#how-to-read-the-tables-below)."
 )
 

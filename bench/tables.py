@@ -76,7 +76,8 @@ def readme_block(document: Mapping[str, Any]) -> str:
     columns = columns_of(short)
     rows = [row[:2] + row[3:] for label, lines in short if (row := table_row(label, lines, columns))]
     text = where(document, others=NOT_IN_README)
-    return "\n".join([text, "", *table(header(columns), rows), "", *outcome(everything)])
+    head, *lost = outcome(everything)
+    return "\n".join([head, "", *table(header(columns), rows), *lost, "", text])
 
 
 def page_block(document: Mapping[str, Any]) -> str:
@@ -155,10 +156,11 @@ def where(document: Mapping[str, Any], others: Sequence[str] = ()) -> str:
         "A ratio is the time of another library divided by the time of fusedstep. If the ratio is 2, the other "
         "library takes twice as long as fusedstep. The brackets contain the 95% interval of the ratio. After the "
         'brackets, "faster" means that fusedstep is faster, and "slower" means that fusedstep is slower. If the '
-        "interval contains 1, the two libraries are equal within the interval. If a library has several variants, for "
+        "interval contains 1, neither library is clearly faster: they are equal within the interval. If a library has "
+        "several variants, for "
         "example torch with `foreach=True` or `fused=True`, the fastest variant is shown. JAX's functions are "
         "compiled, and JAX's optimizers are from optax. A dash means that the library was not measured for this "
-        "task. The sizes of tensors are numbers of elements."
+        "task. A tensor of 1,000 has 1,000 elements."
     )
 
 

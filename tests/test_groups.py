@@ -255,9 +255,9 @@ def test_entries_and_options_of_an_optimizer_cannot_be_assigned(cls: Any) -> Non
     assert all(a.shape in ((2, 3), ()) and a.flags.writeable for s in opt.state.values() for a in s.values())
     assert opt.ema["w"].shape == (2, 3)
     for name in cls._all_checks():
-        with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\] = \.\.\.'):
+        with pytest.raises(AttributeError, match=rf'{name} is an option of a group; set groups\[0\]\["{name}"\]$'):
             setattr(opt, name, 0.5)
-        with pytest.raises(AttributeError, match=rf'{name} is an option of a group: groups\[0\]\["{name}"\]$'):
+        with pytest.raises(AttributeError, match=rf'{name} is an option of a group; read groups\[0\]\["{name}"\]$'):
             getattr(opt, name)
     for name, hint in {
         "param_groups": "; it is called groups",

@@ -171,7 +171,7 @@ def test_type_checkers_accept_correct_user_code_and_report_mistakes(command: lis
 def test_declared_option_is_not_an_attribute() -> None:
     """The value of an option is an item of each group. The dict `options` of the class has the declaration."""
     opt: Any = Halved([np.ones(3)])
-    with pytest.raises(AttributeError, match=r'momentum is an option of a group: groups\[0\]\["momentum"\]'):
+    with pytest.raises(AttributeError, match=r'momentum is an option of a group; read groups\[0\]\["momentum"\]'):
         _ = opt.momentum
     assert not hasattr(Halved, "momentum")
     assert isinstance(Halved.options["momentum"], Option)

@@ -165,7 +165,8 @@ def test_product_returns_false_and_writes_nothing_for_matrices_that_only_numpy_m
 def test_product_returns_false_if_a_factor_shares_memory_with_the_result() -> None:
     """NumPy then computes the product.
 
-    For example, a factor shares memory with the result if a `Linear` gets its own previous output as input.
+    For example, a `Linear` writes every output into the same array. If its input is its previous output, a factor
+    shares memory with the result.
     """
     a, b = matrices(8, 8, 8, np.float64)
     for swapped in (False, True):

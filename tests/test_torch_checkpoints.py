@@ -175,7 +175,7 @@ def test_training_resumes_from_torchs_foreach_and_fused_optimizers(form: Options
 
 @every_optimizer
 def test_options_and_averages_that_torch_lacks_are_saved_and_loaded(name: str, torch: Any, tmp_path: Path) -> None:
-    """The options `l1` and `decay` and the averages are saved. The option `ema_decay` is not, and is given again."""
+    """The options `l1` and `decay` and the averages are saved. The option `ema_decay` must be passed again."""
     extra = {"l1": 1e-4, "decay": "decoupled", "weight_decay": 0.01}
     model = network()
     opt = ours(name)(model.parameters(), ema_decay=0.9, **extra)

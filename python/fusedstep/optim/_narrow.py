@@ -70,10 +70,11 @@ def kept_bits(p: Array) -> dict[str, Array]:
 def taken_over(saved: Arrays, own: Arrays, p: Array, rule: Rule) -> dict[str, Array]:
     """Return the saved states of the parameter p with the dtypes of `own`, the states that the optimizer has for p.
 
-    Scales and checksums belong to blocks in memory order. They are computed again if the saved order is not that of p.
+    Each scale and each checksum belongs to a block of elements that are neighbours in memory. So scales and checksums
+    are computed again if the memory order of a saved state is not that of p.
     The option `master_weights` adds states for a 16-bit p. If `own` has these states, but `saved` does not, `kept_bits`
     creates them for the result. A state that cannot be converted, for example because its shape is not that of p, is
-    returned unchanged. Later checks refuse it if it does not fit.
+    returned unchanged. Later checks decide whether it is refused.
     """
     result = dict(saved)
     if "low" not in saved and "master" not in saved:

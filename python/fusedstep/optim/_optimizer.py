@@ -549,7 +549,7 @@ class Optimizer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._all_checks():
-            raise AttributeError(f'{type(self).__name__}: {name} is an option of a group: groups[0]["{name}"] = ...')
+            raise AttributeError(f'{type(self).__name__}: {name} is an option of a group; set groups[0]["{name}"]')
         if name in self.options:
             raise AttributeError(f"{type(self).__name__}: {name} cannot be changed; make a new optimizer")
         super().__setattr__(name, value)
@@ -559,7 +559,7 @@ class Optimizer:
         def __getattr__(self, name: str) -> NoReturn:
             label = type(self).__name__
             if name in self._all_checks():
-                raise AttributeError(f'{label}: {name} is an option of a group: groups[0]["{name}"]')
+                raise AttributeError(f'{label}: {name} is an option of a group; read groups[0]["{name}"]')
             hint = f"; {IN_TORCH[name]}" if name in IN_TORCH else ""
             raise AttributeError(f"{label!r} object has no attribute {name!r}{hint}")
 
