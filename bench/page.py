@@ -39,21 +39,19 @@ says otherwise (**v3**, **@1** and **numpy**). The list explains the words in th
 - **roofline** is a compiled loop that reads and writes as many bytes as the step. Its only arithmetic is to add one
   array, the gradient, to other arrays, which stand for the parameters and the states.
 - **copy** is a copy that reads and writes as many bytes as the layer. Several ways to copy are timed. The fastest way
-  is the yardstick. One of these ways uses torch's method `copy_`. When this page counts comparisons with
-  torch, it leaves out the rows of this way.
+  is the yardstick. One of these ways uses torch's method `copy_`. The rows for `copy_` are not counted as
+  comparisons with torch.
 - **out** means that the caller allocates the memory for the result. **new** means that the call allocates the memory.
   The time of a row with **out** is divided by the time of fusedstep with **out**, and the same holds for **new**.
 - **v4** and **v3** are instruction sets that fusedstep uses: AVX-512 and AVX2. "The time of fusedstep" is the time with
   the instruction set that the head of this page gives.
 - **bn alone** is fusedstep's batch norm without the residual and the ReLU that the case has. It reads and writes fewer
   bytes than the case. In the column **time / yardstick**, its time per byte is divided by the yardstick's time per
-  byte. In the column **fusedstep is**, "slower" means that fusedstep takes longer for the whole case than for batch
-  norm alone.
+  byte.
 - **torch fused** is torch's optimizer with `fused=True`, **torch foreach** is the optimizer with `foreach=True`, and
   **torch default** is the optimizer with neither.
 - **fusedstep, torch's layers** means that only the optimizer is from fusedstep. **fusedstep, fused ReLU** means that
-  fusedstep's batch norm also applies the ReLU and adds the residual. Both are compared with the row
-  **fusedstep**. In the column **fusedstep is**, "faster" means that the row **fusedstep** has the shorter time.
+  fusedstep's batch norm also applies the ReLU and adds the residual.
 - **donated** means that JAX may write the result into the memory of an older result. **rbg** is a generator of random
   numbers in JAX.
 - **numpy** is plain NumPy code on one thread.
@@ -116,7 +114,8 @@ def suites(document: Mapping[str, Any], everything: Sequence[Record]) -> list[st
             rows = [page_row(r) for r in lines]
             compared = any(r.over_yardstick for r in lines)
             yardstick = f"; yardstick: `{case['yardstick']}`" if case.get("yardstick") and compared else ""
-            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}{taken(case)}"]
+            times = "; the table shows times, not accuracies" if case["name"].startswith("accuracy/") else ""
+            parts += [f"### {case['name']}\n\n{case['what']}{yardstick}{times}{taken(case)}"]
             parts.append("\n".join(table(header, rows)))
     return parts
 
@@ -147,7 +146,8 @@ def page_row(r: Record) -> tuple[str, ...]:
     bandwidth = report.significant(r.gb_s) if r.gb_s else "-"
     yardstick = report.interval(r.over_yardstick) if r.over_yardstick else "-"
     name = r.name if r.ready_s is None else f"{r.name}, ready after {report.duration(r.ready_s)}"
-    return (name, report.duration(r.seconds), bandwidth, yardstick, *cells(r.over_ours, r.mine))
+    is_ours = r.name.startswith(report.OURS)
+    return (name, report.duration(r.seconds), bandwidth, yardstick, *cells(r.over_ours, is_ours))
 
 
 def untimed(everything: Sequence[Record]) -> list[str]:

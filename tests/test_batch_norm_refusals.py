@@ -108,7 +108,7 @@ def test_refused_backward_calls_write_nothing() -> None:
         ((dy, saved, read_only(x32(8, 3, 4))), ValueError, "out must be writeable"),
         ((dy, saved, x), ValueError, "out must be in memory of its own; got memory shared with x"),
         ((dx[:8], saved, dx[1:]), ValueError, "out must be in memory of its own; got memory shared with a part of dy"),
-        ((dy, saved, (None, None)), ValueError, "out must be one array"),
+        ((dy, saved, (None, None)), ValueError, "out must be one array, for dx: dresidual is None and needs no array"),
         (
             (dy, saved_with_residual, (dx[:8], dx[1:])),
             ValueError,

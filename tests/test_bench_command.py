@@ -43,7 +43,7 @@ def test_the_command_measures_and_writes_results_and_a_picture(capsys: pytest.Ca
     assert main(CASE) == 0
     out = capsys.readouterr().out
     assert "adam/mlp: Adam, 6 tensors" in out and "fusedstep is" in out and "Targets" not in out
-    assert "Only one row of other libraries has a ratio. By this ratio, fusedstep is " in out
+    assert "Only one row for other libraries has a ratio. According to this ratio, fusedstep is " in out
     assert "Not compared, because they are not installed: a_package_that_nobody_has." in out
     assert out.endswith("written: fusedstep-bench/results.json\nwritten: fusedstep-bench/speedup.png\n")
     assert Path("fusedstep-bench/speedup.png").read_bytes().startswith(b"\x89PNG")

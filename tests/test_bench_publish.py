@@ -40,7 +40,7 @@ def test_every_comparison_in_which_another_library_is_faster_is_listed() -> None
     def outcome(**times: float) -> str:
         return "\n".join(tables.outcome(list(records.records(document(**times)))))
 
-    one = "Only one row of other libraries has a ratio. By this ratio, fusedstep is "
+    one = "Only one row for other libraries has a ratio. According to this ratio, fusedstep is "
     start = f"The table shows a part of the results. {one}"
     assert outcome() == f"{start}faster."
     assert outcome(torch=1.01) == f"{start}equal within the interval."
@@ -68,10 +68,11 @@ def test_report_writes_the_readme_and_the_page_of_benchmarks_and_stores_the_resu
     assert command.main(["report", *files(pages, document())]) == 0
     text = (pages / "README").read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "By this ratio, fusedstep is faster." in text and "| task (float32 unless stated) | fusedstep |" in text
+    assert "According to this ratio, fusedstep is faster." in text
+    assert "| task (float32 unless stated) | fusedstep |" in text
     text = (pages / "PAGE").read_text()
     assert "| Adam, one tensor of 50M | **1.00 ms** | 1.00 [0.98, 1.02] | 2.00 [1.96, 2.04] faster |" in text
-    compared = "Only one row of torch has a ratio. By this ratio, fusedstep is faster."
+    compared = "Only one row for torch has a ratio. According to this ratio, fusedstep is faster."
     assert f"{page.SHORT}\n\n- {compared} torch takes 2.00" in text
     assert "| numba | not installed: numba |" in text
     assert "## Libraries without a figure\n\n- numba: not installed: numba\n" in text

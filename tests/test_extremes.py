@@ -55,7 +55,7 @@ def test_states_equal_the_last_gradient_or_its_square_if_all_betas_are_0(
 
 @every_dtype
 @pytest.mark.parametrize("before", [np.inf, np.nan])
-@pytest.mark.parametrize("cls", [fs.SGD, fs.LARS, fs.Muon])
+@pytest.mark.parametrize("cls", [fs.LARS, fs.Muon])
 def test_momentum_of_0_forgets_inf_and_nan(cls: Any, before: float, dtype: Any) -> None:
     """After a step with inf or nan, the parameters are restored. The next step equals that of a new optimizer."""
     p, fresh, g = np.ones((4, 5), dtype), np.ones((4, 5), dtype), np.full((4, 5), 1e-4, dtype)

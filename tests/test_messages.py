@@ -99,3 +99,9 @@ def test_optimizer_refuses_pandas_data_frames_and_series() -> None:
         fs.SGD(frame["a"])
     with assert_refused(TypeError, "SGD: params[0] must be a numpy.ndarray", "got DataFrame"):
         fs.SGD([frame])
+
+
+def test_error_describes_a_number_that_python_does_not_print() -> None:
+    """Python refuses to print integers of more than 4,300 digits."""
+    with assert_refused(ValueError, "lr must be finite as a float", "a value of the type int with too many digits"):
+        fs.Adam([np.ones(3)], lr=10**5000)

@@ -104,7 +104,7 @@ def model_of_batch_norm() -> tuple[nn.Sequential, Array]:
     return model, np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)
 
 
-def test_batch_norm_measured_inside_averaged_uses_the_averaged_weights() -> None:
+def test_measure_batch_norm_uses_the_averaged_weights_inside_averaged() -> None:
     """The running mean is the mean of the two batches' means. The running variance is the mean of their variances.
 
     The layer's `momentum` does not change.

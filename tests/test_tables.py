@@ -88,7 +88,7 @@ def test_read_refuses_a_compressed_file_that_unpacks_to_over_100_times_its_size(
 def test_missing_cells_are_found_and_empty_lines_are_left_out(tmp_path: Path) -> None:
     """Line 3 of the file is empty, and line 5 has only empty cells.
 
-    The column b is the target. Its cell "NA" is read as a missing value.
+    The column b is the target. There, the cell "NA" is a missing value, and the cell "none" is an ordinary value.
     """
     frame = read(written(tmp_path / "t.csv", "a,b\n1,NA\n\n?,none\n , \n3,x\n"), target="b")
     assert frame["a"].isna().tolist() == [False, True, False]

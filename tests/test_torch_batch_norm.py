@@ -319,7 +319,7 @@ def test_results_under_autocast_agree_with_torch(torch: Any, ft: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit and torch's forward-mode differentiation warn
-def test_layer_supports_torch_func_torch_jit_trace_and_the_meta_device(torch: Any, ft: Any) -> None:
+def test_layer_supports_func_transforms_and_jit_trace_and_the_meta_device(torch: Any, ft: Any) -> None:
     theirs, ours = pair(torch, ft, "BatchNorm1d", track_running_stats=False)
     x = data(torch, "BatchNorm1d").detach()
     assert ft.BatchNorm1d(5, device="meta")(x.to("meta")).is_meta

@@ -14,15 +14,14 @@ struct lars {
 
   template <class T>
   struct coefficients {
-    double lr, trust_coefficient, decay;
-    bool adapt;
+    double lr, trust_coefficient, decay, adapt;
     Weight<T> mu;
     T rate, weight_decay;
   };
 
   template <class T>
   static coefficients<T> prepare(const double* h, double lr, std::int64_t) {
-    return {lr, h[2], h[1], h[3] != 0.0, Weight<T>(h[0]), T(lr), T(h[1])};
+    return {lr, h[2], h[1], h[3], Weight<T>(h[0]), T(lr), T(h[1])};
   }
 
   template <unsigned V, class T>
@@ -32,7 +31,7 @@ struct lars {
 
   template <class T>
   static void trust(coefficients<T>& c, double norm, double measured, std::int64_t) {
-    if (c.adapt && norm > 0.0 && measured > 0.0)
+    if (c.adapt != 0.0 && norm > 0.0 && measured > 0.0)
       c.rate = T(c.lr * (c.trust_coefficient * norm / (measured + c.decay * norm)));
   }
 

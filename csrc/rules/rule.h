@@ -155,13 +155,14 @@ inline Careful<T> unless_zero(Weight<Careful<T>> weight, Careful<T> a, Careful<T
       T, Bits((__builtin_bit_cast(Bits, a.value) & mask) | (__builtin_bit_cast(Bits, b.value) & ~mask))));
 }
 
-/// A number type for `has_weights`. Probe has the size of a float, but Weight<Probe> is larger than Weight<float>.
+/// A number type for `has_weights`. Probe has the size of a float, but Weight<Probe> is larger than Weight<float>, by
+/// more than the padding at the end of a struct.
 struct Probe {
   float value;
 };
 template <>
 struct Weight<Probe> {
-  Probe values[2];
+  Probe values[8];
 };
 /// True if a Weight is among the coefficients of a rule. In this case, the coefficients for Probe are larger than those
 /// for float.
@@ -169,7 +170,7 @@ template <class Rule>
 constexpr bool has_weights = sizeof(typename Rule::template coefficients<Probe>) >
                              sizeof(typename Rule::template coefficients<float>);
 
-/// True if one of these coefficients is a weight of 0. All coefficients are numbers of type T.
+/// True if one of these coefficients is a weight of 0. All coefficients are floating-point numbers.
 template <class T, class Coefficients>
 inline bool has_zero_weight(const Coefficients& c) {
   using Bits = BitsOf<T>;

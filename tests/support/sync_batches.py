@@ -120,6 +120,8 @@ def refusals(rank: int, size: int) -> None:
         made(torch.ones(2, 3, dtype=torch.bfloat16))
     with pytest.raises(TypeError, match=f"{need}; got Own of torch.float32 on cpu, "):
         made(torch.ones(2, 3).as_subclass(type("Own", (torch.Tensor,), {})))
+    with pytest.raises(TypeError, match=rf"{need}; got Tensor of torch\.float32 on cpu \(with a lazy negation\), "):
+        made(torch.ones(2, 3, dtype=torch.complex64).conj().imag)
     with torch.autograd.forward_ad.dual_level(), pytest.raises(TypeError, match=r"must not run under torch\.compile"):
         made(torch.ones(2, 3))
     with pytest.raises(ValueError, match="expected more than 1 value per channel when training; got 1"):

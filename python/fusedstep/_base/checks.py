@@ -265,5 +265,8 @@ def check_width(layer: str, name: str, value: object) -> int:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return f"a value of the type {type(value).__name__} with too many digits"
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."

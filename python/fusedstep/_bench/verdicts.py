@@ -66,6 +66,6 @@ def outcome(label: str, ratios: Sequence[Ratio]) -> str:
     if not ratios:
         return f"There is no comparison with {label}."
     if len(ratios) == 1:
-        return f"Only one row of {label} has a ratio. By this ratio, fusedstep is {verdict(ratios[0])}."
+        return f"Only one row for {label} has a ratio. According to this ratio, fusedstep is {verdict(ratios[0])}."
     faster, equal, slower = (f"{word} in {number}" for word, number in count(ratios).items())
     return f"Of {len(ratios)} comparisons with {label}, fusedstep is {faster}, {equal} and {slower}."

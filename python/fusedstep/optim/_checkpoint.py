@@ -184,8 +184,7 @@ def _checked_options(opt: Any, k: int, values: dict[str, Any], label: str) -> tu
     missing = [name for name in group if name not in (*values, "params", "lr")]  # a schedule's lr is not saved
     if missing:
         raise ValueError(f"{label}: groups[{k}] must have all options; missing {', '.join(missing)}")
-    if opt._variant({**group, **values}) != opt._variant(group):
-        names = RULES[opt.rule].variants
+    if names := opt._switched(opt._variant({**group, **values}), opt._variant(group)):
         raise ValueError(
             f"{label}: groups[{k}]: {', '.join(names)} must be on in both the loaded state and this optimizer, "
             f"or off in both; got { {name: values.get(name) for name in names} } in the loaded state and "

@@ -268,13 +268,17 @@ class Optimizer:
         is_double = any(a.dtype == np.float64 for a in group["params"])
         require_width(where, group, is_double, self.element_wise)
 
+    def _switched(self, one: int, other: int) -> list[str]:
+        """Return the options that are on in one of two variants and off in the other."""
+        return [name for j, name in enumerate(RULES[self.rule].variants) if (one ^ other) >> j & 1]
+
     def _push(self, group: Group) -> None:
         """Pass a group's options to the C++ core."""
         rule = RULES[self.rule]
         k = next(k for k, g in enumerate(self._groups) if g is group)
         variant = self._variant(group)
         if rule.state_names(variant) != self._state_names(k):
-            changed = [name for j, name in enumerate(rule.variants) if (variant ^ self._variants[k]) >> j & 1]
+            changed = self._switched(variant, self._variants[k])
             raise ValueError(
                 f"{type(self).__name__}: groups[{k}]: {', '.join(changed)} must be turned on or off when the optimizer "
                 f"is made; got { {name: group.get(name) for name in changed} } later"

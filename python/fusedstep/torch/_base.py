@@ -232,9 +232,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         of the gradients.
 
         If `directed` is False, `rows` contains the sparse gradients. If `directed` is True, `rows` contains directions
-        that replace gradients; see `DirectedSteps`. In this case, the caller computes the norm over all ranks and
-        applies `clip_value` before the call. If `zero_grads` is True, the caller zeroes the gradients of this
-        optimizer's parameters after the call.
+        that replace gradients; see `DirectedSteps`. With ``directed=True``, the caller has more to do. Before the call,
+        it computes the norm over all ranks and applies `clip_value`. After the call, it zeroes the gradients of this
+        optimizer's parameters if the option `zero_grads` is True.
         """
         self._require_own("step")
         found_inf = self._found_inf()

@@ -177,8 +177,8 @@ class Ranks:
     def _parts(self, table: Tensor, k: int) -> list[list[float]]:
         """Return the sums of squares of the gradients whose parameters are divided along the axes ``self.cuts[k]``.
 
-        `table` has the values of all ranks. The result is a list of rows, in the order of the ranks. Each rank has one
-        row, except a rank with copies of the gradients of an earlier rank. A row has the numbers of a `Squares`.
+        `table` has the values of all ranks. The result is a list of rows, in the order of the ranks. A rank with copies
+        of the gradients of an earlier rank has no row. Every other rank has one row: the items of its `Squares`.
         """
         columns = table[..., 2 + _FIELDS * k : 2 + _FIELDS * (k + 1)]
         for axis in reversed(range(len(self.groups))):

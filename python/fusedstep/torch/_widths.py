@@ -96,7 +96,8 @@ def _check_scales(where: Where, entry: Entry, name: str, p: Tensor) -> None:
         scales = scales.reshape(-1)  # scales that were gathered from several ranks have two axes
     fits = isinstance(scales, Tensor) and scales.dtype == like.dtype and scales.shape == like.shape
     if not (fits and placed_alike(scales, like) and has_memory(scales)):
-        need = f"{like.dtype} {tuple(like.shape)}" + (f", {placement_of(like)}" if is_shard(like) else "")
+        need = f"{like.dtype} {tuple(like.shape)}{memory_of(scales)}"
+        need += f", {placement_of(like)}" if is_shard(like) else ""
         raise ValueError(f"{where.state(name + SCALE)} must be {need} for a state of 8 bits; got {named(scales)}")
     entry[name + SCALE] = scales.detach().contiguous()
 

@@ -252,7 +252,7 @@ class OffloadedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state dict of this class or of `optimizer_class`.
 
-        `OffloadedOptimizer` explains what the host of a parameter is. `state_dict` explains the key "master". If the
+        See `OffloadedOptimizer` for the host of a parameter, and the method `state_dict` for the key "master". If the
         state of a parameter has no "master", the host of this parameter gets the values that the parameter has in the
         model.
 

@@ -154,8 +154,8 @@ class SyncBatchNorm(_Normalization):
 
 
 def _described(t: Tensor) -> str:
-    layout = "" if t.layout == torch.strided else f" ({t.layout})"
-    return f"{type(t).__name__} of {t.dtype} on {t.device}{layout}"
+    remark = " (with a lazy negation)" if t.is_neg() else "" if t.layout == torch.strided else f" ({t.layout})"
+    return f"{type(t).__name__} of {t.dtype} on {t.device}{remark}"
 
 
 class _Statistics(NamedTuple):
