@@ -32,8 +32,8 @@ def misaligned() -> Array:
     return np.zeros(13, np.uint8)[1:].view(np.float32)
 
 
-# Objects that cannot be parameters. Each entry is (function that returns the object, type of the error, text, text).
-# The first text says what a parameter must be. The second text describes the object. The error contains both texts.
+# Objects that cannot be parameters. Each entry is (function that returns the object, type of the error, what the error
+# says that a parameter must be, how the error describes the object).
 NO_PARAMETERS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "list": (lambda: [1.0, 2.0], TypeError, "numpy.ndarray", "list"),
     "float": (lambda: 1.0, TypeError, "numpy.ndarray", "float"),

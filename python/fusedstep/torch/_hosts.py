@@ -52,7 +52,7 @@ class Hosts:
         self._after = AfterReduction(label)
 
     def of(self, p: Any) -> Any:
-        """Return the host of the parameter `p`. The first call for `p` creates the host. `Hosts` says what a host is.
+        """Return the host of the parameter `p` (see `Hosts`), and create it in the first call for `p`.
 
         If `p` is not a tensor, return `p`. torch's optimizer then raises an error.
         """

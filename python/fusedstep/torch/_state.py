@@ -189,7 +189,7 @@ class Binding:
         first = 1.0 if names and had_states and not self._torch_counts(m) else 0.0
         steps = _scalar(where, entry, "step", first, _scalar_dtype()) if self._counts_steps(m) else None
         if self.groups[m.group].state_dtype == "uint8":
-            refuse_cut_blocks(f"{self.label}: params[{k}]" + (f' ("{m.name}")' if m.name else ""), m.param)
+            refuse_cut_blocks(f"{where.label}: {where.param}", m.param)
         width = _widths.dtype_of_states(m.param, self.groups[m.group].state_dtype, self.opt.master_weights)
         if steps is not None:
             _check_count(where, steps)
