@@ -177,7 +177,7 @@ py::tuple batch_norm(py::handle x_object, py::handle gamma, py::handle beta, py:
                      py::handle running_var, bool training, py::handle momentum, double eps, py::ssize_t axis,
                      bool relu, py::handle residual, py::handle out, py::handle num_batches) {
   const Call call("batch_norm");
-  const py::array x = call.c_array(x_object, "x", true);
+  const py::array x = call.c_array(x_object, "x", true, Call::channels_last);
   const BatchNormShape s = call.shape_of(x, axis);
   if (training && s.outer * s.inner < 2)
     refuse_value(call.where("x"), "an array with more than one value per channel if training is True", describe(x));

@@ -14,7 +14,7 @@ class ChannelMoments {
  public:
   void update(py::handle object, py::ssize_t axis) {
     const Call call("BatchStats.update");
-    const py::array x = call.c_array(object, "x", true);
+    const py::array x = call.c_array(object, "x", true, Call::channels_last);
     const BatchNormShape s = call.shape_of(x, axis);
     check(s.channels, call.where("x"));
     BatchNormPass pass(s, dtype_of(x), available_threads());

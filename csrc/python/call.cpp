@@ -2,14 +2,11 @@
 
 namespace fusedstep::bind {
 
-py::array Call::c_array(py::handle object, const char* argument, bool halves) const {
+py::array Call::c_array(py::handle object, const char* argument, bool halves, const char* advice) const {
   py::array a = (halves ? require_number_array : require_float_array)(object, where(argument));
-  if (!(a.flags() & py::array::c_style)) {
-    const bool has_axis = argument == std::string("x") && (name_ == "batch_norm" || name_ == "BatchStats.update");
-    const char* hint = ". If the channels are last in memory, pass x with shape (N, ..., C) and axis=-1";
+  if (!(a.flags() & py::array::c_style))
     refuse_value(where(argument), "C-contiguous",
-                 describe(a) + " with strides " + std::string(py::str(a.attr("strides"))) + (has_axis ? hint : ""));
-  }
+                 describe(a) + " with strides " + std::string(py::str(a.attr("strides"))) + advice);
   return a;
 }
 

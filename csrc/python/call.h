@@ -16,9 +16,13 @@ class Call {
 
   Where where(const char* argument) const { return {name_, argument, -1, no_name_}; }
 
+  /// Advice for calls with the argument `axis`, see `c_array`.
+  static constexpr const char* channels_last =
+      ". If the channels are last in memory, pass x with shape (N, ..., C) and axis=-1";
+
   /// Returns the object as an array. It must be C-contiguous, and float32 or float64. If `halves` is true, it may also
-  /// be float16 or bfloat16.
-  py::array c_array(py::handle object, const char* argument, bool halves = false) const;
+  /// be float16 or bfloat16. If the object is not C-contiguous, the error ends with `advice`.
+  py::array c_array(py::handle object, const char* argument, bool halves = false, const char* advice = "") const;
 
   /// Returns the object as an array. It must have the shape and the dtype of `model`. `of` is the name of `model` in
   /// errors.
